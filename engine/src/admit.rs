@@ -1,0 +1,102 @@
+//! Over all policies: who may go now. Called by the one task that owns the ledger.
+
+use jiff::Timestamp;
+
+use crate::guards::{self, Context, Stage};
+use crate::model::{Admission, Fleet, GuardVerdict, Ledger, Limits, Proposal};
+
+/// What became of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admitted {
+    /// It may go; its resource is held for it in the ledger (dry runs hold nothing).
+    Yes {
+        /// What every guard said.
+        verdicts: Vec<GuardVerdict>,
+    },
+    /// It may not.
+    No {
+        /// Who refused, with the numbers.
+        refusals: Vec<GuardVerdict>,
+    },
+}
+
+/// Asks the guards of admission for each proposal in turn. A proposal that is admitted is reserved before the next one is
+/// asked, so that two of one batch never hold the same resource. The answers are in the order of the proposals.
+#[must_use]
+pub fn admit(
+    proposals: &[Proposal],
+    ledger: &Ledger,
+    fleet: Fleet,
+    limits: Limits,
+    now: Timestamp,
+) -> (Ledger, Vec<Admitted>) {
+    let mut ledger = ledger.clone();
+    ledger.prune(now);
+    let mut answers = Vec::with_capacity(proposals.len());
+    for Proposal { candidate, .. } in proposals {
+        let admission = Admission { ledger: &ledger, fleet, limits };
+        let context =
+            Context { stage: Stage::Admit, now, candidate, view: None, admission: Some(&admission) };
+        let verdicts = guards::evaluate(&context);
+        let refusals = guards::refusals(&verdicts);
+        if refusals.is_empty() {
+            if !candidate.is_dry_run() {
+                ledger.reserve(candidate);
+            }
+            answers.push(Admitted::Yes { verdicts });
+        } else {
+            answers.push(Admitted::No { refusals });
+        }
+    }
+    (ledger, answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guards::testing::Setup;
+    use crate::model::Mode;
+
+    fn proposals(setup: &Setup, names: &[&str]) -> Vec<Proposal> {
+        let proposal = |name: &&str| {
+            let mut candidate = setup.candidate.clone();
+            candidate.policy.name = (*name).to_owned();
+            candidate.incident = format!("{name}-1");
+            Proposal { candidate, verdicts: Vec::new() }
+        };
+        names.iter().map(proposal).collect()
+    }
+
+    #[test]
+    fn two_policies_of_one_batch_never_hold_the_same_database() {
+        let setup = Setup::acting();
+        let batch = proposals(&setup, &["one", "two"]);
+        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, setup.limits, setup.now);
+        assert!(matches!(answers[0], Admitted::Yes { .. }));
+        let Admitted::No { refusals } = &answers[1] else { panic!("both were admitted") };
+        assert_eq!(refusals[0].guard, "OneAtATime");
+        assert_eq!(ledger.len(), 1);
+    }
+
+    #[test]
+    fn dry_runs_take_no_lock() {
+        let setup = Setup::acting();
+        let mut batch = proposals(&setup, &["one", "two", "three"]);
+        for dry in &mut batch[..2] {
+            dry.candidate.mode = Mode::Observe;
+        }
+        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, setup.limits, setup.now);
+        assert!(answers.iter().all(|answer| matches!(answer, Admitted::Yes { .. })));
+        assert_eq!(ledger.len(), 1);
+    }
+
+    #[test]
+    fn a_reservation_that_is_given_back_frees_the_resource() {
+        let setup = Setup::acting();
+        let batch = proposals(&setup, &["one"]);
+        let (mut ledger, _) = admit(&batch, &setup.ledger, setup.fleet, setup.limits, setup.now);
+        let candidate = &batch[0].candidate;
+        ledger.release(&(candidate.policy.namespace.clone(), candidate.object_name()));
+        assert!(ledger.is_empty());
+    }
+}

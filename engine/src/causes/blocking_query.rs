@@ -1,0 +1,53 @@
+//! `BlockingQuery`: a running statement holds a lock that others wait for.
+
+use super::{Cause, Database, locks};
+use crate::model::{Evidence, Finding, SessionState, Subject, duration::human};
+
+pub(super) const CAUSE: Cause = Cause {
+    name: "BlockingQuery",
+    found_when: "a session with a running statement blocks others, waits for nobody itself, and was such a root in two snapshots",
+    explains: &["ConnectionsExhausted"],
+    older_than: None,
+    diagnose,
+};
+
+fn diagnose(database: &Database<'_>) -> Option<Finding> {
+    let (read_at, facts) = database.facts.ok()?;
+    let memory = database.memory?;
+    let (root, victims) = locks::worst_root(facts, |root| {
+        root.state == SessionState::Active && memory.root_twice(&root.identity)
+    })?;
+    let users = facts.users(&database.declared.users);
+    let ours = victims.iter().filter(|victim| users.contains(&victim.role)).count();
+    let since = victims.iter().filter_map(|victim| victim.wait_start).min();
+    let onset = since.map(|since| database.on_our_clock(read_at, facts, since));
+    let waited = since.map_or("an unknown time".to_owned(), |since| human(facts.age(since)));
+    let age = root.xact_start.map_or("unknown".to_owned(), |start| human(facts.age(start)));
+    Some(Finding {
+        cause: CAUSE.name.into(),
+        confidence: database.confidence(onset, ours > 0 || memory.dominant_twice(&root.identity)),
+        advice: false,
+        subject: Some(Subject::Session {
+            dependency: database.name.to_owned(),
+            session: root.identity.clone(),
+        }),
+        onset,
+        evidence: vec![
+            Evidence::new("sessions waiting", victims.len().to_string()),
+            Evidence::new("of them the target's own", ours.to_string()),
+            Evidence::new("longest wait", waited.clone()),
+            Evidence::new("age of the blocking transaction", age.clone()),
+            Evidence::new("it has written", if root.wrote { "yes" } else { "no" }),
+            Evidence::new("statement", root.fingerprint.clone()),
+        ],
+        sentence: format!(
+            "in {} the running statement of pid {} (role {}, transaction {age} old) blocks {} sessions, \
+             {ours} of them the target's own, for up to {waited}",
+            database.name,
+            root.identity.pid,
+            root.role,
+            victims.len(),
+        ),
+        explained_by: None,
+    })
+}

@@ -1,0 +1,208 @@
+//! Why it is slow. One file a cause, one line of [`CAUSES`] each.
+//!
+//! A detector looks at one database and says what it found; it never looks at what other detectors found. Which finding
+//! is the root and which the symptom is decided here, by the `explains` of the table.
+
+mod blocking_query;
+mod connections_exhausted;
+mod idle_in_transaction;
+pub(crate) mod locks;
+pub(crate) mod runaway_query;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::{
+    Confidence, Coverage, DatabaseGlance, DatabaseMemory, Dependency, Finding, NoData, Observed, Policy,
+    PostgresDependency, PostgresFacts, Snapshot, State, earlier, elapsed,
+};
+
+/// The name of the finding that there is none.
+pub const NO_CAUSE_FOUND: &str = "NoCauseFound";
+
+/// A line of the table.
+#[derive(Debug)]
+pub struct Cause {
+    /// Its name, as policies and people write it.
+    pub name: &'static str,
+    /// When it is found, in one sentence for the documentation.
+    pub found_when: &'static str,
+    /// Causes that are mere symptoms of this one, when both are found in the same database.
+    pub explains: &'static [&'static str],
+    /// The age that `diagnosis.thresholds[].olderThan` replaces, where the cause has one.
+    pub older_than: Option<Duration>,
+    /// Looks at one database.
+    pub(crate) diagnose: fn(&Database<'_>) -> Option<Finding>,
+}
+
+/// All causes, roots before symptoms. The order is the order in which people read them.
+pub const CAUSES: &[Cause] =
+    &[blocking_query::CAUSE, idle_in_transaction::CAUSE, runaway_query::CAUSE, connections_exhausted::CAUSE];
+
+/// The cause of that name.
+#[must_use]
+pub fn cause(name: &str) -> Option<&'static Cause> {
+    CAUSES.iter().find(|cause| cause.name == name)
+}
+
+/// One database, as a detector sees it.
+pub(crate) struct Database<'a> {
+    /// The dependency's name in the policy.
+    pub(crate) name: &'a str,
+    /// What the policy says about it.
+    pub(crate) declared: &'a PostgresDependency,
+    /// The policy, for its thresholds and its window.
+    pub(crate) policy: &'a Policy,
+    /// What was read, and when.
+    pub(crate) facts: Result<(Timestamp, &'a PostgresFacts), &'a NoData>,
+    /// The last two looks.
+    pub(crate) memory: Option<&'a DatabaseMemory>,
+    /// The first Breached reading.
+    pub(crate) first_breached_at: Timestamp,
+}
+
+/// A lag between metrics and databases that is normal: scrape, evaluation and clocks.
+const SLACK: Duration = Duration::from_secs(60);
+
+impl Database<'_> {
+    /// An instant of the server's clock on the operator's: as long before the reading as the server says.
+    pub(crate) fn on_our_clock(
+        &self,
+        read_at: Timestamp,
+        facts: &PostgresFacts,
+        then: Timestamp,
+    ) -> Timestamp {
+        earlier(read_at, elapsed(facts.clock, then))
+    }
+
+    /// How sure it is that something that began at `onset` causes this breach.
+    ///
+    /// It cannot have caused it if it was there, harmless, well before: the earliest instant that counts is the first
+    /// Breached reading less the window that it judged less [`SLACK`]. `hurts` is the second half of Certain: the
+    /// target's own sessions are its victims, or it takes most of the active time in two snapshots.
+    pub(crate) fn confidence(&self, onset: Option<Timestamp>, hurts: bool) -> Confidence {
+        let earliest = earlier(self.first_breached_at, self.policy.evaluation.window.saturating_add(SLACK));
+        match onset {
+            Some(onset) if onset >= earliest && hurts => Confidence::Certain,
+            Some(onset) if onset >= earliest => Confidence::Likely,
+            _ => Confidence::Possible,
+        }
+    }
+}
+
+/// Everything that is found in a breach that began at `first_breached_at`, roots first, symptoms marked.
+pub(crate) fn diagnose(snapshot: &Snapshot, state: &State, first_breached_at: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, dependency) in &snapshot.policy.dependencies {
+        let Dependency::Postgres(declared) = dependency;
+        let facts = match snapshot.databases.get(name) {
+            Some(Observed::Known { at, value }) => Ok((*at, value)),
+            Some(Observed::Missing(no_data)) => Err(no_data),
+            None => continue,
+        };
+        let memory = state.databases.get(name);
+        let database =
+            Database { name, declared, policy: &snapshot.policy, facts, memory, first_breached_at };
+        let found: Vec<Finding> = CAUSES.iter().filter_map(|cause| (cause.diagnose)(&database)).collect();
+        findings.extend(explain(found));
+    }
+    findings
+}
+
+/// Marks what another finding of the same database explains. A cause explains only when it is at least Likely, and only
+/// if nothing explains it in turn.
+fn explain(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let explainers: Vec<&Cause> = findings
+        .iter()
+        .filter(|finding| finding.confidence >= Confidence::Likely)
+        .filter_map(|finding| cause(&finding.cause))
+        .collect();
+    for finding in &mut findings {
+        let root = explainers.iter().find(|root| {
+            root.explains.contains(&&*finding.cause)
+                && !explainers.iter().any(|other| other.explains.contains(&root.name))
+        });
+        finding.explained_by = root.map(|root| root.name.into());
+    }
+    findings
+}
+
+/// What a look at a database leaves in memory for the comparison with the next one.
+pub(crate) fn glance(read_at: Timestamp, facts: &PostgresFacts) -> DatabaseGlance {
+    DatabaseGlance {
+        read_at,
+        roots: locks::roots(facts).into_iter().map(|root| root.identity.session()).collect(),
+        dominant: runaway_query::dominant(facts).map(|session| session.identity.clone()),
+    }
+}
+
+/// Whether every declared database could be read in full, twice, since the breach began: only then does "nothing found"
+/// mean that there is nothing to be found.
+pub(crate) fn all_readable(snapshot: &Snapshot, state: &State, first_breached_at: Timestamp) -> bool {
+    snapshot.policy.dependencies.keys().all(|name| {
+        let full = snapshot
+            .databases
+            .get(name)
+            .and_then(Observed::known)
+            .is_some_and(|facts| facts.coverage == Coverage::Full);
+        let twice = state.databases.get(name).is_some_and(|memory| {
+            memory.latest.is_some()
+                && memory.previous.as_ref().is_some_and(|glance| glance.read_at >= first_breached_at)
+        });
+        full && twice
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(cause: &'static str, confidence: Confidence) -> Finding {
+        Finding {
+            cause: cause.into(),
+            confidence,
+            advice: false,
+            subject: None,
+            onset: None,
+            evidence: vec![],
+            sentence: String::new(),
+            explained_by: None,
+        }
+    }
+
+    #[test]
+    fn a_root_that_is_likely_explains_its_symptoms_and_no_rung_answers_them() {
+        let explained = explain(vec![
+            finding("BlockingQuery", Confidence::Likely),
+            finding("ConnectionsExhausted", Confidence::Possible),
+        ]);
+        assert!(explained[0].is_actionable_root());
+        assert_eq!(explained[1].explained_by.as_deref(), Some("BlockingQuery"));
+        assert!(!explained[1].is_actionable_root());
+        let unsure = explain(vec![
+            finding("BlockingQuery", Confidence::Possible),
+            finding("ConnectionsExhausted", Confidence::Possible),
+        ]);
+        assert!(unsure[1].is_actionable_root());
+    }
+
+    #[test]
+    fn advice_is_answered_by_no_rung() {
+        let mut advice = finding("RunawayQuery", Confidence::Certain);
+        advice.advice = true;
+        assert!(!advice.is_actionable_root());
+    }
+
+    #[test]
+    fn every_name_in_the_table_is_known_and_nobody_explains_himself() {
+        for cause in CAUSES {
+            assert!(
+                cause
+                    .explains
+                    .iter()
+                    .all(|name| super::cause(name).is_some_and(|other| other.name != cause.name))
+            );
+        }
+    }
+}

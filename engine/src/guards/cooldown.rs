@@ -1,0 +1,111 @@
+//! `Cooldown`: a resource rests after an act, whoever acted.
+
+use super::{ADMIT_AND_GATE, Context, Guard, always};
+use crate::model::{duration::human, elapsed};
+
+pub(super) const GUARD: Guard = Guard {
+    name: "Cooldown",
+    refuses: "until the longer of the two `cooldown`s (the earlier actor's and one's own) has passed since the last act on the resource; the next rung of the same incident may follow at once",
+    stages: ADMIT_AND_GATE,
+    applies: always,
+    check,
+};
+
+fn check(context: &Context<'_>) -> Result<String, String> {
+    let candidate = context.candidate;
+    if candidate.is_dry_run() {
+        return Ok("a dry run needs no rest".to_owned());
+    }
+    let admission = context.admission()?;
+    let own = context.own();
+    for ((namespace, name), entry) in admission.ledger.others(&own) {
+        let Some(acted_at) = entry.acted_at.filter(|_| entry.resource.same_as(&candidate.resource)) else {
+            continue;
+        };
+        let next_rung = entry.policy.namespace == candidate.policy.namespace
+            && entry.incident == candidate.incident
+            && entry.rung != candidate.rung;
+        let rest = entry.cooldown.max(candidate.cooldown);
+        let rested = elapsed(context.now, acted_at);
+        if !next_rung && rested < rest {
+            return Err(format!(
+                "{} was acted on {} ago by {namespace}/{name} of policy {}, it rests for {}",
+                candidate.resource,
+                human(rested),
+                entry.policy,
+                human(rest)
+            ));
+        }
+    }
+    Ok("the resource has rested".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Stage;
+    use super::super::testing::{Setup, refused};
+    use super::*;
+    use crate::model::{Phase, earlier, later};
+
+    fn after(seconds: u64, change: impl FnOnce(&mut crate::model::Remediation)) -> Option<String> {
+        let mut setup = Setup::acting();
+        let mut done = setup.remediation();
+        done.name = "done".into();
+        done.spec.incident = "orders-api-1".into();
+        done.status.phase = Phase::Completed;
+        done.status.acted_at = Some(earlier(setup.now, Duration::from_secs(seconds)));
+        change(&mut done);
+        setup.ledger.observe(&done);
+        refused(&setup, GUARD.name, Stage::Admit)
+    }
+
+    #[test]
+    fn the_resource_rests_for_the_longer_cooldown_across_policies() {
+        assert!(after(299, |_| ()).is_some());
+        assert_eq!(after(300, |_| ()), None);
+        assert!(
+            after(299, |done| done.spec.policy.name = "another".into()).unwrap().contains("shop/another")
+        );
+        assert!(after(300, |done| done.spec.cooldown = Duration::from_secs(600)).is_some());
+    }
+
+    #[test]
+    fn the_next_rung_of_the_same_incident_may_follow_the_same_rung_may_not() {
+        let incident = Setup::acting().candidate.incident;
+        assert_eq!(
+            after(1, |done| (done.spec.incident, done.spec.rung) = (incident.clone(), "other".into())),
+            None
+        );
+        assert!(after(1, |done| done.spec.incident = incident.clone()).is_some());
+    }
+
+    #[test]
+    fn an_act_whose_outcome_is_unknown_counts_and_a_refused_one_does_not() {
+        let now = Setup::acting().now;
+        let gate = |at| {
+            Some(crate::model::Executing {
+                holder: "a".into(),
+                epoch: 1,
+                started_at: at,
+                deadline: Duration::from_secs(5),
+            })
+        };
+        for (phase, counts) in [(Phase::OutcomeUnknown, true), (Phase::Failed, true), (Phase::Refused, false)]
+        {
+            let refusal = after(1, |done| {
+                done.status.phase = phase;
+                done.status.acted_at = None;
+                done.status.executing = gate(earlier(now, Duration::from_secs(1)));
+            });
+            assert_eq!(refusal.is_some(), counts, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_ran_backwards_lengthens_the_rest() {
+        let future = later(Setup::acting().now, Duration::from_secs(60));
+        assert!(after(0, |done| done.status.acted_at = Some(future)).is_some());
+    }
+}

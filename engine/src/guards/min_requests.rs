@@ -1,0 +1,53 @@
+//! `MinRequests`: a handful of requests is an anecdote.
+
+use super::{Context, Guard, PROPOSE_AND_GATE, always};
+use crate::model::BreachKind;
+
+pub(super) const GUARD: Guard = Guard {
+    name: "MinRequests",
+    refuses: "when no broken objective has `minRequests` requests in its window (a standstill is judged by its usual window instead)",
+    stages: PROPOSE_AND_GATE,
+    applies: always,
+    check,
+};
+
+fn check(context: &Context<'_>) -> Result<String, String> {
+    let (snapshot, situation) = context.view()?;
+    let needed = snapshot.policy.evaluation.min_requests;
+    let mut most: f64 = 0.0;
+    for reading in &situation.readings {
+        match reading.breach().map(|breach| breach.kind) {
+            Some(BreachKind::Hanging) => {
+                return Ok("requests hang; the usual window has enough of them".to_owned());
+            }
+            Some(BreachKind::Slow | BreachKind::Errors) => {
+                most = most.max(reading.measured.as_ref().map_or(0.0, |measured| measured.requests));
+            }
+            None => {}
+        }
+    }
+    let numbers = format!("{most:.0} requests in the window, {needed} are needed");
+    #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+    let enough = most >= needed as f64 && most > 0.0;
+    if enough { Ok(numbers) } else { Err(numbers) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Stage;
+    use super::super::testing::{Setup, refused};
+    use super::*;
+    use crate::model::{Breach, Severity, Verdict};
+
+    #[test]
+    fn few_requests_refuse_unless_they_hang() {
+        let mut setup = Setup::acting();
+        assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
+        setup.situation.readings[0].measured.as_mut().unwrap().requests = 49.0;
+        let message = refused(&setup, GUARD.name, Stage::Propose);
+        assert_eq!(message.as_deref(), Some("49 requests in the window, 50 are needed"));
+        setup.situation.readings[0].verdict =
+            Verdict::Breached(Breach { kind: BreachKind::Hanging, severity: Severity::P1 });
+        assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! `Mode`: in Observe nothing is done.
+
+use super::{Context, Guard, PROPOSE_AND_GATE, Stage, always};
+use crate::model::Mode;
+use crate::remediations;
+
+pub(super) const GUARD: Guard = Guard {
+    name: "Mode",
+    refuses: "to act when policy or rung are in Observe (a dry run is written down instead), or when the administrator has switched the action off",
+    stages: PROPOSE_AND_GATE,
+    applies: always,
+    check,
+};
+
+fn check(context: &Context<'_>) -> Result<String, String> {
+    let (snapshot, _) = context.view()?;
+    let kind = context.candidate.action.kind();
+    if !snapshot.operator.enabled_actions.contains(&kind) {
+        return Err(format!("{kind} is switched off in the operator's configuration"));
+    }
+    let rung = snapshot.policy.rung(&context.candidate.rung);
+    let Some(rung) = rung.filter(|rung| remediations::kind_of(rung) == kind) else {
+        return Err(format!("the policy has no rung {} with {kind} any more", context.candidate.rung));
+    };
+    match (context.stage, snapshot.policy.mode_of(rung)) {
+        (_, Mode::Auto) => Ok("mode is Auto".to_owned()),
+        (Stage::Propose | Stage::Admit, Mode::Observe) if context.candidate.is_dry_run() => {
+            Ok("mode is Observe: a dry run".to_owned())
+        }
+        (_, Mode::Observe) => Err("mode is Observe".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Setup, refused};
+    use super::*;
+    use crate::model::ActionKind;
+
+    #[test]
+    fn observe_lets_only_dry_runs_through() {
+        let mut setup = Setup::acting();
+        assert_eq!(refused(&setup, GUARD.name, Stage::Gate), None);
+        setup.snapshot.policy.mode = Mode::Observe;
+        assert_eq!(refused(&setup, GUARD.name, Stage::Gate).as_deref(), Some("mode is Observe"));
+        setup.candidate.mode = Mode::Observe;
+        assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
+    }
+
+    #[test]
+    fn a_rung_can_lower_the_mode() {
+        let mut setup = Setup::acting();
+        setup.snapshot.policy.rungs[0].mode = Some(Mode::Observe);
+        assert!(refused(&setup, GUARD.name, Stage::Propose).is_some());
+    }
+
+    #[test]
+    fn an_action_that_is_switched_off_is_refused() {
+        let mut setup = Setup::acting();
+        setup.snapshot.operator.enabled_actions.retain(|kind| *kind != ActionKind::CancelQueries);
+        assert!(refused(&setup, GUARD.name, Stage::Propose).is_some());
+    }
+}

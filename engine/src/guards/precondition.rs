@@ -1,0 +1,100 @@
+//! `Precondition`: the action can be carried out as things are. Each action says itself what that means.
+
+use super::{Context, Guard, PROPOSE_AND_GATE, always};
+use crate::remediations::remedy;
+
+pub(super) const GUARD: Guard = Guard {
+    name: "Precondition",
+    refuses: "when the action's own preconditions do not hold: for CancelQueries the same statement on the same server, an allowed role, no superuser, no maintenance, no protected session, no writer unless allowed, the right to signal",
+    stages: PROPOSE_AND_GATE,
+    applies: always,
+    check,
+};
+
+fn check(context: &Context<'_>) -> Result<String, String> {
+    let (snapshot, _) = context.view()?;
+    let action = &context.candidate.action;
+    (remedy(action.kind()).precondition)(snapshot, action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Stage;
+    use super::super::testing::{Setup, refused};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::{Action, Dependency, Observed, PostgresFacts, Session, SessionState, Writers, later};
+    use std::time::Duration;
+
+    fn refusal(change: impl FnOnce(&mut Setup)) -> Option<String> {
+        let mut setup = Setup::acting();
+        change(&mut setup);
+        refused(&setup, GUARD.name, Stage::Gate)
+    }
+
+    fn facts(setup: &mut Setup) -> &mut PostgresFacts {
+        match setup.snapshot.databases.get_mut("db").unwrap() {
+            Observed::Known { value, .. } => value,
+            Observed::Missing(_) => panic!("the setup has facts"),
+        }
+    }
+
+    fn session(setup: &mut Setup) -> &mut Session {
+        &mut facts(setup).sessions[0]
+    }
+
+    #[test]
+    fn each_precondition_of_cancel_queries_refuses_by_itself() {
+        assert_eq!(refusal(|_| ()), None);
+        type Change = fn(&mut Setup);
+        let changes: [(&str, Change); 12] = [
+            ("standby", |setup| facts(setup).standby = true),
+            ("another server", |setup| facts(setup).server.started_at = Timestamp::MAX),
+            ("ended by itself", |setup| {
+                let started = session(setup).identity.query_start;
+                session(setup).identity.query_start = later(started, Duration::from_micros(1));
+            }),
+            ("runs no statement", |setup| session(setup).state = SessionState::IdleInTransaction),
+            ("works in database", |setup| session(setup).database = "other".into()),
+            ("may not be signalled", |setup| session(setup).role = "stranger".into()),
+            ("superuser", |setup| session(setup).privileged = true),
+            ("protected by the administrator", |setup| {
+                setup.snapshot.operator.protected_roles.push("reporting".into());
+            }),
+            ("latency_protected", |setup| session(setup).protected = true),
+            ("maintenance", |setup| session(setup).maintenance = true),
+            ("has written", |setup| session(setup).wrote = true),
+            ("GRANT pg_signal_backend TO latency_operator", |setup| facts(setup).may_signal = false),
+        ];
+        for (word, change) in changes {
+            let message = refusal(change).unwrap_or_else(|| panic!("{word} was let through"));
+            assert!(message.contains(word), "{word}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_writer_passes_where_writers_are_allowed() {
+        let refusal = refusal(|setup| {
+            session(setup).wrote = true;
+            let Action::CancelQuery(cancel) = &mut setup.candidate.action;
+            cancel.writers = Writers::Allow;
+        });
+        assert_eq!(refusal, None);
+    }
+
+    #[test]
+    fn the_dependency_must_still_be_the_one_that_was_diagnosed() {
+        assert!(refusal(|setup| setup.snapshot.policy.dependencies.clear()).is_some());
+        assert!(
+            refusal(|setup| {
+                let Some(Dependency::Postgres(declared)) = setup.snapshot.policy.dependencies.get_mut("db")
+                else {
+                    panic!("the setup has a database");
+                };
+                declared.secret = "another".into();
+            })
+            .is_some()
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! A situation in which every guard lets through; each test spoils one thing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Context, Stage, evaluate};
+use crate::model::{
+    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, CancelQuery, Candidate, Confidence,
+    Coverage, Dependency, Evaluation, Finding, Fleet, GuardSettings, Incident, Ledger, Limits, Measured,
+    Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency,
+    PostgresFacts, Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction,
+    ServerIdentity, Session, SessionIdentity, SessionState, Severity, Slots, Snapshot, Source, Target,
+    TargetKind, TargetRef, Verdict, Verification, VerifySpec, Writers, earlier,
+};
+use crate::tick::{Overall, Situation};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) struct Setup {
+    pub(crate) now: Timestamp,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) situation: Situation,
+    pub(crate) candidate: Candidate,
+    pub(crate) ledger: Ledger,
+    pub(crate) fleet: Fleet,
+    pub(crate) limits: Limits,
+}
+
+/// What the guard says at that stage, if it refuses.
+pub(crate) fn refused(setup: &Setup, guard: &str, stage: Stage) -> Option<String> {
+    let admission = Admission { ledger: &setup.ledger, fleet: setup.fleet, limits: setup.limits };
+    let context = Context {
+        stage,
+        now: setup.now,
+        candidate: &setup.candidate,
+        view: (stage != Stage::Admit).then_some((&setup.snapshot, &setup.situation)),
+        admission: (stage != Stage::Propose).then_some(&admission),
+    };
+    let verdicts = evaluate(&context);
+    let verdict =
+        verdicts.iter().find(|verdict| verdict.guard == guard).expect("the guard is asked at this stage");
+    (!verdict.passed).then(|| verdict.message.clone())
+}
+
+impl Setup {
+    /// A breached policy in Auto whose runaway query may be cancelled.
+    pub(crate) fn acting() -> Self {
+        let now: Timestamp = "2026-01-01T03:00:00Z".parse().unwrap();
+        let session = running_session(now);
+        let finding = Finding {
+            cause: "RunawayQuery".into(),
+            confidence: Confidence::Certain,
+            advice: false,
+            subject: Some(crate::model::Subject::Session {
+                dependency: "db".into(),
+                session: session.identity.clone(),
+            }),
+            onset: Some(earlier(now, 10 * SECOND)),
+            evidence: vec![],
+            sentence: "a statement takes most of the active time".into(),
+            explained_by: None,
+        };
+        let snapshot = snapshot(now, session);
+        let situation = Situation {
+            now,
+            readings: vec![reading(now)],
+            overall: Overall::Breached(Severity::P2),
+            breach: Some(BreachMemory { first_at: earlier(now, 5 * SECOND), counted: 5 * SECOND }),
+            incident: snapshot.incident.clone(),
+            findings: vec![finding],
+        };
+        let candidate = candidate(&snapshot);
+        let fleet = Fleet { leading: true, ledger_complete: true };
+        Self {
+            now,
+            snapshot,
+            situation,
+            candidate,
+            ledger: Ledger::default(),
+            fleet,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The candidate as an object that was admitted a moment ago.
+    pub(crate) fn remediation(&self) -> Remediation {
+        Remediation {
+            namespace: self.candidate.policy.namespace.clone(),
+            name: self.candidate.object_name(),
+            created_at: self.now,
+            deleting: false,
+            spec: (&self.candidate).into(),
+            status: RemediationStatus::default(),
+        }
+    }
+}
+
+fn reading(now: Timestamp) -> Reading {
+    Reading {
+        objective: "p95".into(),
+        at: now,
+        verdict: Verdict::Breached(Breach { kind: BreachKind::Slow, severity: Severity::P2 }),
+        measured: Some(Measured {
+            requests: 500.0,
+            value: Some(0.9),
+            sentence: "slow".into(),
+            notes: vec![],
+        }),
+    }
+}
+
+fn running_session(now: Timestamp) -> Session {
+    Session {
+        identity: SessionIdentity {
+            pid: 77,
+            backend_start: earlier(now, 60 * SECOND),
+            query_start: earlier(now, 10 * SECOND),
+        },
+        role: "reporting".into(),
+        database: "orders".into(),
+        application: "report".into(),
+        state: SessionState::Active,
+        xact_start: Some(earlier(now, 10 * SECOND)),
+        state_change: earlier(now, 10 * SECOND),
+        waits_for_lock: false,
+        wait_start: None,
+        wrote: false,
+        xmin_age: None,
+        privileged: false,
+        maintenance: false,
+        protected: false,
+        fingerprint: "42".into(),
+    }
+}
+
+fn server(now: Timestamp) -> ServerIdentity {
+    ServerIdentity {
+        system_identifier: "7000".into(),
+        database: "orders".into(),
+        peer: "10.0.0.1:5432".into(),
+        started_at: earlier(now, 3600 * SECOND),
+    }
+}
+
+fn snapshot(now: Timestamp, session: Session) -> Snapshot {
+    let facts = PostgresFacts {
+        server: server(now),
+        version: 150_000,
+        clock: now,
+        standby: false,
+        connected_as: "latency_operator".into(),
+        coverage: Coverage::Full,
+        may_signal: true,
+        slots: Slots { usable: 100, used: 10 },
+        active_seconds: 10.5,
+        sessions: vec![session],
+        lock_waits: vec![],
+        truncated: false,
+    };
+    Snapshot {
+        now,
+        policy: policy(),
+        target: Observed::Known {
+            at: now,
+            value: Target { uid: "t".into(), desired: Some(2), ready: Some(2), opt_out: None },
+        },
+        traffic: BTreeMap::new(),
+        databases: BTreeMap::from([("db".into(), Observed::Known { at: now, value: facts })]),
+        pauses: vec![],
+        incident: Some(Incident {
+            name: "orders-api-12345678-2".into(),
+            ordinal: 2,
+            first_breached_at: earlier(now, 5 * SECOND),
+            opened_at: earlier(now, 2 * SECOND),
+            severity: Severity::P2,
+        }),
+        next_ordinal: 3,
+        remediations: vec![],
+        operator: OperatorHealth {
+            leading_since: earlier(now, 600 * SECOND),
+            api_contact_at: now,
+            api_contact_within: 10 * SECOND,
+            enabled_actions: vec![ActionKind::CancelQueries],
+            protected_roles: vec!["postgres".into()],
+        },
+    }
+}
+
+/// A policy with short times, one objective, one database and one rung.
+pub(crate) fn policy() -> Policy {
+    Policy {
+        id: PolicyRef { namespace: "shop".into(), name: "orders-api".into(), uid: "12345678-aaaa".into() },
+        generation: 1,
+        mode: Mode::Auto,
+        suspended: false,
+        target: TargetRef { kind: TargetKind::Deployment, name: "orders-api".into() },
+        evaluation: Evaluation {
+            interval: SECOND,
+            window: 10 * SECOND,
+            breach_for: 3 * SECOND,
+            recover_for: 5 * SECOND,
+            min_requests: 50,
+            missing_data_after: 3,
+        },
+        objectives: vec![Objective {
+            name: "p95".into(),
+            kind: ObjectiveKind::Latency {
+                quantile: 0.95,
+                target: Duration::from_millis(500),
+                severities: vec![],
+            },
+            source: Source::Prometheus {
+                backend: "default".into(),
+                preset: Preset::Django,
+                match_labels: BTreeMap::new(),
+            },
+        }],
+        dependencies: BTreeMap::from([(
+            "db".into(),
+            Dependency::Postgres(PostgresDependency {
+                secret: "orders-db".into(),
+                users: vec!["orders".into()],
+                roles: vec!["orders".into(), "reporting".into()],
+            }),
+        )]),
+        thresholds: BTreeMap::new(),
+        rungs: vec![Rung {
+            name: "cancel".into(),
+            causes: vec!["RunawayQuery".into(), "BlockingQuery".into()],
+            action: RungAction::CancelQueries { writers: Writers::Deny },
+            mode: None,
+        }],
+        guards: GuardSettings {
+            max_actions_per_hour: 2,
+            max_attempts_per_incident: 3,
+            cooldown: Duration::from_secs(300),
+        },
+        verification: Verification { after: SECOND, within: 30 * SECOND },
+    }
+}
+
+fn candidate(snapshot: &Snapshot) -> Candidate {
+    let session = running_session(snapshot.now);
+    let policy = &snapshot.policy;
+    let server = server(snapshot.now);
+    Candidate {
+        policy: policy.id.clone(),
+        target: policy.target.clone(),
+        incident: "orders-api-12345678-2".into(),
+        rung: "cancel".into(),
+        attempt: 1,
+        mode: Mode::Auto,
+        cause: "RunawayQuery".into(),
+        confidence: Confidence::Certain,
+        reason: "a statement takes most of the active time".into(),
+        resource: ResourceKey {
+            namespace: policy.id.namespace.clone(),
+            system_identifier: server.system_identifier.clone(),
+            database: server.database.clone(),
+            peer: server.peer.clone(),
+        },
+        action: Action::CancelQuery(CancelQuery {
+            dependency: "db".into(),
+            secret: "orders-db".into(),
+            server,
+            session: session.identity,
+            role: session.role,
+            fingerprint: session.fingerprint,
+            writers: Writers::Deny,
+        }),
+        cooldown: policy.guards.cooldown,
+        max_actions_per_hour: policy.guards.max_actions_per_hour,
+        verify: VerifySpec { after: SECOND, within: 30 * SECOND, window: 10 * SECOND },
+    }
+}

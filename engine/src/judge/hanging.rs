@@ -1,0 +1,167 @@
+//! Requests that never finish are in no histogram: the worst incident looks like silence.
+//!
+//! A window hangs when its completions are below 10% of the median of the healthy windows while the requests in flight
+//! are at or above their own median, and not none. A window with few completions and few in flight is merely quiet.
+
+use jiff::Timestamp;
+
+use super::breach_of;
+use crate::model::{
+    Breach, BreachKind, Evaluation, Measured, NoData, NoDataReason, Objective, ObjectiveKind,
+    ObjectiveMemory, Severity, Traffic,
+};
+
+/// Completions below this share of their median are a standstill.
+const STANDSTILL: f64 = 0.1;
+
+pub(super) enum Answer {
+    /// Requests hang.
+    Hangs(Measured, Breach),
+    /// Requests flow: judge their latency.
+    Flows,
+    /// There are too few requests to judge, and hanging cannot be told from quiet.
+    CannotTell(NoData),
+}
+
+pub(super) fn judge(
+    objective: &Objective,
+    traffic: &Traffic,
+    memory: &ObjectiveMemory,
+    evaluation: &Evaluation,
+    now: Timestamp,
+) -> Answer {
+    let completed = traffic.completed();
+    let needed = f64_of(evaluation.min_requests);
+    let in_flight = traffic.in_flight.known().copied();
+    let medians = memory.baseline.medians(now);
+    if let (Some(in_flight), Some((usual, usual_in_flight))) = (in_flight, medians) {
+        let standstill = usual >= needed && completed < STANDSTILL * usual;
+        if standstill && in_flight >= usual_in_flight && in_flight > 0.0 {
+            let sentence = format!(
+                "requests hang: {completed:.0} completed in the window where {usual:.0} are usual, \
+                 with {in_flight:.0} in flight where {usual_in_flight:.0} are usual",
+            );
+            return Answer::Hangs(
+                Measured { requests: completed, value: None, sentence, notes: Vec::new() },
+                breach_of(BreachKind::Hanging, std::iter::once(worst_level(objective))),
+            );
+        }
+    }
+    if completed >= needed && completed > 0.0 {
+        return Answer::Flows;
+    }
+    let too_few = format!("{completed:.0} requests in the window, {needed:.0} are needed to judge");
+    match (in_flight, medians) {
+        (Some(in_flight), None) if in_flight > 0.0 => Answer::CannotTell(NoData::new(
+            NoDataReason::NoBaseline,
+            format!(
+                "{too_few}; {in_flight:.0} are in flight, and no healthy windows have been seen yet to compare with"
+            ),
+        )),
+        _ => Answer::CannotTell(NoData::new(NoDataReason::TooFewRequests, too_few)),
+    }
+}
+
+/// A standstill is as bad as the objective's worst level, and never less than P1: nobody is served.
+fn worst_level(objective: &Objective) -> Severity {
+    let worst = match &objective.kind {
+        ObjectiveKind::Latency { severities, .. } => severities.iter().map(|s| s.level).max(),
+        ObjectiveKind::ErrorRatio { severities, .. } => severities.iter().map(|s| s.level).max(),
+    };
+    worst.unwrap_or(Severity::P1).max(Severity::P1)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+fn f64_of(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{BaselineWindow, Bucket, Observed, Preset, Source, later};
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn answer(completed: f64, in_flight: f64, healthy: &[(f64, f64)]) -> Answer {
+        let objective = Objective {
+            name: "p95".into(),
+            kind: ObjectiveKind::Latency {
+                quantile: 0.95,
+                target: Duration::from_millis(500),
+                severities: vec![],
+            },
+            source: Source::Prometheus {
+                backend: "b".into(),
+                preset: Preset::Caddy,
+                match_labels: BTreeMap::new(),
+            },
+        };
+        let mut memory = ObjectiveMemory::default();
+        for (index, (completed, in_flight)) in healthy.iter().enumerate() {
+            let at = later(NOW, Duration::from_secs(index as u64));
+            memory.baseline.learn(BaselineWindow { at, completed: *completed, in_flight: *in_flight });
+        }
+        let traffic = Traffic {
+            window: Duration::from_secs(10),
+            buckets: vec![Bucket { le: f64::INFINITY, count: completed }],
+            in_flight: Observed::Known { at: NOW, value: in_flight },
+            errors: Observed::missing(NoDataReason::Empty, ""),
+        };
+        let evaluation = Evaluation {
+            interval: Duration::from_secs(1),
+            window: Duration::from_secs(10),
+            breach_for: Duration::from_secs(3),
+            recover_for: Duration::from_secs(5),
+            min_requests: 50,
+            missing_data_after: 3,
+        };
+        judge(&objective, &traffic, &memory, &evaluation, later(NOW, Duration::from_secs(60)))
+    }
+
+    const USUAL: [(f64, f64); 3] = [(500.0, 4.0), (480.0, 3.0), (520.0, 5.0)];
+
+    #[test]
+    fn a_standstill_with_waiting_requests_hangs() {
+        assert!(matches!(answer(0.0, 80.0, &USUAL), Answer::Hangs(_, Breach { severity: Severity::P1, .. })));
+        assert!(matches!(answer(49.0, 4.0, &USUAL), Answer::Hangs(..)));
+    }
+
+    #[test]
+    fn what_completes_too_few_but_more_than_a_tenth_does_not_hang() {
+        assert!(matches!(answer(51.0, 80.0, &USUAL), Answer::Flows));
+    }
+
+    #[test]
+    fn fewer_than_min_requests_are_not_judged() {
+        assert!(matches!(answer(49.0, 0.0, &[]), Answer::CannotTell(_)));
+        assert!(matches!(answer(50.0, 0.0, &[]), Answer::Flows));
+    }
+
+    #[test]
+    fn silence_without_waiting_requests_is_no_data() {
+        for in_flight in [0.0, 1.0] {
+            let Answer::CannotTell(no_data) = answer(0.0, in_flight, &USUAL) else {
+                panic!("judged silence")
+            };
+            assert_eq!(no_data.reason, NoDataReason::TooFewRequests);
+        }
+    }
+
+    #[test]
+    fn without_healthy_windows_nothing_hangs() {
+        let Answer::CannotTell(no_data) = answer(0.0, 80.0, &USUAL[..2]) else {
+            panic!("hangs without a baseline")
+        };
+        assert_eq!(no_data.reason, NoDataReason::NoBaseline);
+    }
+
+    #[test]
+    fn min_requests_is_asked_of_the_usual_window() {
+        let quiet = [(40.0, 4.0), (40.0, 4.0), (40.0, 4.0)];
+        assert!(matches!(answer(0.0, 80.0, &quiet), Answer::CannotTell(_)));
+    }
+}

@@ -1,0 +1,27 @@
+//! The brain of latency-operator: pure, synchronous, deterministic.
+//!
+//! There is no I/O in here, no clock, no environment and no randomness: `now` and everything else that is known comes in
+//! as a value, and what was decided goes out as a value. So a scenario is a text file, and a simulation of ten thousand
+//! hours exercises the code that runs in production.
+//!
+//! # The three functions
+//! - [`tick()`]: one look at one policy (judge, diagnose, decide, guard), yields proposals;
+//! - [`admit()`]: over all policies, who may go now;
+//! - [`advance()`]: the life of one remediation, one step at a time.
+//!
+//! # Layout
+//! Imports go one way: [`model`] <- [`judge`], [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
+//! [`mod@admit`], [`mod@advance`]. Adding a cause, a remedy or a guard is one new file and one line of a table.
+
+pub mod admit;
+pub mod advance;
+pub mod causes;
+pub mod guards;
+pub mod judge;
+pub mod model;
+pub mod remediations;
+pub mod tick;
+
+pub use admit::{Admitted, admit};
+pub use advance::{Seen, Step, advance};
+pub use tick::{Overall, Situation, Tick, settle, tick};

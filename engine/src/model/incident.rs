@@ -1,0 +1,32 @@
+//! A breach episode, as the API server holds it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{PolicyRef, Severity};
+
+/// The open incident of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its name.
+    pub name: String,
+    /// Its number within the policy.
+    pub ordinal: u64,
+    /// The first Breached reading of the episode.
+    pub first_breached_at: Timestamp,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// The worst severity so far.
+    pub severity: Severity,
+}
+
+impl Incident {
+    /// The name of a policy's n-th incident: `<policy, at most 52>-<first 8 of its uid>-<n>`, so that a policy that is
+    /// deleted and created again does not meet its predecessor's incidents.
+    #[must_use]
+    pub fn name_of(policy: &PolicyRef, ordinal: u64) -> String {
+        let name: String = policy.name.chars().take(52).collect();
+        let uid: String = policy.uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+        format!("{name}-{uid}-{ordinal}")
+    }
+}

@@ -1,0 +1,242 @@
+//! The index over all LatencyRemediations by the resource that they affect: locks, rests and counts live here, so that
+//! they hold across policies, restarts, leaders, and delete and recreate of a policy.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Candidate, PolicyRef, Remediation, ResourceKey, elapsed, later};
+
+/// Namespace and name of a LatencyRemediation.
+pub type EntryKey = (String, String);
+
+/// What the ledger keeps of one LatencyRemediation. Dry runs have no entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Whose.
+    pub policy: PolicyRef,
+    /// The incident's name.
+    pub incident: String,
+    /// The rung's name.
+    pub rung: String,
+    /// What it affects.
+    pub resource: ResourceKey,
+    /// It holds the resource.
+    pub open: bool,
+    /// When an effect may have reached the world, if it may have.
+    pub acted_at: Option<Timestamp>,
+    /// The resource's rest after it.
+    pub cooldown: Duration,
+    /// Admitted by this process and not yet seen as an object.
+    pub reserved: bool,
+}
+
+impl Entry {
+    fn of(remediation: &Remediation) -> Self {
+        Self {
+            policy: remediation.spec.policy.clone(),
+            incident: remediation.spec.incident.clone(),
+            rung: remediation.spec.rung.clone(),
+            resource: remediation.spec.resource.clone(),
+            open: remediation.is_open(),
+            acted_at: remediation.may_have_acted_at(),
+            cooldown: remediation.spec.cooldown,
+            reserved: false,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    entries: BTreeMap<EntryKey, Entry>,
+}
+
+impl Ledger {
+    /// The ledger of a new leader, from a consistent list.
+    #[must_use]
+    pub fn from_list<'a>(remediations: impl IntoIterator<Item = &'a Remediation>) -> Self {
+        let mut ledger = Self::default();
+        for remediation in remediations {
+            ledger.observe(remediation);
+        }
+        ledger
+    }
+
+    /// Takes in what the watch showed. A reservation of ours becomes an entry like any other.
+    pub fn observe(&mut self, remediation: &Remediation) {
+        if remediation.spec.dry_run {
+            return;
+        }
+        let key = (remediation.namespace.clone(), remediation.name.clone());
+        self.entries.insert(key, Entry::of(remediation));
+    }
+
+    /// The object is gone: it holds nothing any more, but what it did still counts until its windows have passed.
+    pub fn forget(&mut self, key: &EntryKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.open = false;
+            entry.reserved = false;
+            if entry.acted_at.is_none() {
+                self.entries.remove(key);
+            }
+        }
+    }
+
+    /// Holds the resource for a candidate until its object is seen.
+    pub fn reserve(&mut self, candidate: &Candidate) {
+        self.entries.insert(
+            (candidate.policy.namespace.clone(), candidate.object_name()),
+            Entry {
+                policy: candidate.policy.clone(),
+                incident: candidate.incident.clone(),
+                rung: candidate.rung.clone(),
+                resource: candidate.resource.clone(),
+                open: true,
+                acted_at: None,
+                cooldown: candidate.cooldown,
+                reserved: true,
+            },
+        );
+    }
+
+    /// Gives a reservation back: its object was certainly not created.
+    pub fn release(&mut self, key: &EntryKey) {
+        if self.entries.get(key).is_some_and(|entry| entry.reserved) {
+            self.entries.remove(key);
+        }
+    }
+
+    /// Drops what no window counts any more.
+    pub fn prune(&mut self, now: Timestamp) {
+        self.entries.retain(|_, entry| {
+            let counts_until = |at| later(at, entry.cooldown.max(HOUR));
+            entry.open || entry.acted_at.is_some_and(|at| counts_until(at) > now)
+        });
+    }
+
+    /// All entries but one's own, with their keys.
+    pub fn others<'a>(&'a self, own: &'a EntryKey) -> impl Iterator<Item = (&'a EntryKey, &'a Entry)> {
+        self.entries.iter().filter(move |(key, _)| *key != own)
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// The window of the budgets.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How many of `entries` count in the budget window that ends at `now`: those that may have acted in it, and those that
+/// are open and may act yet.
+pub(crate) fn in_the_last_hour<'a>(entries: impl Iterator<Item = &'a Entry>, now: Timestamp) -> u32 {
+    let counted = entries
+        .filter(|entry| match entry.acted_at {
+            Some(at) => elapsed(now, at) < HOUR,
+            None => entry.open,
+        })
+        .count();
+    u32::try_from(counted).unwrap_or(u32::MAX)
+}
+
+/// What is known about the operator's replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// This process holds the Lease, provably, by its monotonic clock.
+    pub leading: bool,
+    /// The ledger was built from a consistent list by this leader.
+    pub ledger_complete: bool,
+}
+
+/// Ceilings over all policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Open remediations at one time.
+    pub concurrent: u32,
+    /// Acts in any 60 minutes.
+    pub per_hour: u32,
+    /// Acts in any 60 minutes in one namespace.
+    pub per_hour_and_namespace: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrent: 3, per_hour: 20, per_hour_and_namespace: 6 }
+    }
+}
+
+/// What the guards of admission look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission<'a> {
+    /// All remediations by resource. The candidate's own entry is not counted.
+    pub ledger: &'a Ledger,
+    /// The operator's replicas.
+    pub fleet: Fleet,
+    /// The ceilings.
+    pub limits: Limits,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guards::testing::Setup;
+    use crate::model::Phase;
+
+    fn ledger(phase: Phase, acted_ago: Option<Duration>) -> (Ledger, EntryKey, Timestamp) {
+        let setup = Setup::acting();
+        let mut remediation = setup.remediation();
+        remediation.status.phase = phase;
+        remediation.status.acted_at = acted_ago.map(|ago| crate::model::earlier(setup.now, ago));
+        let key = (remediation.namespace.clone(), remediation.name.clone());
+        (Ledger::from_list([&remediation]), key, setup.now)
+    }
+
+    #[test]
+    fn what_was_done_counts_although_its_object_was_deleted_and_holds_nothing_any_more() {
+        let (mut ledger, key, _) = ledger(Phase::Verifying, Some(HOUR / 2));
+        ledger.forget(&key);
+        assert_eq!(ledger.entries.get(&key).map(|entry| entry.open), Some(false));
+        let (mut untouched, key, _) = self::ledger(Phase::Admitted, None);
+        untouched.forget(&key);
+        assert!(untouched.is_empty());
+    }
+
+    #[test]
+    fn what_is_open_is_never_pruned_and_what_no_window_counts_is() {
+        for (phase, ago, kept) in [
+            (Phase::Admitted, None, true),
+            (Phase::Executing, Some(HOUR * 24), true),
+            (Phase::Completed, Some(HOUR / 2), true),
+            (Phase::Completed, Some(HOUR), false),
+            (Phase::Refused, None, false),
+        ] {
+            let (mut ledger, _, now) = ledger(phase, ago);
+            ledger.prune(now);
+            assert_eq!(!ledger.is_empty(), kept, "{phase} {ago:?}");
+        }
+    }
+
+    #[test]
+    fn a_reservation_lives_until_the_object_is_seen_or_it_is_given_back() {
+        let setup = Setup::acting();
+        let key = (setup.candidate.policy.namespace.clone(), setup.candidate.object_name());
+        let mut ledger = Ledger::default();
+        ledger.reserve(&setup.candidate);
+        ledger.prune(setup.now);
+        assert_eq!(ledger.len(), 1);
+        ledger.observe(&setup.remediation());
+        ledger.release(&key);
+        assert_eq!(ledger.len(), 1, "an object is not a reservation any more");
+    }
+}

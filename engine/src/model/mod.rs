@@ -1,0 +1,71 @@
+//! The nouns of the engine. They hold values and answer questions about themselves; they decide nothing.
+//!
+//! Instants are [`jiff::Timestamp`]s (UTC), spans are [`std::time::Duration`]s. Every map is ordered, so that the same
+//! input always yields the same output, byte for byte.
+
+pub mod duration;
+mod finding;
+mod incident;
+mod ledger;
+mod nodata;
+mod policy;
+mod postgres;
+mod proposal;
+pub mod ratio;
+mod record;
+mod remediation;
+mod snapshot;
+mod state;
+mod traffic;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use finding::{Confidence, Evidence, Finding, Subject};
+pub use incident::Incident;
+pub(crate) use ledger::in_the_last_hour;
+pub use ledger::{Admission, Entry, EntryKey, Fleet, Ledger, Limits};
+pub use nodata::{NoData, NoDataReason, Observed};
+pub use policy::{
+    Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
+    PolicyRef, PostgresDependency, Preset, RatioSeverity, Rung, RungAction, Severity, Source, TargetKind,
+    TargetRef, Thresholds, Verification, Writers,
+};
+pub use postgres::{
+    Coverage, LockWait, PostgresFacts, ResourceKey, ServerIdentity, Session, SessionIdentity, SessionState,
+    Slots,
+};
+pub use proposal::{Action, ActionKind, CancelQuery, Candidate, GuardVerdict, Proposal};
+pub use record::{DecisionRecord, RecordKind, Said, Slot};
+pub use remediation::{
+    DEADLINE, EffectSeen, Executing, ObjectiveAfter, Outcome, Phase, Refusal, Remediation, RemediationSpec,
+    RemediationStatus, VerifySpec,
+};
+pub use snapshot::{OperatorHealth, Pause, PausedBy, Snapshot, Target};
+pub use state::{
+    Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,
+};
+pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Traffic, Verdict};
+
+/// The name of a cause, a guard or an action: a constant of the engine's tables, or the text of a stored record.
+pub type Name = Cow<'static, str>;
+
+/// How long ago `then` was at `now`; zero where `then` is not in the past (clocks differ, and time must not run backwards).
+#[must_use]
+pub fn elapsed(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or(Duration::ZERO)
+}
+
+/// `at + span`, held at the end of representable time instead of failing.
+#[must_use]
+pub fn later(at: Timestamp, span: Duration) -> Timestamp {
+    at.saturating_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// `at - span`, held at the beginning of representable time instead of failing.
+#[must_use]
+pub fn earlier(at: Timestamp, span: Duration) -> Timestamp {
+    at.saturating_sub(span).unwrap_or(Timestamp::MIN)
+}

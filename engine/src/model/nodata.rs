@@ -1,0 +1,150 @@
+//! What is not known, and why. A missing thing is a value, never an error and never a zero.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Why something could not be read or judged. One name per reason, so that people can look it up (`docs/signals.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NoDataReason {
+    /// Nothing has been read since the operator started.
+    NotYetRead,
+    /// No backend of that name is in the operator's configuration.
+    NoBackend,
+    /// The other side could not be reached: refused, no route, name not found.
+    Unreachable,
+    /// The other side did not answer in time.
+    Timeout,
+    /// The other side answered with an HTTP status that is not success.
+    HttpError,
+    /// The answer is not what the protocol promises: cut off, not JSON, of another shape, too large.
+    BadAnswer,
+    /// The metrics backend refused the query.
+    QueryRefused,
+    /// The metrics backend answered with warnings: the data may be partial.
+    Warnings,
+    /// No series matches.
+    Empty,
+    /// More than one series came back where exactly one can be judged.
+    ManySeries,
+    /// A sample is NaN.
+    NotANumber,
+    /// A sample is infinite or negative where a count was expected.
+    NotACount,
+    /// The newest sample is too old.
+    Stale,
+    /// Fewer requests than `minRequests` in the window.
+    TooFewRequests,
+    /// No finite bucket bound is at or above the target, so counts cannot tell.
+    TargetBeyondBuckets,
+    /// Whether requests hang cannot be said: no healthy window has been seen yet to compare with.
+    NoBaseline,
+    /// The Secret does not exist.
+    SecretNotFound,
+    /// The Secret is not labelled for the operator's use.
+    SecretNotAllowed,
+    /// The Secret lacks keys, or what it says cannot be understood.
+    SecretInvalid,
+    /// The data store refused the credentials.
+    AuthenticationFailed,
+    /// The data store has no free connection left.
+    ConnectionsExhausted,
+    /// TLS could not be set up as the Secret asks.
+    TlsFailed,
+    /// The server's version is not supported.
+    UnsupportedVersion,
+    /// The role may not read what is needed.
+    PermissionDenied,
+    /// The data store refused the diagnosis statement.
+    QueryFailed,
+    /// The object does not exist.
+    NotFound,
+    /// The object is being deleted.
+    Deleting,
+    /// The Kubernetes API could not be asked.
+    ApiUnavailable,
+}
+
+impl fmt::Display for NoDataReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Something that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoData {
+    /// The reason, of which there is a fixed set.
+    pub reason: NoDataReason,
+    /// One sentence with the numbers and, where there is one, the fix. It never quotes secrets or queries.
+    pub detail: String,
+}
+
+impl NoData {
+    /// A reason with its sentence.
+    pub fn new(reason: NoDataReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+impl NoData {
+    /// What it says without the numbers: the same reason with another fix is news, another count is not.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let mut key = format!("NoData/{}/", self.reason);
+        for c in self.detail.chars() {
+            match c {
+                '0'..='9' if key.ends_with('#') => {}
+                '0'..='9' => key.push('#'),
+                c => key.push(c),
+            }
+        }
+        key
+    }
+}
+
+impl fmt::Display for NoData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.detail)
+    }
+}
+
+/// A value with the instant at which it was read, or the reason why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Observed<T> {
+    /// The value as it was at that instant (of the operator's clock).
+    Known {
+        /// When it was read.
+        at: Timestamp,
+        /// What was read.
+        value: T,
+    },
+    /// Why there is no value.
+    Missing(NoData),
+}
+
+impl<T> Observed<T> {
+    /// A missing value.
+    pub fn missing(reason: NoDataReason, detail: impl Into<String>) -> Self {
+        Self::Missing(NoData::new(reason, detail))
+    }
+
+    /// The value, if it is known.
+    #[must_use]
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known { value, .. } => Some(value),
+            Self::Missing(_) => None,
+        }
+    }
+
+    /// When the value was read, if it is known.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Known { at, .. } => Some(*at),
+            Self::Missing(_) => None,
+        }
+    }
+}

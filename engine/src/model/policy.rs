@@ -1,0 +1,310 @@
+//! A validated policy. Invalid states cannot be written down here; `src/api/convert.rs` is the only way in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Name;
+
+/// How much the operator may do. A later variant may do more than an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Mode {
+    /// Look, explain, and write down what would have been done.
+    Observe,
+    /// Act without asking.
+    Auto,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// How bad a breach is. Ordered: `P2 < P1 < P0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Severity {
+    /// Over the target.
+    P2,
+    /// Users are suffering.
+    P1,
+    /// The service is as good as down.
+    P0,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Which policy something belongs to. The uid tells a policy from a later one of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PolicyRef {
+    /// Its namespace, which is also that of everything it refers to.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+impl fmt::Display for PolicyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The kinds of workload that can be guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TargetKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+}
+
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// The workload whose latency is guarded; in the policy's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TargetRef {
+    /// What it is.
+    pub kind: TargetKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for TargetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// How and how long is looked before something is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Time between two evaluations while all is well.
+    pub interval: Duration,
+    /// The span of traffic that one reading judges.
+    pub window: Duration,
+    /// How long a breach must last before it opens an incident.
+    pub breach_for: Duration,
+    /// How long calm must last before an incident is closed.
+    pub recover_for: Duration,
+    /// Requests that a window needs before it is judged at all.
+    pub min_requests: u64,
+    /// NoData readings in a row after which data counts as unavailable and an unconfirmed breach is forgotten.
+    pub missing_data_after: u32,
+}
+
+/// The metrics of a known exporter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Preset {
+    /// django-prometheus in the application's own pods.
+    Django,
+    /// Caddy as the edge in front of the application.
+    Caddy,
+}
+
+/// Where an objective's readings come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Source {
+    /// A Prometheus-compatible backend of the operator's configuration.
+    Prometheus {
+        /// The backend's name there.
+        backend: String,
+        /// Whose metrics.
+        preset: Preset,
+        /// Further equality matchers; they narrow the preset's own and cannot replace them.
+        match_labels: BTreeMap<String, String>,
+    },
+}
+
+/// From which latency on a breach is worse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencySeverity {
+    /// The level.
+    pub level: Severity,
+    /// The quantile lies above this.
+    pub above: Duration,
+}
+
+/// From which share of errors on a breach is worse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RatioSeverity {
+    /// The level.
+    pub level: Severity,
+    /// The share lies above this (0 to 1).
+    pub above: f64,
+}
+
+/// What an objective demands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ObjectiveKind {
+    /// The quantile of request latency stays at or under the target.
+    Latency {
+        /// The quantile, 0 to 1.
+        quantile: f64,
+        /// The target.
+        target: Duration,
+        /// From when on it is worse than P2.
+        severities: Vec<LatencySeverity>,
+    },
+    /// The share of failed requests stays at or under the target.
+    ErrorRatio {
+        /// The target, 0 to 1.
+        target: f64,
+        /// From when on it is worse than P2.
+        severities: Vec<RatioSeverity>,
+    },
+}
+
+/// One thing that users are promised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// Its name in the policy.
+    pub name: String,
+    /// What it demands.
+    pub kind: ObjectiveKind,
+    /// Where it is read.
+    pub source: Source,
+}
+
+/// A PostgreSQL database that the target depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresDependency {
+    /// The Secret that says where it is and how to log in.
+    pub secret: String,
+    /// Roles that the target connects as; empty means the Secret's user.
+    pub users: Vec<String>,
+    /// Roles whose sessions may be signalled; empty means the same as `users`.
+    pub roles: Vec<String>,
+}
+
+/// Something that the target depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dependency {
+    /// A PostgreSQL database.
+    Postgres(PostgresDependency),
+}
+
+/// What a cause's defaults are replaced by. Nothing set means the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// The age from which on the cause's subject counts.
+    pub older_than: Option<Duration>,
+}
+
+/// What may be done with a transaction that has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Writers {
+    /// It is left alone: its work would be lost, and rolling it back takes time.
+    Deny,
+    /// It may be cancelled like any other.
+    Allow,
+}
+
+impl fmt::Display for Writers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What a rung does, with its settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RungAction {
+    /// Cancel the running statement that is the cause.
+    CancelQueries {
+        /// Whether a transaction that has written may be cancelled.
+        writers: Writers,
+    },
+}
+
+/// One rung of the ladder of remedies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rung {
+    /// Its name in the policy.
+    pub name: String,
+    /// The causes that it answers.
+    pub causes: Vec<Name>,
+    /// What it does.
+    pub action: RungAction,
+    /// A mode of its own; it lowers the policy's and cannot raise it.
+    pub mode: Option<Mode>,
+}
+
+/// The policy's own limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardSettings {
+    /// Acts of this policy in any 60 minutes.
+    pub max_actions_per_hour: u32,
+    /// Attempts in one incident.
+    pub max_attempts_per_incident: u32,
+    /// Rest of a resource between two acts on it.
+    pub cooldown: Duration,
+}
+
+/// When an act is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// The judged window begins this long after the effect.
+    pub after: Duration,
+    /// Without a verdict by then it is inconclusive.
+    pub within: Duration,
+}
+
+/// A validated policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Which one.
+    pub id: PolicyRef,
+    /// `metadata.generation`: which version of the spec this is.
+    pub generation: i64,
+    /// How much may be done.
+    pub mode: Mode,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// The workload that is guarded.
+    pub target: TargetRef,
+    /// How it is looked.
+    pub evaluation: Evaluation,
+    /// What users are promised; never empty.
+    pub objectives: Vec<Objective>,
+    /// What the target depends on, by name.
+    pub dependencies: BTreeMap<String, Dependency>,
+    /// Overridden thresholds, by cause.
+    pub thresholds: BTreeMap<Name, Thresholds>,
+    /// The ladder; empty means diagnose only.
+    pub rungs: Vec<Rung>,
+    /// Limits.
+    pub guards: GuardSettings,
+    /// When an act is judged.
+    pub verification: Verification,
+}
+
+impl Policy {
+    /// The mode that holds on a rung: the lower of the two.
+    #[must_use]
+    pub fn mode_of(&self, rung: &Rung) -> Mode {
+        rung.mode.map_or(self.mode, |own| own.min(self.mode))
+    }
+
+    /// The rung of that name.
+    #[must_use]
+    pub fn rung(&self, name: &str) -> Option<&Rung> {
+        self.rungs.iter().find(|rung| rung.name == name)
+    }
+
+    /// The age threshold of a cause, or `default`.
+    #[must_use]
+    pub fn older_than(&self, cause: &str, default: Duration) -> Duration {
+        self.thresholds.get(cause).and_then(|t| t.older_than).unwrap_or(default)
+    }
+}

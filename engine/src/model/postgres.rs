@@ -1,0 +1,206 @@
+//! What one diagnosis snapshot of a PostgreSQL database says.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::elapsed;
+
+/// Which server, and which life of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServerIdentity {
+    /// `pg_control_system().system_identifier`: self-reported, and shared by clones.
+    pub system_identifier: String,
+    /// The database that we are connected to.
+    pub database: String,
+    /// The address and port that we connected to.
+    pub peer: String,
+    /// When its postmaster started: another instant means a restart or another server.
+    pub started_at: Timestamp,
+}
+
+/// What a lock, a cooldown or a budget is about. Compare with [`ResourceKey::same_as`], not by equality.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ResourceKey {
+    /// The namespace of the policy that reaches it.
+    pub namespace: String,
+    /// See [`ServerIdentity::system_identifier`].
+    pub system_identifier: String,
+    /// The database's name.
+    pub database: String,
+    /// See [`ServerIdentity::peer`].
+    pub peer: String,
+}
+
+impl ResourceKey {
+    /// Whether both name one database.
+    ///
+    /// Within a namespace the system identifier and the database decide. Across namespaces the peer address must agree
+    /// as well: identifiers are self-reported, and a tenant's server that claims another's must not lock it.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.system_identifier == other.system_identifier
+            && self.database == other.database
+            && (self.namespace == other.namespace || self.peer == other.peer)
+    }
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgreSQL database {} at {}", self.database, self.peer)
+    }
+}
+
+/// Whether we may read other roles' sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Coverage {
+    /// All sessions are readable.
+    Full,
+    /// Only sessions of our own role are; the rest may hide anything.
+    Partial {
+        /// The statement that an administrator runs to change that.
+        grant: String,
+    },
+}
+
+/// Connection slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    /// `max_connections` less what is reserved for superusers and by `reserved_connections`.
+    pub usable: u32,
+    /// Client backends that are connected.
+    pub used: u32,
+}
+
+/// The state column of `pg_stat_activity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SessionState {
+    /// Runs a statement, or waits in one.
+    Active,
+    /// Waits for the client's next statement, outside a transaction.
+    Idle,
+    /// Waits for the client's next statement, inside a transaction (aborted ones included).
+    IdleInTransaction,
+    /// Anything else (`fastpath function call`, `disabled`, or not readable).
+    Other,
+}
+
+/// What tells one statement of one backend from every other. Timestamps are the server's, to the microsecond.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionIdentity {
+    /// The backend's process id; reused by the system.
+    pub pid: i32,
+    /// When the backend started; with the pid it names a session.
+    pub backend_start: Timestamp,
+    /// When its current (or last) statement started; with the two above it names a statement.
+    pub query_start: Timestamp,
+}
+
+impl SessionIdentity {
+    /// The session without its statement.
+    #[must_use]
+    pub fn session(&self) -> (i32, Timestamp) {
+        (self.pid, self.backend_start)
+    }
+}
+
+impl fmt::Display for SessionIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} (its statement of {:.3})", self.pid, self.query_start)
+    }
+}
+
+/// A client backend, as far as it matters for a diagnosis. The text of its query is not here, and never is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Which session, and which statement.
+    pub identity: SessionIdentity,
+    /// The role that it logged in as.
+    pub role: String,
+    /// The database that it is connected to.
+    pub database: String,
+    /// What it calls itself, cut to 64 characters. Chosen by the client: for showing and protecting, never for selecting.
+    pub application: String,
+    /// What it is doing.
+    pub state: SessionState,
+    /// When the transaction started.
+    pub xact_start: Option<Timestamp>,
+    /// When the state last changed: since when an idle transaction is idle.
+    pub state_change: Timestamp,
+    /// Whether it waits for a heavyweight lock.
+    pub waits_for_lock: bool,
+    /// Since when it waits for that lock (`pg_locks.waitstart`).
+    pub wait_start: Option<Timestamp>,
+    /// Whether its transaction has written (it has a transaction id).
+    pub wrote: bool,
+    /// Age in transactions of the oldest snapshot that it holds back, if it holds one.
+    pub xmin_age: Option<u64>,
+    /// Its role is a superuser or may replicate.
+    pub privileged: bool,
+    /// Its statement is DDL, maintenance, a bulk copy or the end of a transaction.
+    pub maintenance: bool,
+    /// It is a backup or management tool, or its role is a member of `latency_protected`.
+    pub protected: bool,
+    /// The query id, or a hash of the text where the server computes none.
+    pub fingerprint: String,
+}
+
+/// One session waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockWait {
+    /// The session that waits.
+    pub waiter: i32,
+    /// A session that it waits for; 0 is a prepared transaction.
+    pub blocker: i32,
+}
+
+/// One diagnosis snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PostgresFacts {
+    /// Which server.
+    pub server: ServerIdentity,
+    /// `server_version_num`.
+    pub version: u32,
+    /// The server's clock when the snapshot was taken.
+    pub clock: Timestamp,
+    /// The server replays another's log: nothing may be done here.
+    pub standby: bool,
+    /// The role that we are connected as.
+    pub connected_as: String,
+    /// How much we may read.
+    pub coverage: Coverage,
+    /// Whether our role may signal other roles' backends (`pg_signal_backend`).
+    pub may_signal: bool,
+    /// Connection slots.
+    pub slots: Slots,
+    /// Summed age in seconds of the active client backends that do not wait for a lock, over all databases of the server.
+    pub active_seconds: f64,
+    /// The sessions that matter: the oldest active ones, idle transactions, and all that block or wait. Bounded.
+    pub sessions: Vec<Session>,
+    /// Who waits for whom.
+    pub lock_waits: Vec<LockWait>,
+    /// The bound on sessions or waits was reached: what is missing may matter.
+    pub truncated: bool,
+}
+
+impl PostgresFacts {
+    /// The session of that process id.
+    #[must_use]
+    pub fn session(&self, pid: i32) -> Option<&Session> {
+        self.sessions.iter().find(|s| s.identity.pid == pid)
+    }
+
+    /// How long ago, by the server's clock, `then` was when the snapshot was taken.
+    #[must_use]
+    pub fn age(&self, then: Timestamp) -> Duration {
+        elapsed(self.clock, then)
+    }
+
+    /// The roles that the target connects as: those that the policy names, else our own.
+    #[must_use]
+    pub fn users<'a>(&'a self, named: &'a [String]) -> &'a [String] {
+        if named.is_empty() { std::slice::from_ref(&self.connected_as) } else { named }
+    }
+}

@@ -1,0 +1,157 @@
+//! What could be done, and what the guards say to it.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Confidence, Mode, Name, PolicyRef, ResourceKey, ServerIdentity, SessionIdentity, Subject, TargetRef,
+    VerifySpec, Writers,
+};
+
+/// The kinds of action, as a policy names them. Matches over it are exhaustive on purpose: a new action has to answer
+/// every one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ActionKind {
+    /// Cancel a running statement.
+    CancelQueries,
+}
+
+impl fmt::Display for ActionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Cancel one statement of one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelQuery {
+    /// The dependency's name in the policy.
+    pub dependency: String,
+    /// The Secret that leads to it.
+    pub secret: String,
+    /// The server that was diagnosed; another one is not touched.
+    pub server: ServerIdentity,
+    /// The statement.
+    pub session: SessionIdentity,
+    /// The role that runs it.
+    pub role: String,
+    /// See [`super::Session::fingerprint`].
+    pub fingerprint: String,
+    /// Whether it may be cancelled although its transaction has written.
+    pub writers: Writers,
+}
+
+/// An action that is ready to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// See [`CancelQuery`].
+    CancelQuery(CancelQuery),
+}
+
+impl Action {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> ActionKind {
+        match self {
+            Self::CancelQuery(_) => ActionKind::CancelQueries,
+        }
+    }
+
+    /// What it is done to.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::CancelQuery(cancel) => {
+                Subject::Session { dependency: cancel.dependency.clone(), session: cancel.session.clone() }
+            }
+        }
+    }
+
+    /// What it does, in words.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::CancelQuery(cancel) => {
+                let CancelQuery { session, role, dependency, .. } = cancel;
+                format!(
+                    "cancel what pid {} (role {role}) has been running in {dependency} since {:.0}",
+                    session.pid, session.query_start
+                )
+            }
+        }
+    }
+}
+
+/// An action that a rung would take for a cause that was found; nothing has been asked yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Whose.
+    pub policy: PolicyRef,
+    /// The workload that is guarded.
+    pub target: TargetRef,
+    /// The incident's name.
+    pub incident: String,
+    /// The rung's name.
+    pub rung: String,
+    /// Counts from 1 within incident and rung.
+    pub attempt: u32,
+    /// The mode that holds: in Observe it is a dry run.
+    pub mode: Mode,
+    /// The cause that it answers.
+    pub cause: Name,
+    /// How sure that cause was when the candidate was made.
+    pub confidence: Confidence,
+    /// The cause's sentence.
+    pub reason: String,
+    /// What would be done.
+    pub action: Action,
+    /// What is locked, rested and counted.
+    pub resource: ResourceKey,
+    /// The resource's rest after this act.
+    pub cooldown: Duration,
+    /// The policy's ceiling of acts in any 60 minutes.
+    pub max_actions_per_hour: u32,
+    /// How the act is judged.
+    pub verify: VerifySpec,
+}
+
+impl Candidate {
+    /// Nothing is done: it is only written down.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.mode == Mode::Observe
+    }
+
+    /// The deterministic name of its LatencyRemediation: whoever creates it first has it, everybody else adopts it.
+    /// Dry runs have names of their own, one for each incident and rung.
+    #[must_use]
+    pub fn object_name(&self) -> String {
+        if self.is_dry_run() {
+            format!("{}-{}-dry", self.incident, self.rung)
+        } else {
+            format!("{}-{}-{}", self.incident, self.rung, self.attempt)
+        }
+    }
+}
+
+/// What a guard says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardVerdict {
+    /// The guard.
+    pub guard: Name,
+    /// Whether it lets the candidate through.
+    pub passed: bool,
+    /// Why, with the numbers.
+    pub message: String,
+}
+
+/// A candidate that every guard of its stage let through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// What is proposed.
+    pub candidate: Candidate,
+    /// What every guard said.
+    pub verdicts: Vec<GuardVerdict>,
+}

@@ -1,0 +1,109 @@
+//! Everything that is known at one instant: the only input of `tick` besides its memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ActionKind, Incident, Observed, Policy, PostgresFacts, Remediation, Traffic};
+
+/// The guarded workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its uid.
+    pub uid: String,
+    /// Replicas that are asked for; not read while all is well.
+    pub desired: Option<u32>,
+    /// Replicas that are ready; not read while all is well.
+    pub ready: Option<u32>,
+    /// The value of its annotation `latency-operator.dev/opt-out`, if it has one.
+    pub opt_out: Option<String>,
+}
+
+/// Where a pause was declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PausedBy {
+    /// On the policy.
+    Policy,
+    /// On the target.
+    Target,
+    /// On the namespace.
+    Namespace,
+}
+
+impl fmt::Display for PausedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Policy => "the policy",
+            Self::Target => "the target",
+            Self::Namespace => "the namespace",
+        })
+    }
+}
+
+/// An annotation `latency-operator.dev/paused-until`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Where it stands.
+    pub by: PausedBy,
+    /// Its text: an RFC 3339 time or `forever`; anything else counts as paused.
+    pub until: String,
+    /// The annotation `latency-operator.dev/paused-reason` beside it.
+    pub reason: Option<String>,
+}
+
+impl Pause {
+    /// When it ends, where its text says so.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.until.trim().parse().ok()
+    }
+
+    /// Whether it holds at `now`. What cannot be read as a time is a pause without an end: a typo must not act.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.ends_at().is_none_or(|end| now < end)
+    }
+}
+
+/// What the operator knows about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorHealth {
+    /// Since when this process leads and evaluates.
+    pub leading_since: Timestamp,
+    /// The last time that the Kubernetes API answered.
+    pub api_contact_at: Timestamp,
+    /// Without an answer for longer than this nothing is done.
+    pub api_contact_within: Duration,
+    /// Actions that the administrator has not switched off.
+    pub enabled_actions: Vec<ActionKind>,
+    /// Database roles that are never touched, whatever a policy says.
+    pub protected_roles: Vec<String>,
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The instant. Never earlier than that of the snapshot before.
+    pub now: Timestamp,
+    /// The policy.
+    pub policy: Policy,
+    /// The target.
+    pub target: Observed<Target>,
+    /// What was read for each objective, by its name.
+    pub traffic: BTreeMap<String, Observed<Traffic>>,
+    /// What was read of each PostgreSQL dependency, by its name.
+    pub databases: BTreeMap<String, Observed<PostgresFacts>>,
+    /// Pauses, expired ones included.
+    pub pauses: Vec<Pause>,
+    /// The open incident.
+    pub incident: Option<Incident>,
+    /// The number of the next incident.
+    pub next_ordinal: u64,
+    /// The LatencyRemediations of the open incident, and all others of the policy that are not over.
+    pub remediations: Vec<Remediation>,
+    /// The operator.
+    pub operator: OperatorHealth,
+}

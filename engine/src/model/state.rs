@@ -1,0 +1,157 @@
+//! What a tick remembers. `docs/state.md` says for each field why it is safe to lose with the process.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Said, SessionIdentity, Slot, earlier, elapsed};
+
+/// One healthy window, as far as later ones are compared with it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BaselineWindow {
+    /// Its end.
+    pub at: Timestamp,
+    /// Requests completed in it.
+    pub completed: f64,
+    /// Requests in flight at its end.
+    pub in_flight: f64,
+}
+
+/// The healthy windows of the last 30 minutes, thinned to at most 60.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    windows: Vec<BaselineWindow>,
+    spacing: Duration,
+}
+
+impl Baseline {
+    const SPAN: Duration = Duration::from_secs(30 * 60);
+    const MOST: usize = 60;
+    /// Fewer healthy windows are an accident, not a baseline.
+    const LEAST: usize = 3;
+
+    /// Takes in a healthy window. The windows lie as close as they come until there are 60; then every other one goes
+    /// and the distance doubles, up to 30 s: an operator that has just started compares soon, and memory stays bounded.
+    pub fn learn(&mut self, window: BaselineWindow) {
+        let oldest = earlier(window.at, Self::SPAN);
+        self.windows.retain(|known| known.at >= oldest);
+        if self.windows.last().is_some_and(|last| elapsed(window.at, last.at) < self.spacing) {
+            return;
+        }
+        if self.windows.len() >= Self::MOST {
+            let mut keep = false;
+            self.windows.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            let widest = Self::SPAN / 60;
+            self.spacing = (self.spacing * 2).clamp(Duration::from_secs(1), widest);
+        }
+        self.windows.push(window);
+    }
+
+    /// The medians of completed requests and of requests in flight over the last 30 minutes; none while there are fewer
+    /// than three windows.
+    #[must_use]
+    pub fn medians(&self, now: Timestamp) -> Option<(f64, f64)> {
+        let oldest = earlier(now, Self::SPAN);
+        let recent: Vec<_> = self.windows.iter().filter(|known| known.at >= oldest).collect();
+        if recent.len() < Self::LEAST {
+            return None;
+        }
+        let completed = median(recent.iter().map(|w| w.completed).collect())?;
+        let in_flight = median(recent.iter().map(|w| w.in_flight).collect())?;
+        Some((completed, in_flight))
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// What is remembered of one objective.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectiveMemory {
+    /// Its healthy windows.
+    pub baseline: Baseline,
+    /// NoData readings in a row.
+    pub missing: u32,
+}
+
+/// A breach that is being watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreachMemory {
+    /// The first Breached reading.
+    pub first_at: Timestamp,
+    /// For how long it has been seen. Time without data does not count.
+    pub counted: Duration,
+}
+
+/// What one look at a database showed, as far as the next look is compared with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseGlance {
+    /// When it was read.
+    pub read_at: Timestamp,
+    /// The sessions (pid and start) that block others and wait for nobody. Not the statements: a blocker may run many.
+    pub roots: Vec<(i32, Timestamp)>,
+    /// The session that took most of the active time, if one did.
+    pub dominant: Option<SessionIdentity>,
+}
+
+/// The last two looks at a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseMemory {
+    /// The newest.
+    pub latest: Option<DatabaseGlance>,
+    /// The one before.
+    pub previous: Option<DatabaseGlance>,
+    /// Ticks in a row in which it could not be read.
+    pub missing: u32,
+}
+
+impl DatabaseMemory {
+    /// Takes in a look. The same look taken in twice is one look.
+    pub fn learn(&mut self, glance: DatabaseGlance) {
+        if self.latest.as_ref().is_none_or(|latest| latest.read_at < glance.read_at) {
+            self.previous = self.latest.replace(glance);
+        }
+    }
+
+    /// Whether the session was a root in both looks.
+    #[must_use]
+    pub fn root_twice(&self, session: &SessionIdentity) -> bool {
+        self.twice(|glance| glance.roots.contains(&session.session()))
+    }
+
+    /// Whether the session took most of the active time in both looks.
+    #[must_use]
+    pub fn dominant_twice(&self, session: &SessionIdentity) -> bool {
+        self.twice(|glance| glance.dominant.as_ref() == Some(session))
+    }
+
+    fn twice(&self, holds: impl Fn(&DatabaseGlance) -> bool) -> bool {
+        self.latest.as_ref().is_some_and(&holds) && self.previous.as_ref().is_some_and(&holds)
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Objectives by name.
+    pub objectives: BTreeMap<String, ObjectiveMemory>,
+    /// Databases by the dependency's name.
+    pub databases: BTreeMap<String, DatabaseMemory>,
+    /// The breach that is being watched or has opened the incident.
+    pub breach: Option<BreachMemory>,
+    /// For how long calm has been seen since the last breach.
+    pub calm: Duration,
+    /// The last reading that was not NoData: when it was made, and whether it was Breached.
+    pub last_judged: Option<(Timestamp, bool)>,
+    /// What was said last about each thing.
+    pub said: BTreeMap<Slot, Said>,
+    /// Look closely: something is breached, or an incident is open.
+    pub alert: bool,
+}

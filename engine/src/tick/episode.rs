@@ -1,0 +1,125 @@
+//! The life of a breach: suspected, believed (an incident opens), calming, over.
+
+use std::time::Duration;
+
+use super::Overall;
+use crate::model::{BreachMemory, Incident, Reading, RecordKind, Severity, Snapshot, State, elapsed};
+
+/// Where the breach is now.
+pub(super) struct Episode {
+    /// The open incident; one that was closed by this tick is not open.
+    pub(super) incident: Option<Incident>,
+    /// What is to be said about it.
+    pub(super) record: Option<RecordKind>,
+}
+
+pub(super) fn follow(
+    snapshot: &Snapshot,
+    state: &mut State,
+    readings: &[Reading],
+    overall: Overall,
+) -> Episode {
+    let gap = since_last_judgement(snapshot, state);
+    let episode = match overall {
+        Overall::Breached(severity) => breached(snapshot, state, readings, severity, gap),
+        Overall::Healthy => healthy(snapshot, state, gap),
+        Overall::NoData => unknown(snapshot, state, readings),
+    };
+    state.last_judged = match overall {
+        Overall::Breached(_) => Some((snapshot.now, true)),
+        Overall::Healthy => Some((snapshot.now, false)),
+        Overall::NoData => None,
+    };
+    state.alert = state.breach.is_some() || episode.incident.is_some();
+    episode
+}
+
+/// The time that the last reading still speaks for, and whether it said Breached. A long silence counts as two intervals
+/// at most, and time without data not at all.
+fn since_last_judgement(snapshot: &Snapshot, state: &State) -> Option<(Duration, bool)> {
+    let longest = snapshot.policy.evaluation.interval.saturating_mul(2);
+    state.last_judged.map(|(at, breached)| (elapsed(snapshot.now, at).min(longest), breached))
+}
+
+fn breached(
+    snapshot: &Snapshot,
+    state: &mut State,
+    readings: &[Reading],
+    severity: Severity,
+    gap: Option<(Duration, bool)>,
+) -> Episode {
+    let broken_at =
+        readings.iter().filter(|reading| reading.breach().is_some()).map(|reading| reading.at).min();
+    state.calm = Duration::ZERO;
+    let breach = state
+        .breach
+        .get_or_insert(BreachMemory { first_at: broken_at.unwrap_or(snapshot.now), counted: Duration::ZERO });
+    if let Some((span, true)) = gap {
+        breach.counted = breach.counted.saturating_add(span);
+    }
+    let needed = snapshot.policy.evaluation.breach_for;
+    let incident = match &snapshot.incident {
+        Some(known) => Some(Incident { severity: known.severity.max(severity), ..known.clone() }),
+        None if breach.counted >= needed => Some(Incident {
+            name: Incident::name_of(&snapshot.policy.id, snapshot.next_ordinal),
+            ordinal: snapshot.next_ordinal,
+            first_breached_at: breach.first_at,
+            opened_at: snapshot.now,
+            severity,
+        }),
+        None => None,
+    };
+    let record = match &incident {
+        Some(incident) => RecordKind::Incident {
+            name: incident.name.clone(),
+            severity: incident.severity,
+            broken: readings
+                .iter()
+                .filter(|reading| reading.breach().is_some())
+                .map(|reading| format!("{}: {}", reading.objective, reading.sentence()))
+                .collect(),
+        },
+        None => RecordKind::BreachSuspected { counted: breach.counted, needed },
+    };
+    Episode { incident, record: Some(record) }
+}
+
+fn healthy(snapshot: &Snapshot, state: &mut State, gap: Option<(Duration, bool)>) -> Episode {
+    state.breach = None;
+    state.calm = match gap {
+        Some((span, false)) => state.calm.saturating_add(span),
+        Some((_, true)) | None => Duration::ZERO,
+    };
+    let Some(incident) = &snapshot.incident else { return Episode { incident: None, record: None } };
+    let needed = snapshot.policy.evaluation.recover_for;
+    let record = |counted| RecordKind::Calm { incident: incident.name.clone(), counted, needed };
+    // An incident is not closed over an act that is still being judged: its outcome belongs to the story.
+    let pending = snapshot.remediations.iter().any(|r| r.is_open() && r.spec.incident == incident.name);
+    if state.calm >= needed && !pending {
+        return Episode { incident: None, record: Some(record(state.calm)) };
+    }
+    let counted = state.calm.min(needed.saturating_sub(Duration::from_millis(1)));
+    Episode { incident: Some(incident.clone()), record: Some(record(counted)) }
+}
+
+/// NoData neither breaks nor recovers. When it lasts, a breach has to be seen anew for the whole `breachFor`.
+fn unknown(snapshot: &Snapshot, state: &mut State, readings: &[Reading]) -> Episode {
+    let missing = readings
+        .iter()
+        .filter_map(|reading| state.objectives.get(&reading.objective))
+        .map(|m| m.missing)
+        .max();
+    if missing.is_some_and(|missing| missing >= snapshot.policy.evaluation.missing_data_after) {
+        state.breach = None;
+        state.calm = Duration::ZERO;
+    }
+    let record = snapshot.incident.as_ref().map(|incident| RecordKind::Incident {
+        name: incident.name.clone(),
+        severity: incident.severity,
+        broken: readings
+            .iter()
+            .map(|reading| format!("{}: {}", reading.objective, reading.sentence()))
+            .collect(),
+    });
+    Episode { incident: snapshot.incident.clone(), record }
+}

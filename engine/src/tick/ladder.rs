@@ -1,0 +1,208 @@
+//! The ladder: the first rung whose causes were found (roots, not symptoms) and which every guard lets through.
+
+use std::time::Duration;
+
+use super::{Overall, Situation};
+use crate::causes::{self, NO_CAUSE_FOUND};
+use crate::guards::{self, Context, Stage};
+use crate::model::{
+    Action, Candidate, Finding, Incident, Outcome, Phase, Proposal, RecordKind, Remediation, ResourceKey,
+    Rung, Snapshot, State, VerifySpec, elapsed,
+};
+use crate::remediations::{kind_of, remedy};
+
+/// So long causes are looked for before it is said that there is none: some have to grow before they can be told.
+const LOOK_FOR: Duration = Duration::from_secs(30);
+
+/// What the ladder came to.
+#[derive(Default)]
+pub(super) struct Decided {
+    pub(super) records: Vec<RecordKind>,
+    pub(super) proposals: Vec<Proposal>,
+}
+
+pub(super) fn decide(snapshot: &Snapshot, state: &State, situation: &Situation) -> Decided {
+    let mut decided = Decided::default();
+    let Some(incident) = &situation.incident else { return decided };
+    if let Some(open) = snapshot.remediations.iter().find(|r| r.is_open() && r.spec.incident == incident.name)
+    {
+        decided.records.push(proposed(open));
+        return decided;
+    }
+    if !matches!(situation.overall, Overall::Breached(_)) {
+        return decided;
+    }
+    for rung in &snapshot.policy.rungs {
+        // One proposal at a time: the rungs below are asked only when this one has none.
+        if climb(snapshot, situation, incident, rung, &mut decided) {
+            return decided;
+        }
+    }
+    decided.records.extend(escalation(snapshot, state, situation, incident, &decided));
+    decided
+}
+
+/// Tries one rung; true where it has (or already had) its proposal, so that the rungs below are not asked.
+fn climb(
+    snapshot: &Snapshot,
+    situation: &Situation,
+    incident: &Incident,
+    rung: &Rung,
+    decided: &mut Decided,
+) -> bool {
+    let ours = |r: &&Remediation| r.spec.incident == incident.name && r.spec.rung == rung.name;
+    let earlier: Vec<&Remediation> = snapshot.remediations.iter().filter(ours).collect();
+    let roots =
+        situation.findings.iter().filter(|f| f.is_actionable_root() && rung.causes.contains(&f.cause));
+    let mut refused = None;
+    for finding in roots {
+        let Some((action, resource)) = (remedy(kind_of(rung)).propose)(snapshot, rung, finding) else {
+            continue;
+        };
+        if earlier.iter().any(|r| was_tried(r, &action)) {
+            continue;
+        }
+        let attempt =
+            earlier.iter().filter(|r| !r.spec.dry_run).map(|r| r.spec.attempt).max().unwrap_or(0) + 1;
+        let candidate = candidate(snapshot, incident, rung, finding, (action, resource), attempt);
+        if let Some(written) = earlier.iter().find(|r| r.spec.dry_run).filter(|_| candidate.is_dry_run()) {
+            decided.records.push(proposed(written));
+            return true;
+        }
+        let view = Some((snapshot, situation));
+        let context = Context {
+            stage: Stage::Propose,
+            now: snapshot.now,
+            candidate: &candidate,
+            view,
+            admission: None,
+        };
+        let verdicts = guards::evaluate(&context);
+        let refusals = guards::refusals(&verdicts);
+        if refusals.is_empty() {
+            decided.proposals.push(Proposal { candidate, verdicts });
+            return true;
+        }
+        refused.get_or_insert(RecordKind::Blocked {
+            rung: rung.name.clone(),
+            cause: candidate.cause.clone(),
+            action: candidate.action.sentence(),
+            refusals,
+        });
+    }
+    decided.records.extend(refused);
+    false
+}
+
+/// The same statement is never tried twice by a rung, unless nothing was done the first time; `MaxAttempts` bounds that.
+fn was_tried(earlier: &Remediation, action: &Action) -> bool {
+    let retryable = match earlier.status.phase {
+        Phase::Failed | Phase::Refused | Phase::DryRun => true,
+        Phase::Admitted | Phase::Executing | Phase::Verifying | Phase::Completed | Phase::OutcomeUnknown => {
+            false
+        }
+    };
+    !retryable && !earlier.spec.dry_run && earlier.spec.action.subject() == action.subject()
+}
+
+fn candidate(
+    snapshot: &Snapshot,
+    incident: &Incident,
+    rung: &Rung,
+    finding: &Finding,
+    (action, resource): (Action, ResourceKey),
+    attempt: u32,
+) -> Candidate {
+    let policy = &snapshot.policy;
+    Candidate {
+        policy: policy.id.clone(),
+        target: policy.target.clone(),
+        incident: incident.name.clone(),
+        rung: rung.name.clone(),
+        attempt,
+        mode: policy.mode_of(rung),
+        cause: finding.cause.clone(),
+        confidence: finding.confidence,
+        reason: finding.sentence.clone(),
+        action,
+        resource,
+        cooldown: policy.guards.cooldown,
+        max_actions_per_hour: policy.guards.max_actions_per_hour,
+        verify: VerifySpec {
+            after: policy.verification.after,
+            within: policy.verification.within,
+            window: policy.evaluation.window,
+        },
+    }
+}
+
+fn proposed(remediation: &Remediation) -> RecordKind {
+    RecordKind::Proposed {
+        rung: remediation.spec.rung.clone(),
+        remediation: remediation.name.clone(),
+        cause: remediation.spec.cause.clone(),
+        action: remediation.spec.action.sentence(),
+        dry_run: remediation.spec.dry_run,
+    }
+}
+
+/// Why people have to decide, if they have to. A policy without a ladder has asked for a diagnosis only.
+fn escalation(
+    snapshot: &Snapshot,
+    state: &State,
+    situation: &Situation,
+    incident: &Incident,
+    decided: &Decided,
+) -> Option<RecordKind> {
+    let escalated =
+        |why: &'static str, sentence: String| Some(RecordKind::Escalated { why: why.into(), sentence });
+    let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.dry_run;
+    for remediation in snapshot.remediations.iter().filter(of_incident) {
+        if remediation.status.phase == Phase::OutcomeUnknown {
+            return escalated(
+                "OutcomeUnknown",
+                format!("{}: {}", remediation.name, remediation.status.message),
+            );
+        }
+        if remediation.status.outcome == Some(Outcome::Inconclusive) {
+            return escalated(
+                "Inconclusive",
+                format!("{}: {}", remediation.name, remediation.status.message),
+            );
+        }
+    }
+    let refusals = decided.records.iter().flat_map(RecordKind::refusals);
+    let exhausted = refusals.into_iter().find(|verdict| verdict.guard == "MaxAttempts");
+    if let Some(verdict) = exhausted {
+        return escalated("AttemptsExhausted", verdict.message.clone());
+    }
+    if situation.findings.is_empty() {
+        let looked_for = elapsed(snapshot.now, incident.opened_at);
+        if looked_for < LOOK_FOR || !causes::all_readable(snapshot, state, incident.first_breached_at) {
+            return None;
+        }
+        let looked = match snapshot.policy.dependencies.len() {
+            0 => "no dependency is declared, so no cause can be looked for".to_owned(),
+            count => format!(
+                "all {count} declared dependencies could be read, and none of the known causes was found"
+            ),
+        };
+        return escalated(NO_CAUSE_FOUND, looked);
+    }
+    let tried = snapshot.remediations.iter().any(|r| of_incident(&r));
+    let roots: Vec<&Finding> =
+        situation.findings.iter().filter(|finding| finding.explained_by.is_none()).collect();
+    let listed =
+        |finding: &&Finding| snapshot.policy.rungs.iter().any(|rung| rung.causes.contains(&finding.cause));
+    let sentences = || roots.iter().map(|finding| finding.sentence.as_str()).collect::<Vec<_>>().join("; ");
+    if snapshot.policy.rungs.is_empty() || !decided.records.is_empty() {
+        None
+    } else if tried {
+        escalated("LadderExhausted", format!("what was tried did not help: {}", sentences()))
+    } else if roots.iter().any(listed) {
+        // Not sure enough yet, or not old enough: the next look may tell.
+        None
+    } else {
+        escalated("NoRemedy", format!("no rung answers what was found: {}", sentences()))
+    }
+}

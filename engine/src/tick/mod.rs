@@ -1,0 +1,203 @@
+//! One look at one policy: judge -> diagnose -> decide -> guard.
+
+mod episode;
+mod ladder;
+mod said;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    BreachMemory, DecisionRecord, Finding, Incident, Observed, Proposal, Reading, RecordKind, Severity, Slot,
+    Snapshot, State,
+};
+use crate::{Admitted, causes, judge};
+
+/// All objectives together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overall {
+    /// At least one objective is broken; the worst severity.
+    Breached(Severity),
+    /// All objectives are kept.
+    Healthy,
+    /// None is known to be broken, and not all are known to be kept.
+    NoData,
+}
+
+/// What was made of a snapshot. The gate looks at the newest one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Situation {
+    /// The instant.
+    pub now: Timestamp,
+    /// The verdicts, in the policy's order.
+    pub readings: Vec<Reading>,
+    /// All of them together.
+    pub overall: Overall,
+    /// The breach that is being watched.
+    pub breach: Option<BreachMemory>,
+    /// The open incident, one that this tick opens included.
+    pub incident: Option<Incident>,
+    /// The causes, roots before symptoms.
+    pub findings: Vec<Finding>,
+}
+
+/// What a tick yields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tick {
+    /// What to remember.
+    pub state: State,
+    /// What was made of the snapshot.
+    pub situation: Situation,
+    /// What was decided and why, `changed` where it was not said before.
+    pub records: Vec<DecisionRecord>,
+    /// What should be done, if `admit` agrees.
+    pub proposals: Vec<Proposal>,
+}
+
+/// Looks once at a policy. Pure: the same input yields the same output, and nothing is published.
+#[must_use]
+pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
+    let mut state = state.clone();
+    let readings = judge_objectives(snapshot, &mut state);
+    let overall = fold(&readings);
+    learn_databases(snapshot, &mut state);
+
+    let episode = episode::follow(snapshot, &mut state, &readings, overall);
+    let mut situation = Situation {
+        now: snapshot.now,
+        readings,
+        overall,
+        breach: state.breach,
+        incident: episode.incident,
+        findings: Vec::new(),
+    };
+    situation.findings = find_causes(snapshot, &state, &situation);
+    let decided = ladder::decide(snapshot, &state, &situation);
+
+    let mut kinds = describe(snapshot, &state, &situation);
+    kinds.extend(episode.record);
+    if situation.incident.is_some() {
+        kinds.extend(situation.findings.iter().cloned().map(RecordKind::Cause));
+    }
+    kinds.extend(decided.records);
+    let pending: Vec<Slot> =
+        decided.proposals.iter().map(|proposal| rung_slot(&proposal.candidate.rung)).collect();
+    let records = said::publishable(snapshot, &mut state, situation.incident.as_ref(), kinds, &pending);
+    Tick { state, situation, records, proposals: decided.proposals }
+}
+
+/// Adds what `admit` answered to a tick's proposals, in their order. A proposal that was refused is a record, not an
+/// object.
+pub fn settle(snapshot: &Snapshot, tick: &mut Tick, answers: &[Admitted]) {
+    let incident = tick.situation.incident.as_ref().map(|incident| incident.name.clone());
+    for (Proposal { candidate, .. }, answer) in tick.proposals.iter().zip(answers) {
+        let kind = match answer {
+            Admitted::Yes { .. } => RecordKind::Proposed {
+                rung: candidate.rung.clone(),
+                remediation: candidate.object_name(),
+                cause: candidate.cause.clone(),
+                action: candidate.action.sentence(),
+                dry_run: candidate.is_dry_run(),
+            },
+            Admitted::No { refusals } => RecordKind::Blocked {
+                rung: candidate.rung.clone(),
+                cause: candidate.cause.clone(),
+                action: candidate.action.sentence(),
+                refusals: refusals.clone(),
+            },
+        };
+        tick.records.push(said::say(snapshot, &mut tick.state, incident.clone(), kind));
+    }
+}
+
+fn rung_slot(rung: &str) -> Slot {
+    Slot(format!("rung/{rung}"))
+}
+
+fn judge_objectives(snapshot: &Snapshot, state: &mut State) -> Vec<Reading> {
+    state
+        .objectives
+        .retain(|name, _| snapshot.policy.objectives.iter().any(|objective| objective.name == *name));
+    let mut readings = Vec::with_capacity(snapshot.policy.objectives.len());
+    for objective in &snapshot.policy.objectives {
+        let traffic = snapshot.traffic.get(&objective.name);
+        let memory = state.objectives.entry(objective.name.clone()).or_default();
+        let reading = judge::judge(objective, traffic, memory, &snapshot.policy.evaluation, snapshot.now);
+        judge::remember(memory, &reading, traffic.and_then(Observed::known));
+        readings.push(reading);
+    }
+    readings
+}
+
+fn fold(readings: &[Reading]) -> Overall {
+    let worst = readings.iter().filter_map(Reading::breach).map(|breach| breach.severity).max();
+    let healthy = |reading: &Reading| reading.verdict == crate::model::Verdict::Healthy;
+    match worst {
+        Some(severity) => Overall::Breached(severity),
+        None if !readings.is_empty() && readings.iter().all(healthy) => Overall::Healthy,
+        None => Overall::NoData,
+    }
+}
+
+fn learn_databases(snapshot: &Snapshot, state: &mut State) {
+    state.databases.retain(|name, _| snapshot.policy.dependencies.contains_key(name));
+    for (name, observed) in &snapshot.databases {
+        let memory = state.databases.entry(name.clone()).or_default();
+        match observed {
+            Observed::Known { at, value } => {
+                memory.missing = 0;
+                memory.learn(causes::glance(*at, value));
+            }
+            Observed::Missing(_) => memory.missing = memory.missing.saturating_add(1),
+        }
+    }
+}
+
+/// Causes are looked for while something is broken or an incident is open; in calm times nobody is to blame.
+fn find_causes(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Finding> {
+    let first = match (&situation.incident, situation.breach) {
+        (Some(incident), _) => incident.first_breached_at,
+        (None, Some(breach)) => breach.first_at,
+        (None, None) => return Vec::new(),
+    };
+    causes::diagnose(snapshot, state, first)
+}
+
+/// What can be seen: objectives, dependencies, target. A missing thing is said only once it has been missing for
+/// `missingDataAfter` looks: a single failed read is nobody's business.
+fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<RecordKind> {
+    let patience = snapshot.policy.evaluation.missing_data_after;
+    let mut kinds = Vec::new();
+    for reading in &situation.readings {
+        let missing = state.objectives.get(&reading.objective).map_or(0, |memory| memory.missing);
+        if missing == 0 || missing >= patience {
+            kinds.push(RecordKind::Objective(reading.clone()));
+        }
+    }
+    for name in snapshot.policy.dependencies.keys() {
+        let missing = state.databases.get(name).map_or(0, |memory| memory.missing);
+        match snapshot.databases.get(name) {
+            Some(Observed::Known { value, .. }) => {
+                let partial = match &value.coverage {
+                    crate::model::Coverage::Full => None,
+                    crate::model::Coverage::Partial { grant } => Some(grant.clone()),
+                };
+                kinds.push(RecordKind::Dependency { name: name.clone(), missing: None, partial });
+            }
+            Some(Observed::Missing(no_data)) if missing >= patience => {
+                kinds.push(RecordKind::Dependency {
+                    name: name.clone(),
+                    missing: Some(no_data.clone()),
+                    partial: None,
+                });
+            }
+            Some(Observed::Missing(_)) | None => {}
+        }
+    }
+    let missing = match &snapshot.target {
+        Observed::Known { .. } => None,
+        Observed::Missing(no_data) => Some(no_data.clone()),
+    };
+    kinds.push(RecordKind::Target { missing });
+    kinds
+}

@@ -1,0 +1,67 @@
+//! What is worth saying: a record whose key differs from the last word on its slot.
+
+use std::collections::BTreeSet;
+
+use crate::model::{DecisionRecord, Incident, RecordKind, Said, Slot, Snapshot, State};
+
+/// Turns what was decided into records, marks those that say something new, and remembers them. A slot on which nothing
+/// is said any more is forgotten, but for what is merely unreadable at the moment and for what `later` will speak about.
+pub(super) fn publishable(
+    snapshot: &Snapshot,
+    state: &mut State,
+    incident: Option<&Incident>,
+    kinds: Vec<RecordKind>,
+    later: &[Slot],
+) -> Vec<DecisionRecord> {
+    let incident = incident.or(snapshot.incident.as_ref()).map(|incident| incident.name.clone());
+    let mut spoken: BTreeSet<Slot> = later.iter().cloned().collect();
+    let mut records = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        let record = say(snapshot, state, incident.clone(), kind);
+        spoken.insert(record.slot());
+        records.push(record);
+    }
+    state.said.retain(|slot, said| spoken.contains(slot) || waits_for_patience(snapshot, &said.record));
+    records
+}
+
+/// One record, `changed` where its key is not the last word on its slot.
+pub(super) fn say(
+    snapshot: &Snapshot,
+    state: &mut State,
+    incident: Option<String>,
+    kind: RecordKind,
+) -> DecisionRecord {
+    let mut record = DecisionRecord {
+        at: snapshot.now,
+        policy: snapshot.policy.id.clone(),
+        incident,
+        kind,
+        changed: false,
+    };
+    let (slot, key) = (record.slot(), record.key());
+    record.changed = state.said.get(&slot).is_none_or(|said| said.key != key);
+    if record.changed {
+        state.said.insert(slot, Said { key, record: record.clone() });
+    }
+    record
+}
+
+/// Objectives and dependencies that have not been missing for long enough to be called missing keep their last word.
+fn waits_for_patience(snapshot: &Snapshot, record: &DecisionRecord) -> bool {
+    match &record.kind {
+        RecordKind::Objective(reading) => {
+            snapshot.policy.objectives.iter().any(|o| o.name == reading.objective)
+        }
+        RecordKind::Dependency { name, .. } => snapshot.policy.dependencies.contains_key(name),
+        RecordKind::Target { .. }
+        | RecordKind::BreachSuspected { .. }
+        | RecordKind::Incident { .. }
+        | RecordKind::Calm { .. }
+        | RecordKind::Cause(_)
+        | RecordKind::Blocked { .. }
+        | RecordKind::Proposed { .. }
+        | RecordKind::Escalated { .. }
+        | RecordKind::Remediation { .. } => false,
+    }
+}

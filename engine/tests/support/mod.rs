@@ -1,0 +1,7 @@
+//! What the engine's tests share: the text format of scenarios, and a small world around the three functions.
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "test support: a panic is a failed test")]
+
+pub(crate) mod builders;
+pub(crate) mod parse;
+pub(crate) mod world;

@@ -1,0 +1,150 @@
+//! Scenario files: a policy in a few lines, then one line a tick.
+
+use std::time::Duration;
+
+use engine::model::{
+    LatencySeverity, Mode, Objective, ObjectiveKind, Policy, Rung, RungAction, Severity, Thresholds, Writers,
+    duration,
+};
+
+use super::builders;
+
+/// A scenario file.
+pub(crate) struct Scenario {
+    pub(crate) policy: Policy,
+    pub(crate) ticks: Vec<TickLine>,
+}
+
+/// One tick: `3s | p95=900ms | report starts as reporting, cancel is lost`.
+pub(crate) struct TickLine {
+    pub(crate) at: Duration,
+    pub(crate) traffic: Traffic,
+    pub(crate) events: Vec<String>,
+}
+
+/// What the source reads.
+#[derive(Clone, Debug)]
+pub(crate) enum Traffic {
+    /// So many requests complete in the window, nine tenths of them in 50 ms and the rest in `slow`.
+    Flows { requests: f64, slow: Duration, in_flight: f64, errors: f64 },
+    /// The source cannot be read.
+    NoData(String),
+}
+
+pub(crate) fn scenario(text: &str) -> Result<Scenario, String> {
+    let mut policy = builders::policy();
+    let mut ticks: Vec<TickLine> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let place = |error: String| format!("line {}: {error}: {line}", number + 1);
+        if line.contains('|') {
+            let last = ticks.last().map(|tick| tick.traffic.clone());
+            ticks.push(tick(line, last).map_err(place)?);
+        } else {
+            policy_line(line, &mut policy).map_err(place)?;
+        }
+    }
+    Ok(Scenario { policy, ticks })
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|error| error.to_string())
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| format!("{text} is not a number"))
+}
+
+fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["mode", "Observe"] => policy.mode = Mode::Observe,
+        ["mode", "Auto"] => policy.mode = Mode::Auto,
+        ["every", interval, "over", window] => {
+            (policy.evaluation.interval, policy.evaluation.window) = (span(interval)?, span(window)?);
+        }
+        ["breach", "for", breach, "recover", "for", recover] => {
+            (policy.evaluation.breach_for, policy.evaluation.recover_for) = (span(breach)?, span(recover)?);
+        }
+        ["objective", name, "under", target, levels @ ..] => {
+            let severities = levels.chunks(3).map(level).collect::<Result<_, _>>()?;
+            let kind = ObjectiveKind::Latency { quantile: 0.95, target: span(target)?, severities };
+            let source = policy.objectives[0].source.clone();
+            policy.objectives = vec![Objective { name: (*name).to_owned(), kind, source }];
+        }
+        ["cause", name, "older", "than", age] => {
+            policy.thresholds.insert((*name).to_owned().into(), Thresholds { older_than: Some(span(age)?) });
+        }
+        ["no", "rungs"] => policy.rungs.clear(),
+        ["no", "database"] => policy.dependencies.clear(),
+        ["rung", name, "cancels", rest @ ..] => {
+            let writers = if rest.contains(&"writers") { Writers::Allow } else { Writers::Deny };
+            let causes = rest.iter().filter(|word| word.starts_with(char::is_uppercase));
+            policy.rungs.push(Rung {
+                name: (*name).to_owned(),
+                causes: causes.map(|word| (*word).to_owned().into()).collect(),
+                action: RungAction::CancelQueries { writers },
+                mode: rest.contains(&"observing").then_some(Mode::Observe),
+            });
+        }
+        ["cooldown", cooldown] => policy.guards.cooldown = span(cooldown)?,
+        ["attempts", most] => {
+            policy.guards.max_attempts_per_incident = most.parse().map_err(|_| "a number")?
+        }
+        ["verify", "after", after, "within", within] => {
+            (policy.verification.after, policy.verification.within) = (span(after)?, span(within)?);
+        }
+        _ => return Err("this line of the policy is not understood".to_owned()),
+    }
+    Ok(())
+}
+
+fn level(words: &[&str]) -> Result<LatencySeverity, String> {
+    let [level, "above", above] = words else { return Err("a level reads: P1 above 2s".to_owned()) };
+    let level = match *level {
+        "P0" => Severity::P0,
+        "P1" => Severity::P1,
+        _ => Severity::P2,
+    };
+    Ok(LatencySeverity { level, above: span(above)? })
+}
+
+fn tick(line: &str, last: Option<Traffic>) -> Result<TickLine, String> {
+    let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+    let [at, traffic, rest @ ..] = columns.as_slice() else {
+        return Err("a tick reads: 3s | p95=900ms |".to_owned());
+    };
+    let events = rest.first().copied().unwrap_or_default();
+    let events =
+        events.split(',').map(str::trim).filter(|event| !event.is_empty()).map(str::to_owned).collect();
+    Ok(TickLine { at: span(at)?, traffic: self::traffic(traffic, last)?, events })
+}
+
+fn traffic(text: &str, last: Option<Traffic>) -> Result<Traffic, String> {
+    let usual =
+        Traffic::Flows { requests: 500.0, slow: Duration::from_millis(90), in_flight: 4.0, errors: 0.0 };
+    if let Some(reason) = text.strip_prefix("nodata ") {
+        return Ok(Traffic::NoData(reason.to_owned()));
+    }
+    // "..." goes on as before; anything else starts from usual traffic.
+    let mut traffic = match text {
+        "..." => return last.ok_or_else(|| "there is nothing to go on with".to_owned()),
+        _ => usual,
+    };
+    let Traffic::Flows { requests, slow, in_flight, errors } = &mut traffic else {
+        return Err("no flow".to_owned());
+    };
+    for word in text.split_whitespace() {
+        match word.split_once('=') {
+            Some(("p95", value)) => *slow = span(value)?,
+            Some(("requests", value)) => *requests = number(value)?,
+            Some(("inflight", value)) => *in_flight = number(value)?,
+            Some(("errors", value)) => *errors = number(value)?,
+            _ => return Err(format!("{word} is not understood")),
+        }
+    }
+    Ok(traffic)
+}

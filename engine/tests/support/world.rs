@@ -1,0 +1,460 @@
+//! A small world around the three functions: it keeps objects as the API server would, runs sessions as a database would,
+//! carries effects out, and writes down what was said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use engine::advance::{EffectReport, Look};
+use engine::model::{
+    Action, ActionKind, Admission, Coverage, DecisionRecord, Fleet, Incident, Ledger, Limits, LockWait, Mode,
+    NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase, Policy, PostgresFacts,
+    Remediation, RemediationStatus, Session, SessionIdentity, SessionState, Snapshot, State, Target,
+    duration::human, earlier, elapsed, later,
+};
+use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
+use jiff::Timestamp;
+
+use super::builders;
+use super::parse::{TickLine, Traffic};
+
+/// How the database answers a cancel.
+#[derive(Clone, Copy, PartialEq)]
+enum Cancel {
+    Works,
+    IsIgnored,
+    FindsNothing,
+    IsLost,
+    CrashesBefore,
+    CrashesAfter,
+}
+
+pub(crate) struct World {
+    now: Timestamp,
+    policy: Policy,
+    state: State,
+    ledger: Ledger,
+    leading_since: Timestamp,
+    epoch: u64,
+    sessions: BTreeMap<String, Session>,
+    waits: Vec<LockWait>,
+    next_pid: i32,
+    cancel: Cancel,
+    blind: Option<NoDataReason>,
+    partial: bool,
+    pauses: Vec<Pause>,
+    opt_out: Option<String>,
+    incident: Option<Incident>,
+    ordinal: u64,
+    pub(crate) remediations: BTreeMap<String, Remediation>,
+    passed_gate: BTreeMap<String, Timestamp>,
+    effects: BTreeMap<String, EffectReport>,
+    executing_seen: BTreeMap<String, Timestamp>,
+    view: Option<(Snapshot, Situation)>,
+    /// The remediations whose effect was sent, in order.
+    pub(crate) effects_sent: Vec<String>,
+    before: Option<State>,
+    log: String,
+}
+
+impl World {
+    pub(crate) fn new(policy: Policy) -> Self {
+        let now = builders::start();
+        Self {
+            now,
+            policy,
+            state: State::default(),
+            ledger: Ledger::default(),
+            leading_since: earlier(now, Duration::from_secs(600)),
+            epoch: 1,
+            sessions: BTreeMap::new(),
+            waits: Vec::new(),
+            next_pid: 100,
+            cancel: Cancel::Works,
+            blind: None,
+            partial: false,
+            pauses: Vec::new(),
+            opt_out: None,
+            incident: None,
+            ordinal: 1,
+            remediations: BTreeMap::new(),
+            passed_gate: BTreeMap::new(),
+            effects: BTreeMap::new(),
+            executing_seen: BTreeMap::new(),
+            view: None,
+            effects_sent: Vec::new(),
+            before: None,
+            log: String::new(),
+        }
+    }
+
+    /// Plays all ticks and returns what was said.
+    pub(crate) fn play(mut self, ticks: &[TickLine]) -> Result<String, String> {
+        for line in ticks {
+            self.tick(line)?;
+        }
+        Ok(self.log)
+    }
+
+    pub(crate) fn tick(&mut self, line: &TickLine) -> Result<(), String> {
+        self.now = later(builders::start(), line.at);
+        for event in &line.events {
+            self.event(event)?;
+        }
+        self.evaluate(&line.traffic)?;
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Like [`Self::tick`], passing over what cannot happen as things are.
+    pub(crate) fn tick_anyhow(&mut self, at: Duration, traffic: &Traffic, events: &[String]) {
+        self.now = later(builders::start(), at);
+        for event in events {
+            if self.understands(event) {
+                self.event(event).expect("the event is understood");
+            }
+        }
+        self.evaluate(traffic).expect("the traffic is understood");
+        self.carry_out();
+    }
+
+    fn evaluate(&mut self, traffic: &Traffic) -> Result<(), String> {
+        let snapshot = self.snapshot(traffic)?;
+        let mut ticked = tick(&snapshot, &self.state);
+        self.before = Some(self.state.clone());
+        match (&self.incident, &ticked.situation.incident) {
+            (None, Some(opened)) => {
+                self.ordinal = opened.ordinal + 1;
+                self.incident = Some(opened.clone());
+            }
+            (Some(_), known) => self.incident.clone_from(known),
+            (None, None) => {}
+        }
+        let fleet = Fleet { leading: true, ledger_complete: true };
+        let (ledger, answers) = admit(&ticked.proposals, &self.ledger, fleet, Limits::default(), self.now);
+        self.ledger = ledger;
+        settle(&snapshot, &mut ticked, &answers);
+        for (proposal, answer) in ticked.proposals.iter().zip(&answers) {
+            if matches!(answer, Admitted::Yes { .. }) {
+                let remediation = Remediation {
+                    namespace: proposal.candidate.policy.namespace.clone(),
+                    name: proposal.candidate.object_name(),
+                    created_at: self.now,
+                    deleting: false,
+                    spec: (&proposal.candidate).into(),
+                    status: RemediationStatus::default(),
+                };
+                let before = self.remediations.insert(remediation.name.clone(), remediation);
+                assert!(before.is_none(), "an object was created twice");
+            }
+        }
+        for record in &ticked.records {
+            self.write_down(record);
+        }
+        self.state = ticked.state;
+        self.view = Some((snapshot, ticked.situation));
+        Ok(())
+    }
+
+    fn snapshot(&self, traffic: &Traffic) -> Result<Snapshot, String> {
+        let traffic = match traffic {
+            Traffic::Flows { requests, slow, in_flight, errors } => Observed::Known {
+                at: self.now,
+                value: builders::traffic(self.now, *requests, *slow, *in_flight, *errors),
+            },
+            Traffic::NoData(reason) => Observed::missing(reason_of(reason)?, "the source said so"),
+        };
+        Ok(Snapshot {
+            now: self.now,
+            policy: self.policy.clone(),
+            target: Observed::Known {
+                at: self.now,
+                value: Target {
+                    uid: "t".into(),
+                    desired: Some(2),
+                    ready: Some(2),
+                    opt_out: self.opt_out.clone(),
+                },
+            },
+            traffic: self.policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect(),
+            databases: self.policy.dependencies.keys().map(|name| (name.clone(), self.database())).collect(),
+            pauses: self.pauses.clone(),
+            incident: self.incident.clone(),
+            next_ordinal: self.ordinal,
+            remediations: self.remediations.values().cloned().collect(),
+            operator: OperatorHealth {
+                leading_since: self.leading_since,
+                api_contact_at: self.now,
+                api_contact_within: Duration::from_secs(10),
+                enabled_actions: vec![ActionKind::CancelQueries],
+                protected_roles: vec!["postgres".into()],
+            },
+        })
+    }
+
+    fn database(&self) -> Observed<PostgresFacts> {
+        if let Some(reason) = self.blind {
+            return Observed::missing(reason, "the database said so");
+        }
+        let mut facts = builders::quiet_database(self.now);
+        let running = |s: &&Session| s.state == SessionState::Active && !s.waits_for_lock;
+        facts.sessions = self.sessions.values().cloned().collect();
+        facts.active_seconds = self
+            .sessions
+            .values()
+            .filter(running)
+            .map(|session| elapsed(self.now, session.identity.query_start).as_secs_f64())
+            .sum::<f64>()
+            + 0.5;
+        facts.lock_waits.clone_from(&self.waits);
+        if self.partial {
+            facts.coverage =
+                Coverage::Partial { grant: "GRANT pg_read_all_stats TO latency_operator".into() };
+        }
+        Observed::Known { at: self.now, value: facts }
+    }
+
+    /// Lets every remediation go as far as it goes at this instant.
+    fn carry_out(&mut self) {
+        for name in self.remediations.keys().cloned().collect::<Vec<_>>() {
+            let mut look = None;
+            for _ in 0..10 {
+                let Some(remediation) = self.remediations.get(&name).cloned() else { break };
+                match self.step(&remediation, look.as_ref()) {
+                    Step::Write { status, record } => {
+                        self.write_status(&remediation, *status);
+                        let incident = Some(remediation.spec.incident.clone());
+                        let policy = self.policy.id.clone();
+                        self.write_down(&DecisionRecord {
+                            at: self.now,
+                            policy,
+                            incident,
+                            kind: record,
+                            changed: true,
+                        });
+                        look = None;
+                    }
+                    Step::Effect { action, .. } => {
+                        if !self.effect(&name, &action) {
+                            break;
+                        }
+                    }
+                    Step::Look(action) => look = Some(self.look(&action)),
+                    Step::Wait { .. } | Step::Done => break,
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, remediation: &Remediation, look: Option<&Look>) -> Step {
+        if remediation.status.phase == Phase::Executing {
+            self.executing_seen.entry(remediation.name.clone()).or_insert(self.now);
+        }
+        let seen = Seen {
+            now: self.now,
+            holder: "operator",
+            epoch: self.epoch,
+            leading: true,
+            view: self.view.as_ref().map(|(snapshot, situation)| (snapshot, situation)),
+            admission: Some(Admission {
+                ledger: &self.ledger,
+                fleet: Fleet { leading: true, ledger_complete: true },
+                limits: Limits::default(),
+            }),
+            passed_gate_at: self.passed_gate.get(&remediation.name).copied(),
+            effect: self.effects.get(&remediation.name),
+            executing_seen_at: self.executing_seen.get(&remediation.name).copied(),
+            look,
+        };
+        advance(remediation, &seen)
+    }
+
+    fn write_status(&mut self, remediation: &Remediation, status: RemediationStatus) {
+        if status.phase == Phase::Executing {
+            self.passed_gate.insert(remediation.name.clone(), self.now);
+        }
+        let mut written = remediation.clone();
+        written.status = status;
+        self.ledger.observe(&written);
+        self.remediations.insert(written.name.clone(), written);
+    }
+
+    /// Does it; false where the operator crashes over it.
+    fn effect(&mut self, remediation: &str, action: &Action) -> bool {
+        let Action::CancelQuery(cancel) = action;
+        let durable = &self.remediations[remediation].status;
+        let ours = durable.executing.as_ref().is_some_and(|executing| executing.epoch == self.epoch);
+        assert!(durable.phase == Phase::Executing && ours, "an effect without a durable intent of ours");
+        self.effects_sent.push(remediation.to_owned());
+        let runs =
+            self.sessions.values().any(|s| s.identity == cancel.session && s.state == SessionState::Active);
+        let done = runs && matches!(self.cancel, Cancel::Works | Cancel::IsLost | Cancel::CrashesAfter);
+        if done {
+            let name = self
+                .sessions
+                .iter()
+                .find(|(_, s)| s.identity == cancel.session)
+                .map(|(name, _)| name.clone());
+            self.end(&name.unwrap_or_default());
+        }
+        let report = match self.cancel {
+            Cancel::CrashesBefore | Cancel::CrashesAfter => {
+                self.restart();
+                self.cancel = Cancel::Works;
+                return false;
+            }
+            Cancel::IsLost => EffectReport::Lost("the connection broke".into()),
+            Cancel::Works | Cancel::IsIgnored if runs => EffectReport::Sent,
+            Cancel::Works | Cancel::IsIgnored | Cancel::FindsNothing => {
+                EffectReport::NotMatched("the statement had ended".into())
+            }
+        };
+        self.effects.insert(remediation.to_owned(), report);
+        true
+    }
+
+    fn look(&self, action: &Action) -> Look {
+        let Action::CancelQuery(cancel) = action;
+        match self.blind {
+            Some(reason) => Look::Unreadable(NoData::new(reason, "the database said so")),
+            None if self.sessions.values().any(|s| s.identity == cancel.session) => Look::Running,
+            None => Look::Gone,
+        }
+    }
+
+    /// A new leader: nothing but the objects is left.
+    fn restart(&mut self) {
+        self.state = State::default();
+        self.ledger = Ledger::from_list(self.remediations.values());
+        self.leading_since = self.now;
+        self.epoch += 1;
+        self.passed_gate.clear();
+        self.effects.clear();
+        self.executing_seen.clear();
+        self.view = None;
+    }
+
+    fn event(&mut self, event: &str) -> Result<(), String> {
+        let words: Vec<&str> = event.split_whitespace().collect();
+        match words.as_slice() {
+            [name, "starts", "as", role, rest @ ..] => self.start(name, role, rest),
+            [name, "goes", "idle"] => self.session(name)?.state = SessionState::IdleInTransaction,
+            [name, "blocks", count, role] => {
+                let count: i32 = count.parse().map_err(|_| format!("{count} is not a number"))?;
+                let blocker = self.session(name)?.identity.pid;
+                for index in 0..count {
+                    let waiter = format!("{name}-victim-{index}");
+                    self.start(&waiter, role, &[]);
+                    let now = self.now;
+                    let session = self.session(&waiter)?;
+                    (session.waits_for_lock, session.wait_start) = (true, Some(now));
+                    let waiter = session.identity.pid;
+                    self.waits.push(LockWait { waiter, blocker });
+                }
+            }
+            [name, "ends"] => self.end(name),
+            ["cancel", how @ ..] => {
+                self.cancel = match how {
+                    ["works"] => Cancel::Works,
+                    ["is", "ignored"] => Cancel::IsIgnored,
+                    ["finds", "nothing"] => Cancel::FindsNothing,
+                    ["is", "lost"] => Cancel::IsLost,
+                    ["crashes", "before"] => Cancel::CrashesBefore,
+                    ["crashes", "after"] => Cancel::CrashesAfter,
+                    _ => return Err(format!("{event} is not understood")),
+                }
+            }
+            ["database", "blind", reason] => self.blind = Some(reason_of(reason)?),
+            ["database", "partial"] => self.partial = true,
+            ["database", "back"] => (self.blind, self.partial) = (None, false),
+            ["pause", who, "until", until] => {
+                let by = match *who {
+                    "policy" => PausedBy::Policy,
+                    "target" => PausedBy::Target,
+                    _ => PausedBy::Namespace,
+                };
+                self.pauses.push(Pause { by, until: (*until).to_owned(), reason: None });
+            }
+            ["resume"] => self.pauses.clear(),
+            ["suspend", yes] => self.policy.suspended = *yes == "yes",
+            ["opt", "out", value] => self.opt_out = Some((*value).to_owned()),
+            ["mode", "Observe"] => self.policy.mode = Mode::Observe,
+            ["mode", "Auto"] => self.policy.mode = Mode::Auto,
+            ["restart"] => self.restart(),
+            _ => return Err(format!("the event \"{event}\" is not understood")),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, name: &str, role: &str, rest: &[&str]) {
+        self.next_pid += 1;
+        let ago = rest.iter().position(|word| *word == "ago").and_then(|index| rest.get(index - 1));
+        let started = ago.and_then(|span| engine::model::duration::parse(span).ok()).unwrap_or_default();
+        let at = earlier(self.now, started);
+        let session = Session {
+            identity: SessionIdentity {
+                pid: self.next_pid,
+                backend_start: earlier(at, Duration::from_secs(60)),
+                query_start: at,
+            },
+            role: role.to_owned(),
+            database: "orders".into(),
+            application: name.to_owned(),
+            state: SessionState::Active,
+            xact_start: Some(at),
+            state_change: at,
+            waits_for_lock: false,
+            wait_start: None,
+            wrote: rest.contains(&"writing"),
+            xmin_age: None,
+            privileged: rest.contains(&"privileged"),
+            maintenance: rest.contains(&"maintenance"),
+            protected: rest.contains(&"protected"),
+            fingerprint: name.to_owned(),
+        };
+        self.sessions.insert(name.to_owned(), session);
+    }
+
+    fn session(&mut self, name: &str) -> Result<&mut Session, String> {
+        self.sessions.get_mut(name).ok_or_else(|| format!("there is no session {name}"))
+    }
+
+    fn end(&mut self, name: &str) {
+        let Some(session) = self.sessions.remove(name) else { return };
+        let pid = session.identity.pid;
+        let freed: BTreeSet<i32> = self.waits.iter().filter(|w| w.blocker == pid).map(|w| w.waiter).collect();
+        self.waits.retain(|wait| wait.blocker != pid && wait.waiter != pid);
+        self.sessions.retain(|_, session| !freed.contains(&session.identity.pid));
+    }
+
+    fn write_down(&mut self, record: &DecisionRecord) {
+        if record.changed {
+            let at = human(elapsed(self.now, builders::start()));
+            let _ = writeln!(self.log, "{at:>7}  {:<22} {}", record.slot().to_string(), record.sentence());
+        }
+    }
+
+    /// Whether the event can happen as things are (a session that is not there can neither block nor end).
+    fn understands(&self, event: &str) -> bool {
+        let words: Vec<&str> = event.split_whitespace().collect();
+        match words.as_slice() {
+            [name, "goes" | "blocks" | "ends", ..] => self.sessions.contains_key(*name),
+            _ => true,
+        }
+    }
+
+    /// Everything that was said so far.
+    pub(crate) fn said(&self) -> &str {
+        &self.log
+    }
+
+    /// What the last tick was given, and what was made of it.
+    pub(crate) fn last_tick(&self) -> Option<(&Snapshot, &State, &Situation)> {
+        let (snapshot, situation) = self.view.as_ref()?;
+        Some((snapshot, self.before.as_ref()?, situation))
+    }
+}
+
+fn reason_of(text: &str) -> Result<NoDataReason, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|error| error.to_string())
+}
