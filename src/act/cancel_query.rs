@@ -1,0 +1,109 @@
+//! Cancelling one statement.
+//!
+//! Matching and signalling are one statement in a transaction of its own. Two statements would leave a gap in which the
+//! backend begins an innocent query; and inside a transaction `pg_stat_activity` is a cached copy.
+
+use engine::advance::EffectReport;
+use engine::model::{CancelQuery, Writers, elapsed, later};
+use jiff::Timestamp;
+use sqlx::Row;
+
+use crate::connections::postgres::{Failure, Statement};
+use crate::connections::sql::{maintenance, micros, protected};
+use crate::connections::{Postgres, Registry, Secrets};
+
+const CANCEL: &str = concat!(
+    "WITH matched AS MATERIALIZED (
+  SELECT a.pid FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+  WHERE a.pid = $1 AND a.pid <> pg_backend_pid() AND ",
+    micros!("a.backend_start"),
+    " = $2 AND ",
+    micros!("a.query_start"),
+    " = $3
+    AND a.usename = $4 AND a.usename <> ALL($5) AND a.datname = current_database() AND a.datname = $6
+    AND a.backend_type = 'client backend' AND a.leader_pid IS NULL AND a.state = 'active'
+    AND ($7 OR a.backend_xid IS NULL) AND NOT r.rolsuper AND NOT r.rolreplication
+    AND NOT ",
+    maintenance!(),
+    " AND NOT ",
+    protected!(),
+    " AND NOT pg_is_in_recovery() AND ",
+    micros!("pg_postmaster_start_time()"),
+    " = $8 AND (SELECT system_identifier::text FROM pg_control_system()) = $9
+    AND ",
+    micros!("clock_timestamp()"),
+    " < $10
+)
+SELECT pg_cancel_backend(pid) FROM matched"
+);
+
+/// The server's clock at some instant of ours.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerClock {
+    /// What the server's clock said.
+    pub server: Timestamp,
+    /// When it was read, on our clock.
+    pub ours: Timestamp,
+}
+
+impl ServerClock {
+    /// An instant of our clock on the server's.
+    #[must_use]
+    pub fn at(&self, ours: Timestamp) -> Timestamp {
+        later(self.server, elapsed(ours, self.ours))
+    }
+}
+
+/// Cancels the statement if everything is still as it was decided, and the fence has not passed on the server's clock.
+pub async fn cancel(
+    secrets: &Secrets,
+    registry: &Registry,
+    namespace: &str,
+    cancel: &CancelQuery,
+    protected_roles: &[String],
+    fence: Timestamp,
+    clock: ServerClock,
+) -> EffectReport {
+    let credentials = match secrets.credentials(namespace, &cancel.secret).await {
+        Ok(credentials) => credentials,
+        Err(no_data) => return EffectReport::Refused(no_data.to_string()),
+    };
+    cancel_on(&registry.postgres(&credentials), cancel, protected_roles, clock.at(fence)).await
+}
+
+/// The same over a connection, with the fence on the server's clock.
+pub async fn cancel_on(
+    connection: &Postgres,
+    cancel: &CancelQuery,
+    protected_roles: &[String],
+    fence: Timestamp,
+) -> EffectReport {
+    match connection.run(statement(cancel, protected_roles, fence)).await {
+        Ok(answer) => match answer.rows.first().map(|row| row.try_get::<bool, _>(0)) {
+            Some(Ok(true)) => EffectReport::Sent,
+            Some(Ok(false)) => EffectReport::NotMatched("the backend had gone".to_owned()),
+            Some(Err(error)) => EffectReport::Lost(error.to_string()),
+            None => EffectReport::NotMatched(
+                "the statement had ended, or was no longer what it had been".to_owned(),
+            ),
+        },
+        Err(Failure::NotSent(no_data) | Failure::Refused(no_data)) => {
+            EffectReport::Refused(no_data.to_string())
+        }
+        Err(Failure::Lost(no_data)) => EffectReport::Lost(no_data.to_string()),
+    }
+}
+
+fn statement(cancel: &CancelQuery, protected_roles: &[String], fence: Timestamp) -> Statement {
+    sqlx::query(CANCEL)
+        .bind(cancel.session.pid)
+        .bind(cancel.session.backend_start.as_microsecond())
+        .bind(cancel.session.query_start.as_microsecond())
+        .bind(cancel.role.clone())
+        .bind(protected_roles.to_vec())
+        .bind(cancel.server.database.clone())
+        .bind(cancel.writers == Writers::Allow)
+        .bind(cancel.server.started_at.as_microsecond())
+        .bind(cancel.server.system_identifier.clone())
+        .bind(fence.as_microsecond())
+}

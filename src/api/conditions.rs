@@ -1,0 +1,91 @@
+//! Condition types and reasons, and the one way to set a condition. The only place with these strings.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Condition types of a policy.
+pub mod types {
+    /// The policy is accepted, permitted, and what it refers to is there. A breach does not make it False.
+    pub const READY: &str = "Ready";
+    /// Every objective and every dependency can be read.
+    pub const DATA_AVAILABLE: &str = "DataAvailable";
+    /// The objectives are kept.
+    pub const WITHIN_OBJECTIVE: &str = "WithinObjective";
+    /// The operator would act, if a cause were found.
+    pub const REMEDIATION_ALLOWED: &str = "RemediationAllowed";
+    /// Nothing can be done before the policy is changed. Present only while it is True.
+    pub const STALLED: &str = "Stalled";
+}
+
+/// The three values of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// `True`
+    True,
+    /// `False`
+    False,
+    /// `Unknown`
+    Unknown,
+}
+
+impl Status {
+    fn text(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// What a condition says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its type.
+    pub r#type: &'static str,
+    /// Its value.
+    pub status: Status,
+    /// Why, in one CamelCase word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+impl Said {
+    /// A condition.
+    pub fn new(
+        r#type: &'static str,
+        status: Status,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { r#type, status, reason: reason.into(), message: message.into() }
+    }
+}
+
+/// The conditions as they are to be written. What says the same as before stays as it is, numbers of its moment included;
+/// the transition time moves only with the status.
+#[must_use]
+pub fn write(before: &[Condition], said: Vec<Said>, generation: i64, now: jiff::Timestamp) -> Vec<Condition> {
+    said.into_iter()
+        .map(|said| {
+            let known = before.iter().find(|condition| condition.type_ == said.r#type);
+            let same_status = known.filter(|condition| condition.status == said.status.text());
+            Condition {
+                type_: said.r#type.to_owned(),
+                status: said.status.text().to_owned(),
+                reason: said.reason,
+                message: said.message.chars().take(1024).collect(),
+                observed_generation: Some(generation),
+                // To the second, as the API server keeps it: else every comparison would see a change.
+                last_transition_time: same_status.map_or_else(
+                    || Time(to_the_second(now)),
+                    |condition| condition.last_transition_time.clone(),
+                ),
+            }
+        })
+        .collect()
+}
+
+fn to_the_second(at: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(at.as_second()).unwrap_or(at)
+}

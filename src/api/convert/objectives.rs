@@ -1,0 +1,166 @@
+//! Objectives and their sources, with what stands for those that a policy leaves out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::model::{LatencySeverity, Objective, ObjectiveKind, Preset, RatioSeverity, Severity, Source};
+
+use super::Reader;
+use crate::api::policy as api;
+
+const LEVELS: &str = "P0, P1 and P2";
+
+pub(super) fn objectives(reader: &mut Reader, objectives: &[api::Objective]) -> Vec<Objective> {
+    if objectives.is_empty() {
+        return defaults();
+    }
+    let mut known: Vec<Objective> = Vec::new();
+    for (index, objective) in objectives.iter().enumerate() {
+        let path = format!("spec.objectives[{index}]");
+        if known.iter().any(|other| other.name == objective.name.0) {
+            reader.problem(format!("{path}.name"), format!("there are two objectives {}", objective.name.0));
+        }
+        let source = match &objective.source {
+            Some(source) => self::source(reader, &format!("{path}.source"), source),
+            None => Some(known.first().map_or_else(default_source, |first| first.source.clone())),
+        };
+        let kind = kind(reader, &path, objective);
+        if let (Some(kind), Some(source)) = (kind, source) {
+            known.push(Objective { name: objective.name.0.clone(), kind, source });
+        }
+    }
+    known
+}
+
+/// The runbooks' thresholds: p95 within 200 ms is the baseline, above 2 s it is P1; p99 above 5 s is P0; more than 5% of
+/// requests failed is P1.
+fn defaults() -> Vec<Objective> {
+    let millis = Duration::from_millis;
+    let objective = |name: &str, kind| Objective { name: name.to_owned(), kind, source: default_source() };
+    vec![
+        objective(
+            "p95",
+            ObjectiveKind::Latency {
+                quantile: 0.95,
+                target: millis(200),
+                severities: vec![LatencySeverity { level: Severity::P1, above: millis(2_000) }],
+            },
+        ),
+        objective(
+            "p99",
+            ObjectiveKind::Latency {
+                quantile: 0.99,
+                target: millis(5_000),
+                severities: vec![LatencySeverity { level: Severity::P0, above: millis(5_000) }],
+            },
+        ),
+        objective(
+            "errors",
+            ObjectiveKind::ErrorRatio {
+                target: 0.05,
+                severities: vec![RatioSeverity { level: Severity::P1, above: 0.05 }],
+            },
+        ),
+    ]
+}
+
+fn default_source() -> Source {
+    Source::Prometheus {
+        backend: "default".to_owned(),
+        preset: Preset::Django,
+        match_labels: BTreeMap::new(),
+    }
+}
+
+fn kind(reader: &mut Reader, path: &str, objective: &api::Objective) -> Option<ObjectiveKind> {
+    match objective.r#type.0.as_str() {
+        "Latency" => {
+            let Some(latency) = &objective.latency else {
+                reader.problem(format!("{path}.latency"), "type Latency needs it");
+                return None;
+            };
+            Some(self::latency(reader, &format!("{path}.latency"), latency))
+        }
+        "ErrorRatio" => {
+            let Some(ratio) = &objective.error_ratio else {
+                reader.problem(format!("{path}.errorRatio"), "type ErrorRatio needs it");
+                return None;
+            };
+            let path = format!("{path}.errorRatio");
+            let target = reader.ratio(&format!("{path}.target"), &ratio.target);
+            let severities = ratio.severities.iter().enumerate().filter_map(|(index, level)| {
+                let path = format!("{path}.severities[{index}]");
+                let above = reader.ratio(&format!("{path}.above"), &level.above);
+                let level = reader.word(&format!("{path}.level"), &level.level, LEVELS)?;
+                Some(RatioSeverity { level, above })
+            });
+            Some(ObjectiveKind::ErrorRatio { severities: severities.collect(), target })
+        }
+        other => {
+            let message = format!("this version does not know {other}; it knows Latency and ErrorRatio");
+            reader.problem(format!("{path}.type"), message);
+            None
+        }
+    }
+}
+
+fn latency(reader: &mut Reader, path: &str, latency: &api::LatencyObjective) -> ObjectiveKind {
+    let quantile = reader.ratio(&format!("{path}.quantile"), &latency.quantile);
+    if quantile <= 0.0 || quantile >= 1.0 {
+        let message =
+            format!("{} is no quantile; it lies between 0 and 1, for example 0.95", latency.quantile.0);
+        reader.problem(format!("{path}.quantile"), message);
+    }
+    let least = Duration::from_millis(1);
+    let severities = latency.severities.iter().enumerate().filter_map(|(index, level)| {
+        let path = format!("{path}.severities[{index}]");
+        let above = reader.duration(&format!("{path}.above"), &level.above, least);
+        let level = reader.word(&format!("{path}.level"), &level.level, LEVELS)?;
+        Some(LatencySeverity { level, above })
+    });
+    let severities = severities.collect();
+    ObjectiveKind::Latency {
+        quantile,
+        target: reader.duration(&format!("{path}.target"), &latency.target, least),
+        severities,
+    }
+}
+
+fn source(reader: &mut Reader, path: &str, source: &api::Source) -> Option<Source> {
+    if source.r#type.0 != "Prometheus" {
+        let message = format!("this version does not know {}; it knows Prometheus", source.r#type.0);
+        reader.problem(format!("{path}.type"), message);
+        return None;
+    }
+    let Some(prometheus) = &source.prometheus else {
+        reader.problem(format!("{path}.prometheus"), "type Prometheus needs it");
+        return None;
+    };
+    let path = format!("{path}.prometheus");
+    let preset: Preset = reader.word(&format!("{path}.preset"), &prometheus.preset, "Django and Caddy")?;
+    for label in prometheus.match_labels.keys().filter(|label| !is_label_name(label)) {
+        let shown: String = label.chars().take(40).collect();
+        reader.problem(
+            format!("{path}.matchLabels"),
+            format!("\"{shown}\" is not the name of a Prometheus label"),
+        );
+    }
+    if preset == Preset::Caddy && prometheus.match_labels.is_empty() {
+        let message =
+            "an edge serves many; name the labels that tell this target's series, for example server: orders";
+        reader.problem(format!("{path}.matchLabels"), message);
+    }
+    Some(Source::Prometheus {
+        backend: prometheus.backend.0.clone(),
+        preset,
+        match_labels: prometheus.match_labels.clone(),
+    })
+}
+
+/// The data model of Prometheus: `[a-zA-Z_][a-zA-Z0-9_]*`, and a bound.
+fn is_label_name(label: &str) -> bool {
+    label.len() <= 128
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !label.starts_with(|first: char| first.is_ascii_digit())
+        && !label.is_empty()
+}

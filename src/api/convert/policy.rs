@@ -1,0 +1,194 @@
+//! `LatencyPolicy` to the engine's policy.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::causes::{self, CAUSES};
+use engine::model::{
+    Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, PostgresDependency, Rung,
+    RungAction, TargetKind, TargetRef, Thresholds, Verification, Writers,
+};
+use engine::remediations::{kind_of, remedy};
+use kube::ResourceExt;
+
+use super::{Problem, Reader, objectives};
+use crate::api::policy::{self as api, LatencyPolicy};
+use crate::api::text::Word;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The engine's policy, or everything that is wrong with the object.
+///
+/// # Errors
+/// All problems, each with its field's path.
+pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
+    let mut reader = Reader::default();
+    let spec = &object.spec;
+    let policy = Policy {
+        id: PolicyRef {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        },
+        generation: object.metadata.generation.unwrap_or_default(),
+        mode: mode(&mut reader, "spec.mode", &spec.mode),
+        suspended: spec.suspend,
+        target: target(&mut reader, &spec.target_ref),
+        evaluation: evaluation(&mut reader, &spec.evaluation),
+        objectives: objectives::objectives(&mut reader, &spec.objectives),
+        dependencies: dependencies(&mut reader, &spec.dependencies),
+        thresholds: thresholds(&mut reader, &spec.diagnosis),
+        rungs: rungs(&mut reader, &spec.remediations),
+        guards: guards(&mut reader, &spec.guards),
+        verification: Verification {
+            after: reader.duration("spec.verification.after", &spec.verification.after, SECOND),
+            within: reader.duration("spec.verification.within", &spec.verification.within, SECOND),
+        },
+    };
+    if reader.problems.is_empty() { Ok(policy) } else { Err(reader.problems) }
+}
+
+fn mode(reader: &mut Reader, path: &str, word: &Word) -> Mode {
+    match word.0.as_str() {
+        "Observe" => Mode::Observe,
+        "Auto" => Mode::Auto,
+        "Approve" => {
+            reader.problem(path, "Approve is not available in this version; use Observe, or Auto");
+            Mode::Observe
+        }
+        other => {
+            reader.problem(path, format!("this version does not know {other}; it knows Observe and Auto"));
+            Mode::Observe
+        }
+    }
+}
+
+fn target(reader: &mut Reader, target: &api::TargetRef) -> TargetRef {
+    if target.api_version != "apps/v1" {
+        reader.problem(
+            "spec.targetRef.apiVersion",
+            format!("{} cannot be guarded; use apps/v1", target.api_version),
+        );
+    }
+    let kind = reader.word("spec.targetRef.kind", &target.kind, "Deployment and StatefulSet");
+    TargetRef { kind: kind.unwrap_or(TargetKind::Deployment), name: target.name.0.clone() }
+}
+
+fn evaluation(reader: &mut Reader, evaluation: &api::Evaluation) -> Evaluation {
+    Evaluation {
+        interval: reader.duration("spec.evaluation.interval", &evaluation.interval, SECOND),
+        window: reader.duration("spec.evaluation.window", &evaluation.window, 5 * SECOND),
+        breach_for: reader.duration("spec.evaluation.breachFor", &evaluation.breach_for, SECOND),
+        recover_for: reader.duration("spec.evaluation.recoverFor", &evaluation.recover_for, SECOND),
+        min_requests: u64::try_from(evaluation.min_requests).unwrap_or(1).max(1),
+        missing_data_after: u32::try_from(evaluation.missing_data_after).unwrap_or(1).max(1),
+    }
+}
+
+fn dependencies(reader: &mut Reader, dependencies: &[api::Dependency]) -> BTreeMap<String, Dependency> {
+    let mut known = BTreeMap::new();
+    for (index, dependency) in dependencies.iter().enumerate() {
+        let path = format!("spec.dependencies[{index}]");
+        if dependency.r#type.0 != "PostgreSQL" {
+            let message = format!("this version does not know {}; it knows PostgreSQL", dependency.r#type.0);
+            reader.problem(format!("{path}.type"), message);
+            continue;
+        }
+        let Some(postgres) = &dependency.postgres else {
+            reader.problem(format!("{path}.postgres"), "type PostgreSQL needs it");
+            continue;
+        };
+        let names = |roles: &[crate::api::text::RoleName]| roles.iter().map(|role| role.0.clone()).collect();
+        let declared = Dependency::Postgres(PostgresDependency {
+            secret: postgres.secret_ref.name.0.clone(),
+            users: names(&postgres.users),
+            roles: names(&postgres.roles),
+        });
+        if known.insert(dependency.name.0.clone(), declared).is_some() {
+            reader
+                .problem(format!("{path}.name"), format!("there are two dependencies {}", dependency.name.0));
+        }
+    }
+    known
+}
+
+fn thresholds(reader: &mut Reader, diagnosis: &api::Diagnosis) -> BTreeMap<Name, Thresholds> {
+    let mut known = BTreeMap::new();
+    for (index, threshold) in diagnosis.thresholds.iter().enumerate() {
+        let path = format!("spec.diagnosis.thresholds[{index}]");
+        let Some(cause) = cause(reader, &format!("{path}.cause"), &threshold.cause) else { continue };
+        let older_than = threshold
+            .older_than
+            .as_ref()
+            .map(|older_than| reader.duration(&format!("{path}.olderThan"), older_than, SECOND));
+        if older_than.is_some() && cause.older_than.is_none() {
+            reader.problem(format!("{path}.olderThan"), format!("{} has no threshold of age", cause.name));
+        }
+        known.insert(cause.name.into(), Thresholds { older_than });
+    }
+    known
+}
+
+fn cause(reader: &mut Reader, path: &str, word: &Word) -> Option<&'static causes::Cause> {
+    let known = causes::cause(&word.0);
+    if known.is_none() {
+        let names: Vec<&str> = CAUSES.iter().map(|cause| cause.name).collect();
+        reader.problem(
+            path,
+            format!("this version does not know the cause {}; it knows {}", word.0, names.join(", ")),
+        );
+    }
+    known
+}
+
+fn rungs(reader: &mut Reader, rungs: &[api::Rung]) -> Vec<Rung> {
+    let mut ladder: Vec<Rung> = Vec::new();
+    for (index, rung) in rungs.iter().enumerate() {
+        let path = format!("spec.remediations[{index}]");
+        if ladder.iter().any(|known| known.name == rung.name.0) {
+            reader.problem(format!("{path}.name"), format!("there are two rungs {}", rung.name.0));
+        }
+        let own_mode = rung.mode.as_ref().map(|word| mode(reader, &format!("{path}.mode"), word));
+        let Some(action) = action(reader, &format!("{path}.action"), &rung.action) else { continue };
+        let mut known = Rung { name: rung.name.0.clone(), causes: Vec::new(), action, mode: own_mode };
+        let remedy = remedy(kind_of(&known));
+        for (index, word) in rung.causes.iter().enumerate() {
+            let path = format!("{path}.causes[{index}]");
+            let Some(cause) = cause(reader, &path, word) else { continue };
+            if !remedy.answers.contains(&cause.name) {
+                let answers = remedy.answers.join(" and ");
+                reader.problem(
+                    path,
+                    format!("{} does not help against {}; it answers {answers}", remedy.kind, cause.name),
+                );
+            }
+            known.causes.push(cause.name.into());
+        }
+        ladder.push(known);
+    }
+    ladder
+}
+
+fn action(reader: &mut Reader, path: &str, action: &api::Action) -> Option<RungAction> {
+    if action.r#type.0 != "CancelQueries" {
+        let message =
+            format!("this version does not know the action {}; it knows CancelQueries", action.r#type.0);
+        reader.problem(format!("{path}.type"), message);
+        return None;
+    }
+    let writers = match &action.cancel_queries {
+        None => Some(Writers::Deny),
+        Some(settings) => {
+            reader.word(&format!("{path}.cancelQueries.writers"), &settings.writers, "Deny and Allow")
+        }
+    };
+    writers.map(|writers| RungAction::CancelQueries { writers })
+}
+
+fn guards(reader: &mut Reader, guards: &api::Guards) -> GuardSettings {
+    GuardSettings {
+        max_actions_per_hour: u32::try_from(guards.max_actions_per_hour).unwrap_or(0),
+        max_attempts_per_incident: u32::try_from(guards.max_attempts_per_incident).unwrap_or(0),
+        cooldown: reader.duration("spec.guards.cooldown", &guards.cooldown, SECOND),
+    }
+}

@@ -1,0 +1,198 @@
+//! `LatencyRemediation`: one action, from admission to outcome.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::incident::PolicyReference;
+use super::policy::{SecretRef, TargetRef};
+use super::text::{Duration, Instant, Label, ObjectName, RoleName, Sentence, Word};
+
+/// One action, from admission to outcome; or, as a dry run, what would have been done. Written by the operator. It outlives
+/// its policy: all of them together are the ledger of what was done to which resource.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "latency-operator.dev",
+    version = "v1alpha1",
+    kind = "LatencyRemediation",
+    plural = "latencyremediations",
+    shortname = "lr",
+    category = "latency",
+    namespaced,
+    status = "LatencyRemediationStatus",
+    derive = "PartialEq",
+    doc = "One action, from admission to outcome; or, as a dry run, what would have been done. Written by the operator.",
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policyRef.name"),
+    printcolumn(name = "Action", type_ = "string", json_path = ".spec.action.type"),
+    printcolumn(name = "Cause", type_ = "string", json_path = ".spec.cause"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Outcome", type_ = "string", json_path = ".status.outcome"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("self == oldSelf").message("the spec of a LatencyRemediation is immutable"))]
+#[serde(rename_all = "camelCase")]
+pub struct LatencyRemediationSpec {
+    /// The policy that it was made for.
+    pub policy_ref: PolicyReference,
+    /// The workload that is guarded.
+    pub target_ref: TargetRef,
+    /// The incident.
+    pub incident: ObjectName,
+    /// The rung of the policy's ladder.
+    pub rung: Label,
+    /// Counts from 1 within incident and rung.
+    #[schemars(range(min = 1))]
+    pub attempt: i32,
+    /// It is only written down, never done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The cause that it answers.
+    pub cause: Word,
+    /// How sure that was: Possible, Likely or Certain.
+    pub confidence: Word,
+    /// What was found, with the numbers.
+    pub reason: Sentence,
+    /// What is to be done.
+    pub action: Action,
+    /// Rest of the resource after it.
+    pub cooldown: Duration,
+    /// Length of time from the passing of the gate after which nothing is sent any more.
+    pub deadline: Duration,
+    /// How it is judged.
+    pub verify: Verify,
+}
+
+/// What is to be done.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Action {
+    /// CancelQueries.
+    pub r#type: Word,
+    /// For type CancelQueries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_query: Option<CancelQuery>,
+}
+
+/// Cancel one statement of one session.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelQuery {
+    /// The dependency's name in the policy.
+    pub dependency: Label,
+    /// The Secret that leads to the database.
+    pub secret_ref: SecretRef,
+    /// The server that was diagnosed; another one is not touched.
+    pub server: Server,
+    /// The statement; another one of the same session is not touched.
+    pub session: Session,
+    /// Whether it may be cancelled although its transaction has written: Deny or Allow.
+    pub writers: Word,
+}
+
+/// A database server, and which life of it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Server {
+    /// Its system identifier; clones share it.
+    #[schemars(length(max = 32))]
+    pub system_identifier: String,
+    /// The database.
+    #[schemars(length(max = 63))]
+    pub database: String,
+    /// The address that the operator connected to.
+    #[schemars(length(max = 320))]
+    pub peer: String,
+    /// When it was started.
+    pub started_at: Instant,
+}
+
+/// One statement of one session. Its text is not here.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// The backend's process id.
+    pub pid: i32,
+    /// When the backend was started.
+    pub backend_start: Instant,
+    /// When the statement was started.
+    pub query_start: Instant,
+    /// The role.
+    pub role: RoleName,
+    /// The query id, or a hash of the text where the server computes none.
+    #[schemars(length(max = 64))]
+    pub fingerprint: String,
+}
+
+/// How an act is judged.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Verify {
+    /// The judged window begins this long after the effect.
+    pub after: Duration,
+    /// Without a verdict by then it is inconclusive.
+    pub within: Duration,
+    /// The window's length.
+    pub window: Duration,
+}
+
+/// What has become of it. Written by the remediation controller only.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LatencyRemediationStatus {
+    /// Admitted (also where there is no status yet), Executing, Verifying, Completed, Refused, Failed, DryRun or
+    /// OutcomeUnknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Word>,
+    /// Who passed the gate: the intent, durable before the effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executing: Option<Executing>,
+    /// When the effect was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Instant>,
+    /// Whether the effect was seen: Confirmed, NotSeen or Unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Word>,
+    /// When that was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect_at: Option<Instant>,
+    /// Where the objective stands: Recovered, NotRecovered or Inconclusive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Word>,
+    /// The two together: Healed, RecoveredUnattributed, Ineffective or Inconclusive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Word>,
+    /// The guard that refused, in the phase Refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<RefusedBy>,
+    /// One sentence, with the numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Sentence>,
+    /// When it was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Instant>,
+}
+
+/// Who passed the gate.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Executing {
+    /// The operator's identity.
+    #[schemars(length(max = 253))]
+    pub holder: String,
+    /// Its term: the Lease's transitions.
+    #[schemars(range(min = 0))]
+    pub epoch: i64,
+    /// When, by its clock.
+    pub started_at: Instant,
+    /// How long an effect may take: counted by the holder from before the write was sent, by a successor from when it first
+    /// saw it.
+    pub deadline: Duration,
+}
+
+/// The guard that refused.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct RefusedBy {
+    /// The guard.
+    pub guard: Word,
+    /// Why, with the numbers.
+    pub message: Sentence,
+}

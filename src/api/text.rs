@@ -1,0 +1,99 @@
+//! Checked texts: what a schema can say about them stands in the schema, the rest is checked on conversion.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A span of time in whole numbers of h, m, s and ms, largest first: `200ms`, `15s`, `1h30m`.
+///
+/// The digits are bounded so that CEL's `duration()` cannot overflow on any text that the pattern admits.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(
+    extend("pattern" = r"^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?$"),
+    extend("minLength" = 2),
+    extend("maxLength" = 32)
+)]
+pub struct Duration(pub String);
+
+impl Duration {
+    /// The text of a duration.
+    #[must_use]
+    pub fn of(duration: std::time::Duration) -> Self {
+        Self(engine::model::duration::format(duration))
+    }
+
+    /// The text `seconds` as a constant default.
+    pub(crate) fn text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// A share from 0 to 1: `0.95`, or as a percentage `95%`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(
+    extend("pattern" = r"^((100(\.0{1,6})?|[0-9]{1,2}(\.[0-9]{1,6})?)%|0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"),
+    extend("maxLength" = 12)
+)]
+pub struct Ratio(pub String);
+
+/// A name of the operator's own vocabulary (a mode, a type, a cause), in CamelCase. Names that this version does not know
+/// are stored and make the object `Stalled` with the field's path, so that up- and downgrades lose nothing.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("pattern" = r"^[A-Z][A-Za-z0-9]*$"), extend("maxLength" = 63))]
+pub struct Word(pub String);
+
+impl Word {
+    pub(crate) fn text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// A name within a policy: lower-case letters, digits and dashes.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("pattern" = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), extend("maxLength" = 32))]
+pub struct Label(pub String);
+
+/// The name of a Kubernetes object.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(
+    extend("pattern" = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+    extend("minLength" = 1),
+    extend("maxLength" = 253)
+)]
+pub struct ObjectName(pub String);
+
+/// The name of a database role.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("minLength" = 1), extend("maxLength" = 63))]
+pub struct RoleName(pub String);
+
+/// A sentence for people, as the operator writes it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("maxLength" = 1024))]
+pub struct Sentence(pub String);
+
+impl Sentence {
+    /// A sentence, cut to what the schema admits.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        const MOST: usize = 1024;
+        if text.chars().count() <= MOST {
+            return Self(text.to_owned());
+        }
+        let mut cut: String = text.chars().take(MOST - 1).collect();
+        cut.push('…');
+        Self(cut)
+    }
+}
+
+/// An instant in RFC 3339, to the microsecond.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(transparent)]
+#[schemars(extend("format" = "date-time"), extend("maxLength" = 40))]
+pub struct Instant(#[schemars(with = "String")] pub jiff::Timestamp);

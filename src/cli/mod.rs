@@ -1,0 +1,33 @@
+//! The command line.
+
+mod crds;
+mod run;
+
+use clap::{Parser, Subcommand};
+
+/// Finds out why an API is slow, mends it with guarded remediations, and proves that it helped.
+#[derive(Debug, Parser)]
+#[command(name = "latency-operator", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator.
+    Run(run::Args),
+    /// Print the CustomResourceDefinitions, or write them into a folder.
+    Crds(crds::Args),
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What went wrong, ready to be shown.
+pub fn main(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Crds(args) => crds::print(&args),
+        Command::Run(args) => run::run(args),
+    }
+}

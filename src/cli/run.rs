@@ -1,0 +1,207 @@
+//! `latency-operator run`
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use engine::model::Limits;
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connections::{Registry, Secrets};
+use crate::controller::events::Publisher;
+use crate::controller::keeper::Keeper;
+use crate::controller::{self, Shared, Views};
+use crate::leader::{Elector, Leadership};
+use crate::observe::kubernetes::Scope;
+use crate::observe::postgres::Databases;
+use crate::observe::prometheus::Prometheus;
+use crate::telemetry::logs::{self, LogFormat};
+use crate::telemetry::{Health, Metrics, server};
+
+/// What is under way may take so long after a signal to stop; shorter than a Pod's usual grace of 30 s.
+const GRACE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The operator's configuration; without it there is no metrics backend.
+    #[arg(long, env = "LATENCY_OPERATOR_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value = "json")]
+    log_format: LogFormat,
+    /// What is logged: a level, or directives such as info,latency_operator=debug.
+    #[arg(long, default_value = "info")]
+    log_level: String,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider has been installed"))?;
+    logs::start(args.log_format, &args.log_level)?;
+    let config = Config::read(args.config.as_deref())?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(operate(args, config))
+}
+
+async fn operate(args: Args, config: Config) -> anyhow::Result<()> {
+    let (client, mutating) = clients().await?;
+    let metrics = Metrics::new(config.policy_metrics);
+    let health = Health::default();
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(wait_for_signal(stop));
+
+    // Served to the very end: who stops slowly should be seen to do so.
+    let serving = server::serve(args.listen, metrics.clone(), health.clone());
+    let leading = lead(config, client, mutating, metrics, health, stopping);
+    tokio::select! {
+        served = serving => served,
+        led = leading => led,
+    }
+}
+
+/// Waits for its turn, and works until it is over.
+async fn lead(
+    config: Config,
+    client: Client,
+    mutating: Client,
+    metrics: Metrics,
+    health: Health,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let identity = identity();
+    let namespace = config.lease.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let elector = Elector::new(mutating.clone(), &namespace, config.lease.clone(), &identity, health.clone());
+    tracing::info!(
+        identity,
+        namespace,
+        lease = config.lease.name,
+        version = env!("CARGO_PKG_VERSION"),
+        "waiting for the Lease"
+    );
+    let mut stopped = stopping.clone();
+    let leadership = tokio::select! {
+        leadership = elector.acquire() => leadership,
+        _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+    };
+    tracing::info!(epoch = leadership.epoch(), "leading");
+    metrics.leading(true);
+
+    let work = work(config, (client, mutating), leadership.clone(), metrics, health, stopping.clone());
+    tokio::select! {
+        lost = elector.keep(&leadership) => anyhow::bail!("the Lease was lost: {lost}"),
+        worked = finish(work, stopping) => {
+            elector.release(&leadership).await;
+            worked
+        }
+    }
+}
+
+/// Lets the work end by itself once the signal has come, and no longer than the grace.
+async fn finish(
+    work: impl Future<Output = anyhow::Result<()>>,
+    mut stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let overdue = async {
+        let _ = stopping.wait_for(|stop| *stop).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        worked = work => worked,
+        () = overdue => {
+            tracing::warn!("what was under way did not end in time; a successor resolves it");
+            Ok(())
+        }
+    }
+}
+
+async fn work(
+    config: Config,
+    (client, mutating): (Client, Client),
+    leadership: Leadership,
+    metrics: Metrics,
+    health: Health,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let scopes = Scope::all(&config.watch_namespaces);
+    let keeper = Keeper::default();
+    let listed = controller::list_remediations(&client, &scopes).await;
+    keeper.build(listed.context("the LatencyRemediations cannot be listed, so nothing may be done")?);
+
+    let clock = Clock::start();
+    let secrets = Secrets::new(client.clone());
+    let registry = Registry::default();
+    let databases = Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone());
+    let prometheus = Prometheus::new(&config.backends, clock, metrics.clone())?;
+    let (publisher, publishing) =
+        Publisher::new(client.clone(), leadership.identity().to_owned(), metrics.clone());
+    let publishing = tokio::spawn(publishing);
+    let shared = Arc::new(Shared {
+        client,
+        mutating,
+        clock,
+        leadership,
+        lease: config.lease,
+        keeper,
+        limits: Limits::default(),
+        actions: config.actions,
+        protected_roles: config.protected_roles,
+        secrets,
+        registry,
+        databases,
+        prometheus,
+        publisher,
+        metrics,
+        leading_since: clock.now(),
+        views: Views::default(),
+    });
+    health.set_ready(true);
+    controller::lead(shared, scopes, stopping).await;
+    // Every publisher has gone with the controllers: what was handed in is written, and the task ends.
+    if tokio::time::timeout(Duration::from_secs(3), publishing).await.is_err() {
+        tracing::warn!("not every Event could be written in time");
+    }
+    Ok(())
+}
+
+/// One client that retries reads by itself, and one that never repeats what it sends.
+async fn clients() -> anyhow::Result<(Client, Client)> {
+    let mut config =
+        kube::Config::infer().await.context("no access to a cluster: neither in a Pod nor by KUBECONFIG")?;
+    let agent = concat!("latency-operator/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((reqwest::header::USER_AGENT, reqwest::header::HeaderValue::from_static(agent)));
+    let client = Client::try_from(config.clone())?;
+    config.default_retry = false;
+    Ok((client, Client::try_from(config)?))
+}
+
+/// Unique for each process, and telling where it runs.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    let host = host.unwrap_or_else(|| "latency-operator".to_owned());
+    format!("{host}_{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+async fn wait_for_signal(stop: watch::Sender<bool>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be waited for; the operator can only be killed");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: what is under way is finished");
+    let _ = stop.send(true);
+}

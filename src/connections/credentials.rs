@@ -1,0 +1,256 @@
+//! Where a database is and how to log in, from a Secret's data.
+//!
+//! Host and password come from the same Secret, so that nobody can have a password sent elsewhere. Nothing in a Secret may
+//! name a file or a socket of this machine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use engine::model::{NoData, NoDataReason};
+use k8s_openapi::ByteString;
+use url::Url;
+
+/// How TLS is used, as libpq names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SslMode {
+    /// Never.
+    Disable,
+    /// If the server can; it is not verified.
+    Prefer,
+    /// Always; it is not verified.
+    Require,
+    /// Always, and the certificate must be signed by a trusted authority.
+    VerifyCa,
+    /// As before, and the certificate must be the host's.
+    VerifyFull,
+}
+
+impl SslMode {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "disable" => Some(Self::Disable),
+            // libpq's "allow" tries without TLS first; a password is worth more than that.
+            "allow" | "prefer" => Some(Self::Prefer),
+            "require" => Some(Self::Require),
+            "verify-ca" => Some(Self::VerifyCa),
+            "verify-full" => Some(Self::VerifyFull),
+            _ => None,
+        }
+    }
+}
+
+/// Everything that is needed to connect. Two that are equal share a connection.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// The host; an unqualified one has been completed with the policy's namespace.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// The password.
+    pub password: Option<String>,
+    /// How TLS is used.
+    pub ssl_mode: SslMode,
+    /// PEM certificates to trust instead of the system's.
+    pub ca: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}:{}/{}", self.user, self.host, self.port, self.database)
+    }
+}
+
+/// The keys that a Secret may have, with the spellings of the usual charts.
+const HOST: [&str; 2] = ["host", "hostname"];
+const DATABASE: [&str; 2] = ["dbname", "database"];
+const USER: [&str; 2] = ["user", "username"];
+
+impl Credentials {
+    /// Reads the data of the Secret `name` of `namespace`. `uri` wins over the single keys.
+    ///
+    /// # Errors
+    /// `SecretInvalid`, saying which key is missing or wrong; values are never quoted.
+    pub fn read(namespace: &str, name: &str, data: &BTreeMap<String, ByteString>) -> Result<Self, NoData> {
+        let invalid =
+            |what: String| NoData::new(NoDataReason::SecretInvalid, format!("Secret {name}: {what}"));
+        let mut credentials = match text(data, "uri").map_err(&invalid)? {
+            Some(uri) => from_uri(&uri).map_err(&invalid)?,
+            None => from_keys(data).map_err(&invalid)?,
+        };
+        if let Some(mode) = text(data, "sslmode").map_err(&invalid)? {
+            credentials.ssl_mode = SslMode::parse(&mode).ok_or_else(|| {
+                invalid("key sslmode is none of disable, prefer, require, verify-ca, verify-full".to_owned())
+            })?;
+        }
+        credentials.ca = data.get("ca.crt").map(|ca| ca.0.clone()).filter(|ca| !ca.is_empty());
+        if !is_host(&credentials.host) {
+            return Err(invalid("the host is neither a name nor an address".to_owned()));
+        }
+        credentials.host = qualified(&credentials.host, namespace);
+        Ok(credentials)
+    }
+}
+
+fn text(data: &BTreeMap<String, ByteString>, key: &str) -> Result<Option<String>, String> {
+    let Some(bytes) = data.get(key) else { return Ok(None) };
+    let text = String::from_utf8(bytes.0.clone()).map_err(|_| format!("key {key} is not text"))?;
+    // A line end at the end of a value is the mark of `echo ... | base64`.
+    let text = text.trim_end_matches(['\n', '\r']).to_owned();
+    if text.contains('\0') {
+        return Err(format!("key {key} contains a NUL"));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+fn from_keys(data: &BTreeMap<String, ByteString>) -> Result<Credentials, String> {
+    let first = |keys: [&str; 2]| -> Result<String, String> {
+        for key in keys {
+            if let Some(value) = text(data, key)? {
+                return Ok(value);
+            }
+        }
+        let [key, _] = keys;
+        Err(format!(
+            "neither key uri nor key {key} is there; it needs uri, or host, dbname, user and password"
+        ))
+    };
+    let port = match text(data, "port")? {
+        None => 5432,
+        Some(port) => port.parse().map_err(|_| "key port is not a port number".to_owned())?,
+    };
+    Ok(Credentials {
+        host: first(HOST)?,
+        port,
+        database: first(DATABASE)?,
+        user: first(USER)?,
+        password: text(data, "password")?,
+        ssl_mode: SslMode::Prefer,
+        ca: None,
+    })
+}
+
+fn from_uri(uri: &str) -> Result<Credentials, String> {
+    // The parser's own messages quote nothing of the text.
+    let url = Url::parse(uri).map_err(|error| format!("key uri cannot be parsed: {error}"))?;
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        return Err("key uri does not begin with postgres:// or postgresql://".to_owned());
+    }
+    let decoded = |text: &str| match percent_encoding::percent_decode_str(text).decode_utf8() {
+        Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
+        _ => Err("key uri has an escape that is not text".to_owned()),
+    };
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("key uri names no host")?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let database = decoded(url.path().trim_start_matches('/'))?;
+    let user = decoded(url.username())?;
+    if user.is_empty() {
+        return Err("key uri names no user".to_owned());
+    }
+    let mut ssl_mode = SslMode::Prefer;
+    for (key, value) in url.query_pairs() {
+        match &*key {
+            "sslmode" => {
+                ssl_mode = SslMode::parse(&value).ok_or("key uri has an sslmode that is not known")?
+            }
+            // What only matters to other clients is passed over; what would reach a file or the server's settings is not.
+            "application_name" | "connect_timeout" | "target_session_attrs" | "channel_binding" => {}
+            _ => {
+                let shown: String = key.chars().filter(char::is_ascii_graphic).take(40).collect();
+                return Err(format!("key uri has the parameter {shown}, which is not accepted"));
+            }
+        }
+    }
+    Ok(Credentials {
+        host: host.to_owned(),
+        port: url.port().unwrap_or(5432),
+        database: if database.is_empty() { user.clone() } else { database },
+        user,
+        password: url.password().map(decoded).transpose()?,
+        ssl_mode,
+        ca: None,
+    })
+}
+
+/// A DNS name or an IP address; above all no path of a socket.
+fn is_host(host: &str) -> bool {
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    !host.is_empty()
+        && host.len() <= 253
+        && (host.parse::<std::net::IpAddr>().is_ok()
+            || (host.chars().all(name) && !host.starts_with(['-', '.'])))
+}
+
+/// An unqualified host is a Service of the policy's namespace.
+fn qualified(host: &str, namespace: &str) -> String {
+    if host.contains(['.', ':']) { host.to_owned() } else { format!("{host}.{namespace}.svc") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(pairs: &[(&str, &str)]) -> BTreeMap<String, ByteString> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
+    }
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Credentials, String> {
+        Credentials::read("shop", "orders-db", &data(pairs)).map_err(|no_data| no_data.to_string())
+    }
+
+    #[test]
+    fn single_keys_are_read_and_an_unqualified_host_is_a_service_of_the_namespace() {
+        let credentials = read(&[
+            ("host", "orders-db-rw"),
+            ("dbname", "orders"),
+            ("username", "lop"),
+            ("password", "p w\n"),
+        ])
+        .unwrap();
+        assert_eq!(format!("{credentials:?}"), "lop@orders-db-rw.shop.svc:5432/orders");
+        assert_eq!(credentials.password.as_deref(), Some("p w"));
+        assert_eq!(credentials.ssl_mode, SslMode::Prefer);
+    }
+
+    #[test]
+    fn a_uri_wins_and_is_decoded() {
+        let credentials = read(&[
+            ("uri", "postgresql://lop:p%40ss%2Fword@db.example.org:6432/orders?sslmode=verify-full"),
+            ("host", "elsewhere"),
+        ])
+        .unwrap();
+        assert_eq!(format!("{credentials:?}"), "lop@db.example.org:6432/orders");
+        assert_eq!(credentials.password.as_deref(), Some("p@ss/word"));
+        assert_eq!(credentials.ssl_mode, SslMode::VerifyFull);
+        assert_eq!(read(&[("uri", "postgres://lop@[::1]:5432/x")]).unwrap().host, "::1");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_no_value_is_quoted() {
+        let secret = "s3cret";
+        for (pairs, word) in [
+            (vec![], "host"),
+            (vec![("host", "db"), ("password", secret)], "dbname"),
+            (vec![("host", "db"), ("dbname", "x")], "user"),
+            (vec![("host", "/var/run/postgresql"), ("dbname", "x"), ("user", "u")], "neither a name"),
+            (vec![("host", "db"), ("dbname", "x"), ("user", "u"), ("port", "many")], "port"),
+            (vec![("host", "db"), ("dbname", "x"), ("user", "u"), ("sslmode", "maybe")], "sslmode"),
+            (vec![("uri", "not a uri s3cret")], "cannot be parsed"),
+            (vec![("uri", "http://u:s3cret@db/x")], "postgres://"),
+            (vec![("uri", "postgres://:s3cret@db/x")], "no user"),
+            (vec![("uri", "postgres://u:s3cret@/x")], "uri"),
+            (vec![("uri", "postgres://u:s3cret@db/x?sslrootcert=/etc/passwd")], "sslrootcert"),
+            (vec![("uri", "postgres://u:s3cret@db/x?options=-c%20s3cret")], "options"),
+            (vec![("uri", "postgres://u:s3cret@db/x?host=/tmp")], "host"),
+            (vec![("uri", "postgres://u:s3cret%ff@db/x")], "escape"),
+            (vec![("uri", "postgres://u:s3cret%00@db/x")], "escape"),
+        ] {
+            let message = read(&pairs).expect_err(word);
+            assert!(message.contains(word), "{word}: {message}");
+            assert!(!message.contains(secret), "a value was quoted: {message}");
+        }
+    }
+}

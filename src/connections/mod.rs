@@ -1,0 +1,11 @@
+//! Connections to the data stores: one for each host, database, user and credential, kept open, used for looking and for
+//! acting alike. Who looks is in `observe`, who acts in `act`; neither knows the other.
+
+pub mod credentials;
+pub mod postgres;
+pub mod secrets;
+pub(crate) mod sql;
+
+pub use credentials::{Credentials, SslMode};
+pub use postgres::{Postgres, Registry};
+pub use secrets::Secrets;

@@ -1,0 +1,282 @@
+//! One connection to one PostgreSQL database, kept open.
+//!
+//! Every statement runs in a task of its own: a caller that gives up does not break the connection in the middle of an
+//! answer. The server bounds each statement (`statement_timeout`, `lock_timeout`), the client bounds it again, and a
+//! connection whose answer did not come is thrown away.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use engine::model::{NoData, NoDataReason};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, Connection};
+
+use super::{Credentials, SslMode};
+
+/// The server gives up a statement of ours after this.
+const STATEMENT_TIMEOUT: &str = "3s";
+/// The server gives up waiting for a lock after this.
+const LOCK_TIMEOUT: &str = "500ms";
+/// We give up a statement after this: later than the server, so that its answer is not taken for a broken connection.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// We give up connecting after this.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
+/// A database that could not be reached is left alone for so long.
+const RETRY: Duration = Duration::from_secs(1);
+/// A connection that nobody has used for so long is closed.
+const UNUSED: Duration = Duration::from_secs(600);
+
+/// A statement with its parameters. Its text is a constant of this program.
+pub type Statement = Query<'static, sqlx::Postgres, PgArguments>;
+
+/// Why there are no rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// There is no connection: the statement was not sent.
+    NotSent(NoData),
+    /// The server has answered with an error: the statement was not carried out.
+    Refused(NoData),
+    /// It was sent, and the answer did not come: it may have been carried out.
+    Lost(NoData),
+}
+
+impl Failure {
+    /// The reason, whatever happened to the statement.
+    #[must_use]
+    pub fn no_data(self) -> NoData {
+        match self {
+            Self::NotSent(no_data) | Self::Refused(no_data) | Self::Lost(no_data) => no_data,
+        }
+    }
+}
+
+/// What a statement has answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The rows.
+    pub rows: Vec<PgRow>,
+    /// The addresses that the host's name stood for when the connection was made.
+    pub peer: String,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Postgres {
+    credentials: Arc<Credentials>,
+    slot: Arc<tokio::sync::Mutex<Slot>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    open: Option<Open>,
+    failed: Option<(Instant, NoData)>,
+}
+
+struct Open {
+    connection: PgConnection,
+    peer: String,
+}
+
+impl Postgres {
+    fn new(credentials: Arc<Credentials>) -> Self {
+        Self { credentials, slot: Arc::default() }
+    }
+
+    /// The role that it logs in as.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.credentials.user
+    }
+
+    /// Runs one statement in a transaction of its own. Statements of one connection follow one another.
+    ///
+    /// # Errors
+    /// See [`Failure`]; only after [`Failure::Lost`] the statement may have been carried out.
+    pub async fn run(&self, statement: Statement) -> Result<Answer, Failure> {
+        let (credentials, slot) = (self.credentials.clone(), self.slot.clone());
+        let task = tokio::spawn(async move { slot.lock().await.run(&credentials, statement).await });
+        task.await.unwrap_or_else(|_| {
+            Err(Failure::Lost(NoData::new(
+                NoDataReason::QueryFailed,
+                "the task that ran the statement was stopped",
+            )))
+        })
+    }
+}
+
+impl Slot {
+    async fn run(&mut self, credentials: &Credentials, statement: Statement) -> Result<Answer, Failure> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.connect(credentials).await.map_err(Failure::NotSent)?,
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, statement.fetch_all(&mut open.connection)).await {
+            Ok(Ok(rows)) => {
+                let peer = open.peer.clone();
+                self.open = Some(open);
+                Ok(Answer { rows, peer })
+            }
+            Ok(Err(sqlx::Error::Database(error))) => {
+                let failure = refused(&*error);
+                // Class 57 is the server's own doing: shutting down, terminated by an administrator, a time limit.
+                if error.code().is_none_or(|code| !code.starts_with("57P")) {
+                    self.open = Some(open);
+                }
+                Err(failure)
+            }
+            Ok(Err(error)) => Err(Failure::Lost(NoData::new(
+                NoDataReason::Unreachable,
+                format!("the connection broke: {}", cut(&error)),
+            ))),
+            Err(_) => {
+                let detail = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
+                Err(Failure::Lost(NoData::new(NoDataReason::Timeout, detail)))
+            }
+        }
+    }
+
+    async fn connect(&mut self, credentials: &Credentials) -> Result<Open, NoData> {
+        if let Some((at, no_data)) = &self.failed
+            && at.elapsed() < RETRY
+        {
+            return Err(no_data.clone());
+        }
+        let place = format!("{}:{}", credentials.host, credentials.port);
+        let connected =
+            tokio::time::timeout(CONNECT_WITHIN, connect(credentials)).await.unwrap_or_else(|_| {
+                let detail =
+                    format!("{place} did not take a connection within {} s", CONNECT_WITHIN.as_secs());
+                Err(NoData::new(NoDataReason::Timeout, detail))
+            });
+        self.failed = connected.as_ref().err().map(|no_data| (Instant::now(), no_data.clone()));
+        connected
+    }
+}
+
+async fn connect(credentials: &Credentials) -> Result<Open, NoData> {
+    let place = format!("{}:{}", credentials.host, credentials.port);
+    let peer = addresses(credentials).await.map_err(|error| {
+        NoData::new(
+            NoDataReason::Unreachable,
+            format!("the name {} cannot be resolved: {}", credentials.host, cut(&error)),
+        )
+    })?;
+    match PgConnection::connect_with(&options(credentials)).await {
+        Ok(connection) => Ok(Open { connection, peer }),
+        Err(sqlx::Error::Database(error)) => Err(refused_login(credentials, &place, &*error)),
+        Err(sqlx::Error::Tls(error)) => {
+            let detail =
+                format!("TLS with {place} failed: {}; check sslmode and ca.crt in the Secret", cut(&error));
+            Err(NoData::new(NoDataReason::TlsFailed, detail))
+        }
+        Err(error) => {
+            Err(NoData::new(NoDataReason::Unreachable, format!("{place} cannot be reached: {}", cut(&error))))
+        }
+    }
+}
+
+/// The addresses behind the host's name, in order: what tells servers of different namespaces apart.
+async fn addresses(credentials: &Credentials) -> std::io::Result<String> {
+    let found = tokio::net::lookup_host((credentials.host.as_str(), credentials.port)).await?;
+    let mut found: Vec<SocketAddr> = found.collect();
+    found.sort();
+    found.dedup();
+    Ok(found.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+}
+
+fn options(credentials: &Credentials) -> PgConnectOptions {
+    let mode = match credentials.ssl_mode {
+        SslMode::Disable => PgSslMode::Disable,
+        SslMode::Prefer => PgSslMode::Prefer,
+        SslMode::Require => PgSslMode::Require,
+        SslMode::VerifyCa => PgSslMode::VerifyCa,
+        SslMode::VerifyFull => PgSslMode::VerifyFull,
+    };
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .host(&credentials.host)
+        .port(credentials.port)
+        .database(&credentials.database)
+        .username(&credentials.user)
+        .ssl_mode(mode)
+        .application_name("latency-operator")
+        // A tenant can plant functions of the same name in other schemas.
+        .options([
+            ("search_path", "pg_catalog"),
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("lock_timeout", LOCK_TIMEOUT),
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("default_transaction_read_only", "on"),
+        ])
+        .disable_statement_logging();
+    if let Some(password) = &credentials.password {
+        options = options.password(password);
+    }
+    if let Some(ca) = &credentials.ca {
+        options = options.ssl_root_cert_from_pem(ca.clone());
+    }
+    options
+}
+
+fn refused_login(credentials: &Credentials, place: &str, error: &dyn sqlx::error::DatabaseError) -> NoData {
+    let message = clean(error.message());
+    let (reason, fix) = match error.code().as_deref() {
+        Some("28P01" | "28000") => {
+            (NoDataReason::AuthenticationFailed, "; mend user and password in the Secret")
+        }
+        Some("53300") => (NoDataReason::ConnectionsExhausted, ""),
+        Some("3D000") => (NoDataReason::SecretInvalid, "; mend the database's name in the Secret"),
+        _ => (NoDataReason::Unreachable, ""),
+    };
+    NoData::new(reason, format!("{place} refused role {}: {message}{fix}", credentials.user))
+}
+
+fn refused(error: &dyn sqlx::error::DatabaseError) -> Failure {
+    let message = clean(error.message());
+    match error.code().as_deref() {
+        // A time limit strikes anywhere in a statement, also after it has done its work.
+        Some("57014") => Failure::Lost(NoData::new(NoDataReason::Timeout, message)),
+        Some(code) if code.starts_with("57P") => {
+            Failure::Lost(NoData::new(NoDataReason::Unreachable, message))
+        }
+        Some("42501") => Failure::Refused(NoData::new(NoDataReason::PermissionDenied, message)),
+        Some(code) => {
+            Failure::Refused(NoData::new(NoDataReason::QueryFailed, format!("{message} (SQLSTATE {code})")))
+        }
+        None => Failure::Refused(NoData::new(NoDataReason::QueryFailed, message)),
+    }
+}
+
+/// A message of the other side: it may be anybody's, so it is cut and has no control characters.
+fn clean(message: &str) -> String {
+    message.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+fn cut(error: &dyn std::fmt::Display) -> String {
+    clean(&error.to_string())
+}
+
+/// Connections with the time at which each was last asked for.
+type Known = HashMap<Arc<Credentials>, (Instant, Postgres)>;
+
+/// All connections, by credentials: policies that have the same ones share a connection.
+#[derive(Clone, Default)]
+pub struct Registry {
+    known: Arc<Mutex<Known>>,
+}
+
+impl Registry {
+    /// The connection for these credentials. Connections that nobody has asked for lately are closed on the way.
+    #[must_use]
+    pub fn postgres(&self, credentials: &Arc<Credentials>) -> Postgres {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|other, (used, _)| other == credentials || used.elapsed() < UNUSED);
+        let entry = known
+            .entry(credentials.clone())
+            .or_insert_with(|| (Instant::now(), Postgres::new(credentials.clone())));
+        entry.0 = Instant::now();
+        entry.1.clone()
+    }
+}

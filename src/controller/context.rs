@@ -1,0 +1,100 @@
+//! What the controllers share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::Situation;
+use engine::model::{ActionKind, Limits, Snapshot};
+use kube::Client;
+use tokio::sync::mpsc;
+
+use super::events::Publisher;
+use super::keeper::{Keeper, PolicyKey};
+use super::policy::Runtimes;
+use super::remediation::Locals;
+use crate::clock::Clock;
+use crate::config::LeaseConfig;
+use crate::connections::{Registry, Secrets};
+use crate::leader::Leadership;
+use crate::observe::kubernetes::Workloads;
+use crate::observe::postgres::Databases;
+use crate::observe::prometheus::Prometheus;
+use crate::telemetry::Metrics;
+
+/// A policy's newest look: what the gate judges.
+pub type View = Arc<(Snapshot, Situation)>;
+
+/// What all scopes share.
+pub struct Shared {
+    /// Reads; it retries by itself.
+    pub client: Client,
+    /// Changes what is there; it never retries: a lost answer means look.
+    pub mutating: Client,
+    /// The one clock.
+    pub clock: Clock,
+    /// This process' term.
+    pub leadership: Leadership,
+    /// The Lease's times.
+    pub lease: LeaseConfig,
+    /// The ledger's owner.
+    pub keeper: Keeper,
+    /// Ceilings over all policies.
+    pub limits: Limits,
+    /// Actions that are switched on.
+    pub actions: Vec<ActionKind>,
+    /// Database roles that are never touched.
+    pub protected_roles: Vec<String>,
+    /// Secrets that policies refer to.
+    pub secrets: Secrets,
+    /// Connections to data stores.
+    pub registry: Registry,
+    /// Looks at databases.
+    pub databases: Databases,
+    /// Metrics backends.
+    pub prometheus: Prometheus,
+    /// Events.
+    pub publisher: Publisher,
+    /// The operator's own metrics.
+    pub metrics: Metrics,
+    /// When this process began to lead.
+    pub leading_since: jiff::Timestamp,
+    /// The newest look at each policy.
+    pub views: Views,
+}
+
+/// The newest look at each policy: what the gate judges. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Views {
+    newest: Arc<Mutex<HashMap<PolicyKey, View>>>,
+}
+
+impl Views {
+    /// A policy's newest look.
+    #[must_use]
+    pub fn of(&self, policy: &PolicyKey) -> Option<View> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).get(policy).cloned()
+    }
+
+    /// Keeps a policy's newest look, or forgets it.
+    pub fn set(&self, policy: &PolicyKey, view: Option<View>) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        match view {
+            Some(view) => newest.insert(policy.clone(), view),
+            None => newest.remove(policy),
+        };
+    }
+}
+
+/// What the controllers of one scope share.
+pub struct Context {
+    /// What all scopes share.
+    pub shared: Arc<Shared>,
+    /// The workloads of the scope.
+    pub workloads: Workloads,
+    /// What is remembered of each policy.
+    pub runtimes: Runtimes,
+    /// What this process knows about the remediations that it carries out.
+    pub locals: Locals,
+    /// Names remediations that should be looked at again, because their policy was.
+    pub wake: mpsc::UnboundedSender<(String, String)>,
+}

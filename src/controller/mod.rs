@@ -1,0 +1,16 @@
+//! The two controllers, and what they share.
+//!
+//! The policy controller looks, decides and tells; it only proposes. The remediation controller carries out the steps that
+//! `engine::advance` returns, also for a policy that is paused, invalid or gone.
+
+pub mod context;
+pub mod events;
+pub mod keeper;
+pub mod policy;
+pub mod reasons;
+pub mod remediation;
+mod work;
+mod write;
+
+pub use context::{Context, Shared, Views};
+pub use work::{lead, list_remediations};

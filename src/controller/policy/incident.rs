@@ -1,0 +1,130 @@
+//! Making an incident durable before anything is done in its name.
+
+use engine::Tick;
+use engine::model::{Incident, Snapshot};
+use kube::api::ListParams;
+use kube::{Api, Resource, ResourceExt};
+
+use super::observe::open_incident;
+use super::{Error, Runtime};
+use crate::api::incident::PolicyReference;
+use crate::api::text::{Instant, ObjectName};
+use crate::api::{LatencyIncident, LatencyIncidentSpec, LatencyPolicy};
+use crate::connections::secrets::brief;
+use crate::controller::context::Context;
+use crate::controller::write::{self, WriteError};
+
+/// The label with the policy's name on everything that belongs to it.
+pub(super) const POLICY_LABEL: &str = "latency-operator.dev/policy";
+
+/// Creates the incident that the tick has opened; takes over its severity where it goes on. Closing is told, not done here.
+pub(super) async fn follow(
+    ctx: &Context,
+    runtime: &mut Runtime,
+    object: &LatencyPolicy,
+    snapshot: &Snapshot,
+    ticked: &Tick,
+) -> Result<(), Error> {
+    match (&snapshot.incident, &ticked.situation.incident) {
+        (None, Some(opened)) => open(ctx, runtime, object, opened).await,
+        (Some(_), Some(known)) => {
+            if let Some(open) = &mut runtime.incident {
+                open.facts = known.clone();
+            }
+            Ok(())
+        }
+        (Some(_) | None, None) => Ok(()),
+    }
+}
+
+async fn open(
+    ctx: &Context,
+    runtime: &mut Runtime,
+    object: &LatencyPolicy,
+    opened: &Incident,
+) -> Result<(), Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let incidents: Api<LatencyIncident> = Api::namespaced(ctx.shared.mutating.clone(), &namespace);
+    let highest = highest(ctx, object).await?;
+    if highest >= opened.ordinal {
+        runtime.ordinal = highest;
+        return Err(Error::Read(format!(
+            "incident {highest} is known already; the next one gets another number"
+        )));
+    }
+    reserve(ctx, runtime, object, opened).await?;
+    let incident = incident(object, opened);
+    let created = write::create(&incidents, &incident, "LatencyIncident", &ctx.shared.metrics).await;
+    let stored = match created {
+        Ok(stored) => stored,
+        // It was created by a write whose answer was lost, or by the leader before us.
+        Err(WriteError::Conflict(_) | WriteError::Lost(_)) => {
+            incidents.get(&opened.name).await.map_err(|error| Error::Read(brief(&error)))?
+        }
+        Err(source) => return Err(Error::Write { what: "LatencyIncident", source }),
+    };
+    ctx.shared.metrics.incident(&opened.severity.to_string());
+    runtime.incident = open_incident(&opened.name, stored);
+    if let Some(open) = &mut runtime.incident {
+        open.facts = opened.clone();
+    }
+    Ok(())
+}
+
+/// The highest number that an existing incident of the policy has.
+async fn highest(ctx: &Context, object: &LatencyPolicy) -> Result<u64, Error> {
+    let incidents: Api<LatencyIncident> =
+        Api::namespaced(ctx.shared.client.clone(), &object.namespace().unwrap_or_default());
+    let params = ListParams::default().labels(&format!("{POLICY_LABEL}={}", object.name_any()));
+    let known = incidents.list(&params).await.map_err(|error| Error::Read(brief(&error)))?;
+    let uid = object.uid();
+    let ours = known.items.iter().filter(|incident| Some(&incident.spec.policy_ref.uid) == uid.as_ref());
+    Ok(ours.filter_map(|incident| u64::try_from(incident.spec.ordinal).ok()).max().unwrap_or_default())
+}
+
+/// Takes the number, by compare-and-swap on the policy's status.
+async fn reserve(
+    ctx: &Context,
+    runtime: &mut Runtime,
+    object: &LatencyPolicy,
+    opened: &Incident,
+) -> Result<(), Error> {
+    let policies: Api<LatencyPolicy> =
+        Api::namespaced(ctx.shared.mutating.clone(), &object.namespace().unwrap_or_default());
+    let mut reserved = runtime.newest(object).clone();
+    let status = reserved.status.get_or_insert_default();
+    status.incident_ordinal = i64::try_from(opened.ordinal).ok();
+    status.active_incident = Some(ObjectName(opened.name.clone()));
+    let written =
+        write::status(&policies, &object.name_any(), &reserved, "LatencyPolicy", &ctx.shared.metrics).await;
+    match written {
+        Ok(written) => {
+            runtime.ordinal = opened.ordinal;
+            runtime.written = Some(written);
+            Ok(())
+        }
+        Err(source) => {
+            // What we thought to be the newest is not: the next try starts from what is stored.
+            runtime.written = policies.get(&object.name_any()).await.ok();
+            Err(Error::Write { what: "the incident's number", source })
+        }
+    }
+}
+
+fn incident(object: &LatencyPolicy, opened: &Incident) -> LatencyIncident {
+    let spec = LatencyIncidentSpec {
+        policy_ref: PolicyReference {
+            name: ObjectName(object.name_any()),
+            uid: object.uid().unwrap_or_default(),
+        },
+        target: format!("{}/{}", object.spec.target_ref.kind.0, object.spec.target_ref.name.0),
+        ordinal: i64::try_from(opened.ordinal).unwrap_or(i64::MAX),
+        first_breached_at: Instant(opened.first_breached_at),
+        opened_at: Instant(opened.opened_at),
+    };
+    let mut incident = LatencyIncident::new(&opened.name, spec);
+    incident.metadata.namespace = object.namespace();
+    incident.metadata.owner_references = object.controller_owner_ref(&()).map(|owner| vec![owner]);
+    incident.labels_mut().insert(POLICY_LABEL.to_owned(), object.name_any());
+    incident
+}

@@ -1,0 +1,132 @@
+//! The policy controller: look, decide, admit, tell. It acts on nothing but the operator's own objects.
+
+mod incident;
+mod invalid;
+mod observe;
+mod propose;
+mod render;
+mod runtime;
+mod tell;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::model::{Policy, Snapshot};
+use engine::{Tick, settle, tick};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+
+use self::runtime::Runtime;
+pub use self::runtime::Runtimes;
+use super::context::Context;
+use super::write::WriteError;
+use crate::api::{LatencyPolicy, convert};
+
+/// Why an evaluation ended early. The next one follows soon, and starts from what is true then.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something of the operator's own could not be written.
+    #[error("{what}: {source}")]
+    Write {
+        /// What was written.
+        what: &'static str,
+        /// Why it failed.
+        source: WriteError,
+    },
+    /// The API server could not be asked.
+    #[error("{0}")]
+    Read(String),
+}
+
+/// One evaluation of one policy.
+///
+/// # Errors
+/// The API server could not be read or written; nothing is lost by trying again.
+pub async fn reconcile(
+    object: Arc<DeserializeGuard<LatencyPolicy>>,
+    ctx: Arc<Context>,
+) -> Result<Action, Error> {
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(undecodable) => return invalid::tell(&ctx, undecodable).await,
+    };
+    let runtime = ctx.runtimes.of(object);
+    let mut runtime = runtime.lock().await;
+    if let Some(wait) = runtime.not_due(object) {
+        return Ok(Action::requeue(wait));
+    }
+    let started = Instant::now();
+
+    // 1. understand (no I/O)
+    let policy = match convert::policy(object) {
+        Ok(policy) => policy,
+        Err(problems) => return invalid::stall(&ctx, &mut runtime, object, &problems).await,
+    };
+    // 2. look (I/O, each source with its own time limit)
+    let snapshot = observe::snapshot(&ctx, &mut runtime, object, policy).await?;
+    // 3. decide (no I/O)
+    let mut ticked = tick(&snapshot, runtime.state());
+    // The gate judges this look, and may be asked as soon as something is created.
+    let view = Arc::new((snapshot, ticked.situation.clone()));
+    let snapshot = &view.0;
+    ctx.shared.views.set(runtime.key(), Some(view.clone()));
+    // 4. make the incident durable, ask for admission, create what was admitted
+    incident::follow(&ctx, &mut runtime, object, snapshot, &ticked).await?;
+    let answers = ctx.shared.keeper.admit(
+        &ticked.proposals,
+        ctx.shared.leadership.held(),
+        ctx.shared.limits,
+        snapshot.now,
+    );
+    settle(snapshot, &mut ticked, &answers);
+    propose::create(&ctx, &ticked, &answers).await;
+    // 5. tell: status, incident, Events, metrics; what could not be written is written at the next look
+    let told = tell::all(&ctx, &mut runtime, object, snapshot, &ticked).await;
+    let again = finish(&ctx, &mut runtime, snapshot, ticked, started);
+    told.map(|()| again)
+}
+
+/// Wakes the policy's remediations, and says when to look again.
+fn finish(
+    ctx: &Context,
+    runtime: &mut Runtime,
+    snapshot: &Snapshot,
+    ticked: Tick,
+    started: Instant,
+) -> Action {
+    let result = match ticked.situation.overall {
+        engine::Overall::Breached(_) => "breached",
+        engine::Overall::Healthy => "healthy",
+        engine::Overall::NoData => "no_data",
+    };
+    let pause = pause(ctx, &snapshot.policy, ticked.state.alert);
+    for open in snapshot.remediations.iter().filter(|remediation| remediation.is_open()) {
+        // The receiver is gone only when the controllers are being stopped.
+        let _ = ctx.wake.send((open.namespace.clone(), open.name.clone()));
+    }
+    runtime.remember(ticked.state);
+    ctx.shared.metrics.evaluated(result, started.elapsed());
+    Action::requeue(runtime.schedule(started, pause))
+}
+
+/// The time to the next look: the policy's interval, and as fast as the source can tell something new while something is
+/// broken.
+fn pause(ctx: &Context, policy: &Policy, alert: bool) -> Duration {
+    if !alert {
+        return policy.evaluation.interval;
+    }
+    let resolution = policy.objectives.iter().filter_map(|objective| {
+        let engine::model::Source::Prometheus { backend, .. } = &objective.source;
+        ctx.shared.prometheus.backend(backend).map(|backend| backend.scrape_interval)
+    });
+    resolution
+        .max()
+        .unwrap_or(Duration::from_secs(1))
+        .clamp(Duration::from_secs(1), policy.evaluation.interval)
+}
+
+/// What follows a failed evaluation.
+pub fn error_policy(_: Arc<DeserializeGuard<LatencyPolicy>>, error: &Error, _: Arc<Context>) -> Action {
+    tracing::warn!(%error, "an evaluation ended early");
+    Action::requeue(Duration::from_secs(1))
+}

@@ -1,0 +1,311 @@
+//! From records to the status of policy and incident. Numbers are those of the moment at which something was first said, so
+//! that nothing is written while nothing changes.
+
+use engine::model::{
+    DecisionRecord, Mode, NoDataReason, Observed, Outcome, Phase, RecordKind, Remediation, Severity,
+    Snapshot, Verdict,
+};
+use engine::{Overall, Tick};
+
+use crate::api::conditions::{self, Said, Status, types};
+use crate::api::incident::{Attempt, LatencyIncidentStatus, TimelineEntry};
+use crate::api::policy::{CauseStatus, LatencyPolicyStatus, RefusalStatus, RemediationSummary};
+use crate::api::text::{Instant, Label, ObjectName, Sentence, Word};
+use crate::controller::context::Context;
+use crate::controller::reasons;
+
+/// So many entries the timeline of an incident has at most.
+const TIMELINE: usize = 64;
+
+pub(super) fn policy(
+    ctx: &Context,
+    before: &LatencyPolicyStatus,
+    snapshot: &Snapshot,
+    ticked: &Tick,
+    ordinal: u64,
+) -> LatencyPolicyStatus {
+    let said = vec![
+        ready(ctx, snapshot, ticked),
+        data_available(ticked),
+        within_objective(ticked),
+        remediation_allowed(snapshot),
+    ];
+    let incident = ticked.situation.incident.as_ref();
+    let policy = (snapshot.policy.id.namespace.clone(), snapshot.policy.id.name.clone());
+    LatencyPolicyStatus {
+        observed_generation: Some(snapshot.policy.generation),
+        conditions: conditions::write(&before.conditions, said, snapshot.policy.generation, snapshot.now),
+        severity: incident.map(|incident| Word(incident.severity.to_string())),
+        active_incident: incident.map(|incident| ObjectName(incident.name.clone())),
+        incident_ordinal: i64::try_from(ordinal).ok().filter(|ordinal| *ordinal > 0),
+        causes: causes(ticked),
+        blocked_by: blocked_by(ticked),
+        last_remediation: ctx.shared.keeper.newest(&policy).map(|newest| summary(&newest)),
+        paused: snapshot
+            .pauses
+            .iter()
+            .find(|pause| pause.holds(snapshot.now))
+            .map(|pause| pause.until.clone()),
+    }
+}
+
+fn summary(remediation: &Remediation) -> RemediationSummary {
+    let status = &remediation.status;
+    let result = status.outcome.map_or_else(|| status.phase.to_string(), |outcome| outcome.to_string());
+    let kind = remediation.spec.action.kind();
+    RemediationSummary { name: ObjectName(remediation.name.clone()), result: format!("{kind} {result}") }
+}
+
+/// What was said last, in the order of its slots.
+fn said(ticked: &Tick) -> impl Iterator<Item = &DecisionRecord> {
+    ticked.state.said.values().map(|said| &said.record)
+}
+
+/// Reasons for which a dependency is not merely unreadable: somebody has to mend what the policy refers to.
+fn must_be_mended(reason: NoDataReason) -> bool {
+    matches!(
+        reason,
+        NoDataReason::SecretNotFound
+            | NoDataReason::SecretNotAllowed
+            | NoDataReason::SecretInvalid
+            | NoDataReason::AuthenticationFailed
+            | NoDataReason::UnsupportedVersion
+            | NoDataReason::PermissionDenied
+            | NoDataReason::TlsFailed
+    )
+}
+
+/// Accepted, permitted, and what it refers to is there. A breach does not make it False.
+pub(super) fn ready(ctx: &Context, snapshot: &Snapshot, ticked: &Tick) -> Said {
+    let no = |reason: &str, message: String| Said::new(types::READY, Status::False, reason, message);
+    if let Observed::Missing(no_data) = &snapshot.target {
+        let reason =
+            if no_data.reason == NoDataReason::NotFound { "TargetNotFound" } else { "TargetUnavailable" };
+        return no(reason, format!("spec.targetRef: {}", no_data.detail));
+    }
+    if let Some(problem) = ctx.shared.prometheus.problems(&snapshot.policy).into_iter().next() {
+        return no("NoBackend", format!("spec.objectives: {problem}"));
+    }
+    for record in said(ticked) {
+        if let RecordKind::Dependency { name, missing: Some(missing), .. } = &record.kind
+            && must_be_mended(missing.reason)
+        {
+            return no(&missing.reason.to_string(), format!("spec.dependencies[{name}]: {}", missing.detail));
+        }
+    }
+    let mut notes: Vec<String> = Vec::new();
+    for record in said(ticked) {
+        if let RecordKind::Dependency { name, partial: Some(grant), .. } = &record.kind {
+            notes.push(format!("dependency {name} is readable in part only; run: {grant}"));
+        }
+        if let RecordKind::Objective(reading) = &record.kind {
+            let told = reading.measured.iter().flat_map(|measured| &measured.notes);
+            notes.extend(told.map(|note| format!("objective {}: {note}", reading.objective)));
+        }
+    }
+    let message = if notes.is_empty() { "the policy is being watched".to_owned() } else { notes.join("; ") };
+    Said::new(types::READY, Status::True, "Accepted", message)
+}
+
+fn data_available(ticked: &Tick) -> Said {
+    let mut judged = 0;
+    for record in said(ticked) {
+        if let RecordKind::Dependency { name, partial: Some(grant), .. } = &record.kind {
+            let message = format!("{name} is readable in part only; run: {grant}");
+            return Said::new(types::DATA_AVAILABLE, Status::False, "Partial", message);
+        }
+        let mut missing = None;
+        if let RecordKind::Dependency { name, missing: Some(no_data), .. } = &record.kind {
+            missing = Some((name, no_data));
+        }
+        if let RecordKind::Objective(reading) = &record.kind {
+            match &reading.verdict {
+                Verdict::NoData(no_data) => missing = Some((&reading.objective, no_data)),
+                Verdict::Breached(_) | Verdict::Healthy => judged += 1,
+            }
+        }
+        if let Some((name, no_data)) = missing {
+            let message = format!("{name}: {}", no_data.detail);
+            return Said::new(types::DATA_AVAILABLE, Status::False, no_data.reason.to_string(), message);
+        }
+    }
+    if judged < ticked.situation.readings.len() {
+        let message = "not every objective has been read yet";
+        return Said::new(types::DATA_AVAILABLE, Status::Unknown, "NotYetRead", message);
+    }
+    Said::new(types::DATA_AVAILABLE, Status::True, "Readable", "every objective and dependency can be read")
+}
+
+/// It follows incidents and not single readings: a value that swings around its target is not news every second.
+fn within_objective(ticked: &Tick) -> Said {
+    let kind = types::WITHIN_OBJECTIVE;
+    let incident = ticked
+        .state
+        .said
+        .values()
+        .find(|said| matches!(said.record.kind, RecordKind::Incident { .. } | RecordKind::Calm { .. }));
+    if let Some(said) = incident.filter(|_| ticked.situation.incident.is_some()) {
+        return Said::new(kind, Status::False, "IncidentOpen", said.record.sentence());
+    }
+    let unknown = said(ticked).find_map(|record| {
+        let RecordKind::Objective(reading) = &record.kind else { return None };
+        let Verdict::NoData(no_data) = &reading.verdict else { return None };
+        Some((no_data.reason.to_string(), record.sentence()))
+    });
+    if let Some((reason, message)) = unknown {
+        return Said::new(kind, Status::Unknown, reason, message);
+    }
+    if said(ticked).any(|record| matches!(record.kind, RecordKind::Objective(_))) {
+        return Said::new(kind, Status::True, "Kept", "the objectives are kept");
+    }
+    Said::new(kind, Status::Unknown, "NotYetRead", "no objective has been read yet")
+}
+
+fn remediation_allowed(snapshot: &Snapshot) -> Said {
+    let kind = types::REMEDIATION_ALLOWED;
+    let no = |reason: &str, message: String| Said::new(kind, Status::False, reason, message);
+    if snapshot.policy.suspended {
+        return no("Suspended", "spec.suspend is true".to_owned());
+    }
+    if let Some(pause) = snapshot.pauses.iter().find(|pause| pause.holds(snapshot.now)) {
+        let reason = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        return no("Paused", format!("{} is paused until {}{reason}", pause.by, pause.until));
+    }
+    if let Observed::Known { value, .. } = &snapshot.target
+        && value.opt_out.as_deref().is_some_and(|value| value != "false")
+    {
+        return no("OptedOut", "the target carries the annotation latency-operator.dev/opt-out".to_owned());
+    }
+    if snapshot.policy.rungs.is_empty() {
+        return no(
+            "NoRemediations",
+            "spec.remediations is empty: causes are found and told, nothing is done".to_owned(),
+        );
+    }
+    if snapshot.policy.rungs.iter().all(|rung| snapshot.policy.mode_of(rung) == Mode::Observe) {
+        return no("ObserveOnly", "mode is Observe: what would be done is written down".to_owned());
+    }
+    Said::new(kind, Status::True, "Auto", "mode is Auto: what the guards let through is done")
+}
+
+fn causes(ticked: &Tick) -> Vec<CauseStatus> {
+    let found = |record: &DecisionRecord| {
+        let RecordKind::Cause(finding) = &record.kind else { return None };
+        Some(CauseStatus {
+            name: Word(finding.cause.to_string()),
+            confidence: Word(finding.confidence.to_string()),
+            explained_by: finding.explained_by.as_ref().map(|by| Word(by.to_string())),
+            message: Sentence::of(&finding.sentence),
+        })
+    };
+    let mut causes: Vec<CauseStatus> = said(ticked).filter_map(found).collect();
+    // Roots first, in the order in which the findings were made.
+    let order = |cause: &CauseStatus| ticked.situation.findings.iter().position(|f| f.cause == cause.name.0);
+    causes.sort_by_key(|cause| (cause.explained_by.is_some(), order(cause)));
+    causes
+}
+
+fn blocked_by(ticked: &Tick) -> Vec<RefusalStatus> {
+    let refused = |record: &DecisionRecord| -> Vec<RefusalStatus> {
+        let RecordKind::Blocked { rung, refusals, .. } = &record.kind else { return Vec::new() };
+        let status = refusals.iter().map(|verdict| RefusalStatus {
+            rung: Label(rung.clone()),
+            guard: Word(verdict.guard.to_string()),
+            message: Sentence::of(&verdict.message),
+        });
+        status.collect()
+    };
+    said(ticked).flat_map(refused).take(64).collect()
+}
+
+pub(super) fn incident(
+    before: &LatencyIncidentStatus,
+    severity: Severity,
+    snapshot: &Snapshot,
+    ticked: &Tick,
+    closed: bool,
+) -> LatencyIncidentStatus {
+    let name =
+        snapshot.incident.as_ref().or(ticked.situation.incident.as_ref()).map(|open| open.name.as_str());
+    let ours: Vec<&Remediation> =
+        snapshot.remediations.iter().filter(|r| Some(r.spec.incident.as_str()) == name).collect();
+    let mut timeline = before.timeline.clone();
+    timeline.extend(ours.iter().flat_map(|remediation| steps(before, remediation)));
+    timeline.extend(ticked.records.iter().filter(|r| r.changed).filter_map(|record| entry(before, record)));
+    let excess = timeline.len().saturating_sub(TIMELINE);
+    timeline.drain(..excess);
+    let broken = said(ticked).find_map(|record| {
+        let RecordKind::Incident { broken, .. } = &record.kind else { return None };
+        Some(broken.iter().map(|text| Sentence::of(text)).collect())
+    });
+    let escalation = said(ticked)
+        .find(|record| matches!(record.kind, RecordKind::Escalated { .. }))
+        .map(|record| Sentence::of(&record.sentence()));
+    let found = causes(ticked);
+    let refused = blocked_by(ticked);
+    let breached = matches!(ticked.situation.overall, Overall::Breached(_));
+    LatencyIncidentStatus {
+        phase: Some(Word::text(if closed { "Closed" } else { "Open" })),
+        severity: Some(Word(severity.to_string())),
+        closed_at: if closed { before.closed_at.or(Some(Instant(snapshot.now))) } else { None },
+        outcome: closed.then(|| Word::text(outcome(&ours))),
+        broken: broken.unwrap_or_else(|| before.broken.clone()),
+        // What was found last stays in the story once it is gone.
+        causes: if found.is_empty() { before.causes.clone() } else { found },
+        blocked_by: if refused.is_empty() && !breached { before.blocked_by.clone() } else { refused },
+        attempts: ours.iter().map(|remediation| attempt(remediation)).collect(),
+        escalation: escalation.or_else(|| before.escalation.clone()),
+        timeline,
+    }
+}
+
+fn outcome(ours: &[&Remediation]) -> &'static str {
+    if ours.iter().any(|r| r.status.outcome == Some(Outcome::Healed)) {
+        "Healed"
+    } else if ours.iter().any(|r| r.may_have_acted_at().is_some()) {
+        "RecoveredUnattributed"
+    } else {
+        "RecoveredAlone"
+    }
+}
+
+fn attempt(remediation: &Remediation) -> Attempt {
+    Attempt {
+        name: ObjectName(remediation.name.clone()),
+        phase: Word(remediation.status.phase.to_string()),
+        outcome: remediation.status.outcome.map(|outcome| Word(outcome.to_string())),
+    }
+}
+
+/// What a remediation has done since the incident was last written.
+fn steps(before: &LatencyIncidentStatus, remediation: &Remediation) -> Option<TimelineEntry> {
+    let known = before.attempts.iter().find(|attempt| attempt.name.0 == remediation.name);
+    if known == Some(&attempt(remediation)) || remediation.status.phase == Phase::Admitted {
+        return None;
+    }
+    let status = &remediation.status;
+    let reason = reasons::remediation(status.phase, status.outcome)
+        .map_or("RemediationProposed", |reason| reason.name);
+    let reason = if status.phase == Phase::Verifying { "RemediationStarted" } else { reason };
+    let at = status.completed_at.or(status.effect_at).or(status.acted_at);
+    let at = at
+        .or(status.executing.as_ref().map(|executing| executing.started_at))
+        .unwrap_or(remediation.created_at);
+    Some(TimelineEntry {
+        at: Instant(at),
+        reason: Word::text(reason),
+        message: Sentence::of(&format!("{}: {}", remediation.name, status.message)),
+    })
+}
+
+fn entry(before: &LatencyIncidentStatus, record: &DecisionRecord) -> Option<TimelineEntry> {
+    let reason = reasons::of(record, None)?;
+    // A dry run is told as a step of its LatencyRemediation.
+    if matches!(record.kind, RecordKind::Proposed { .. }) {
+        return None;
+    }
+    let message = Sentence::of(&record.sentence());
+    // A new leader finds what the last one has written down already.
+    let told = before.timeline.iter().any(|entry| entry.reason.0 == reason.name && entry.message == message);
+    (!told).then(|| TimelineEntry { at: Instant(record.at), reason: Word::text(reason.name), message })
+}

@@ -1,0 +1,59 @@
+//! What this very process knows about the remediations that it carries out. Lost with the process, on purpose: a successor
+//! knows nothing, and looks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::advance::EffectReport;
+use engine::model::{Phase, Remediation};
+use jiff::Timestamp;
+
+/// One remediation.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Local {
+    /// When the write that passed the gate was sent, if this process sent it.
+    pub(super) passed_gate_at: Option<Timestamp>,
+    /// What the effect has answered, if this process sent it.
+    pub(super) effect: Option<EffectReport>,
+    /// When this process first saw it executing.
+    pub(super) executing_seen_at: Option<Timestamp>,
+}
+
+/// All of them. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Locals {
+    known: Arc<Mutex<HashMap<(String, String), Local>>>,
+}
+
+impl Locals {
+    /// What is known, the sight of it included.
+    pub(super) fn of(&self, remediation: &Remediation, now: Timestamp) -> Local {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (remediation.namespace.clone(), remediation.name.clone());
+        if remediation.status.phase == Phase::Executing {
+            known.entry(key.clone()).or_default().executing_seen_at.get_or_insert(now);
+        }
+        known.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// This process has passed the gate.
+    pub(super) fn passed_gate(&self, remediation: &Remediation, sent_at: Timestamp) {
+        self.change(remediation, |local| local.passed_gate_at = Some(sent_at));
+    }
+
+    /// This process has sent the effect; what was answered.
+    pub(super) fn sent(&self, remediation: &Remediation, report: EffectReport) {
+        self.change(remediation, |local| local.effect = Some(report));
+    }
+
+    /// It is over.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    fn change(&self, remediation: &Remediation, change: impl FnOnce(&mut Local)) {
+        let key = (remediation.namespace.clone(), remediation.name.clone());
+        change(self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
+    }
+}

@@ -1,0 +1,235 @@
+//! The guarded workload and the pauses around it.
+//!
+//! In calm times metadata from a watch is enough (annotations, uid, deletion); how many replicas are ready is read live once
+//! something is broken. Nothing is watched but metadata.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use engine::model::{NoDataReason, Observed, Pause, PausedBy, Target, TargetKind, TargetRef};
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PartialObjectMeta;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::api::{OPT_OUT, PAUSED_REASON, PAUSED_UNTIL};
+use crate::connections::secrets::brief;
+
+/// A part of the cluster that is looked after: one namespace, or all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All namespaces.
+    Cluster,
+    /// One.
+    Namespace(String),
+}
+
+impl Scope {
+    /// The configured scopes: all, where no namespace is named.
+    #[must_use]
+    pub fn all(namespaces: &[String]) -> Vec<Self> {
+        if namespaces.is_empty() {
+            vec![Self::Cluster]
+        } else {
+            namespaces.iter().cloned().map(Self::Namespace).collect()
+        }
+    }
+
+    /// The API for a namespaced kind within the scope.
+    pub fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match self {
+            Self::Cluster => Api::all(client),
+            Self::Namespace(namespace) => Api::namespaced(client, namespace),
+        }
+    }
+}
+
+type Metadata<K> = Store<PartialObjectMeta<K>>;
+
+/// The metadata of everything that can be guarded, and of the namespaces.
+#[derive(Clone)]
+pub struct Workloads {
+    client: Client,
+    deployments: Metadata<Deployment>,
+    stateful_sets: Metadata<StatefulSet>,
+    namespaces: Metadata<Namespace>,
+}
+
+impl Workloads {
+    /// Starts the watches of a scope. The returned future runs them, for ever.
+    pub fn watch(client: &Client, scope: &Scope) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (deployments, one) = follow(scope.api(client.clone()), watcher::Config::default());
+        let (stateful_sets, two) = follow(scope.api(client.clone()), watcher::Config::default());
+        let config = match scope {
+            Scope::Cluster => watcher::Config::default(),
+            Scope::Namespace(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
+        };
+        let (namespaces, three) = follow(Api::all(client.clone()), config);
+        let workloads = Self { client: client.clone(), deployments, stateful_sets, namespaces };
+        (workloads, async {
+            futures::future::join3(one, two, three).await;
+        })
+    }
+
+    /// Waits until each watch has seen everything once.
+    ///
+    /// # Errors
+    /// The watches were stopped.
+    pub async fn wait_until_ready(&self) -> anyhow::Result<()> {
+        self.deployments.wait_until_ready().await?;
+        self.stateful_sets.wait_until_ready().await?;
+        self.namespaces.wait_until_ready().await?;
+        Ok(())
+    }
+
+    /// The target as the watch knows it, with its replicas read live where `closely`.
+    pub async fn target(
+        &self,
+        namespace: &str,
+        target: &TargetRef,
+        closely: bool,
+        now: Timestamp,
+    ) -> Observed<Target> {
+        let Some(metadata) = self.metadata(namespace, target) else {
+            let detail = format!("{target} does not exist in namespace {namespace}");
+            return Observed::missing(NoDataReason::NotFound, detail);
+        };
+        if metadata.deletion_timestamp.is_some() {
+            return Observed::missing(NoDataReason::Deleting, format!("{target} is being deleted"));
+        }
+        let (desired, ready) = if closely {
+            match self.replicas(namespace, target).await {
+                Ok(replicas) => replicas,
+                Err(error) => {
+                    return Observed::missing(
+                        NoDataReason::ApiUnavailable,
+                        format!("{target}: {}", brief(&error)),
+                    );
+                }
+            }
+        } else {
+            (None, None)
+        };
+        let annotation = |name: &str| metadata.annotations.as_ref().and_then(|all| all.get(name)).cloned();
+        let value = Target {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            desired,
+            ready,
+            opt_out: annotation(OPT_OUT),
+        };
+        Observed::Known { at: now, value }
+    }
+
+    /// The pauses on target and namespace.
+    #[must_use]
+    pub fn pauses(&self, namespace: &str, target: &TargetRef) -> Vec<Pause> {
+        let target = self.metadata(namespace, target);
+        let place = self.namespaces.get(&ObjectRef::new(namespace)).map(|found| found.metadata.clone());
+        let on = |metadata: Option<&kube::core::ObjectMeta>, by| {
+            metadata
+                .and_then(|metadata| metadata.annotations.as_ref())
+                .and_then(|annotations| pause(annotations, by))
+        };
+        [on(target.as_ref(), PausedBy::Target), on(place.as_ref(), PausedBy::Namespace)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// The target's reference for Events, with its uid.
+    #[must_use]
+    pub fn reference(
+        &self,
+        namespace: &str,
+        target: &TargetRef,
+    ) -> Option<k8s_openapi::api::core::v1::ObjectReference> {
+        let metadata = self.metadata(namespace, target)?;
+        Some(k8s_openapi::api::core::v1::ObjectReference {
+            api_version: Some("apps/v1".to_owned()),
+            kind: Some(target.kind.to_string()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(target.name.clone()),
+            uid: metadata.uid,
+            ..Default::default()
+        })
+    }
+
+    fn metadata(&self, namespace: &str, target: &TargetRef) -> Option<kube::core::ObjectMeta> {
+        match target.kind {
+            TargetKind::Deployment => {
+                let found = self.deployments.get(&ObjectRef::new(&target.name).within(namespace))?;
+                Some(found.metadata.clone())
+            }
+            TargetKind::StatefulSet => {
+                let found = self.stateful_sets.get(&ObjectRef::new(&target.name).within(namespace))?;
+                Some(found.metadata.clone())
+            }
+        }
+    }
+
+    async fn replicas(
+        &self,
+        namespace: &str,
+        target: &TargetRef,
+    ) -> kube::Result<(Option<u32>, Option<u32>)> {
+        let count = |count: Option<i32>| count.and_then(|count| u32::try_from(count).ok());
+        match target.kind {
+            TargetKind::Deployment => {
+                let found =
+                    Api::<Deployment>::namespaced(self.client.clone(), namespace).get(&target.name).await?;
+                let ready = found.status.and_then(|status| status.ready_replicas);
+                Ok((count(found.spec.and_then(|spec| spec.replicas)), count(ready.or(Some(0)))))
+            }
+            TargetKind::StatefulSet => {
+                let found =
+                    Api::<StatefulSet>::namespaced(self.client.clone(), namespace).get(&target.name).await?;
+                let ready = found.status.and_then(|status| status.ready_replicas);
+                Ok((count(found.spec.and_then(|spec| spec.replicas)), count(ready.or(Some(0)))))
+            }
+        }
+    }
+}
+
+/// The pause that annotations declare.
+#[must_use]
+pub fn pause(annotations: &BTreeMap<String, String>, by: PausedBy) -> Option<Pause> {
+    let until = annotations.get(PAUSED_UNTIL)?;
+    Some(Pause {
+        by,
+        until: until.chars().take(64).collect(),
+        reason: annotations.get(PAUSED_REASON).map(|reason| reason.chars().take(256).collect()),
+    })
+}
+
+fn follow<K>(
+    api: Api<PartialObjectMeta<K>>,
+    config: watcher::Config,
+) -> (Metadata<K>, impl Future<Output = ()> + Send + use<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (reader, writer) = reflector::store();
+    let watch = watcher(api, config)
+        .default_backoff()
+        .modify(|object| {
+            object.managed_fields_mut().clear();
+            object.labels_mut().clear();
+        })
+        .reflect(writer)
+        .for_each(|event| {
+            if let Err(error) = event {
+                tracing::debug!(%error, "a watch of metadata was interrupted");
+            }
+            std::future::ready(())
+        });
+    (reader, watch)
+}

@@ -1,0 +1,344 @@
+//! One diagnosis snapshot of a PostgreSQL database, in one statement: sessions, locks, slots, the server's clock.
+//!
+//! `pg_stat_activity` is read once and reused; `pg_blocking_pids`, which takes the lock manager's locks, is called for
+//! waiting sessions only, and for at most 64 of them. The result is bounded. No query text leaves the server.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use engine::advance::Look;
+use engine::model::{
+    Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, ServerIdentity, Session,
+    SessionIdentity, SessionState, Slots,
+};
+use serde::Deserialize;
+use sqlx::Row;
+
+use crate::clock::Clock;
+use crate::connections::sql::{instant, maintenance, micros, protected};
+use crate::connections::{Credentials, Registry, Secrets, postgres};
+use crate::telemetry::Metrics;
+
+/// The oldest server that can be diagnosed: `query_id`, `waitstart`.
+const OLDEST: u32 = 140_000;
+
+/// A database that could not be read is looked at again after so long, also while all is well.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The version comes first and alone: an older server does not know the columns of the snapshot.
+const VERSION: &str = "SELECT current_setting('server_version_num')::int4";
+
+const SNAPSHOT: &str = concat!(
+    "WITH a AS MATERIALIZED (
+  SELECT a.pid, a.datname, a.usename, left(a.application_name, 64) AS application, a.state, a.wait_event_type,
+    a.backend_start, a.xact_start, coalesce(a.query_start, a.backend_start) AS query_start,
+    coalesce(a.state_change, a.backend_start) AS state_change, a.backend_xid IS NOT NULL AS wrote,
+    age(a.backend_xmin) AS xmin_age, coalesce(r.rolsuper OR r.rolreplication, true) AS privileged,
+    coalesce(a.query_id::text, 'md5:' || left(md5(a.query), 12)) AS fingerprint, ",
+    maintenance!(),
+    " AS maintenance, ",
+    protected!(),
+    " AS protected
+  FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
+  WHERE a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
+), waiting AS MATERIALIZED (
+  SELECT pid, pg_blocking_pids(pid) AS blockers FROM a WHERE wait_event_type = 'Lock' ORDER BY query_start LIMIT 64
+), waits AS (
+  SELECT DISTINCT w.pid AS waiter, b.pid AS blocker FROM waiting w, unnest(w.blockers) AS b(pid) LIMIT 1024
+), since AS (
+  SELECT pid, min(waitstart) AS waitstart FROM pg_locks WHERE NOT granted GROUP BY pid
+), relevant AS (
+  SELECT waiter AS pid FROM waits UNION SELECT blocker FROM waits
+  UNION (SELECT pid FROM a WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'
+         ORDER BY query_start LIMIT 32)
+  UNION (SELECT pid FROM a WHERE state LIKE 'idle in transaction%' ORDER BY state_change LIMIT 32)
+  UNION (SELECT pid FROM a WHERE xmin_age IS NOT NULL ORDER BY xmin_age DESC LIMIT 4)
+)
+SELECT json_build_object(
+  'clock', ",
+    micros!("clock_timestamp()"),
+    ", 'started', ",
+    micros!("pg_postmaster_start_time()"),
+    ", 'standby', pg_is_in_recovery(),
+  'system_identifier', (SELECT system_identifier::text FROM pg_control_system()),
+  'database', current_database(), 'user', current_user,
+  'reads_all', pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
+  'may_signal', pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
+  'usable_slots', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    - coalesce(current_setting('reserved_connections', true)::int, 0),
+  'used_slots', greatest((SELECT sum(numbackends) FROM pg_stat_database), (SELECT count(*) + 1 FROM a)),
+  'active_seconds', (SELECT coalesce(sum(extract(epoch FROM clock_timestamp() - query_start)), 0) FROM a
+    WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
+  'waiting', (SELECT count(*) FROM a WHERE wait_event_type = 'Lock'),
+  'lock_waits', (SELECT coalesce(json_agg(json_build_array(waiter, blocker)), '[]') FROM waits),
+  'sessions', (SELECT coalesce(json_agg(json_build_object(
+      'pid', a.pid, 'database', a.datname, 'role', a.usename, 'application', a.application, 'state', a.state,
+      'waits_for_lock', coalesce(a.wait_event_type = 'Lock', false), 'backend_start', ",
+    micros!("a.backend_start"),
+    ", 'xact_start', ",
+    micros!("a.xact_start"),
+    ", 'query_start', ",
+    micros!("a.query_start"),
+    ", 'state_change', ",
+    micros!("a.state_change"),
+    ", 'wait_start', ",
+    micros!("s.waitstart"),
+    ", 'wrote', a.wrote, 'xmin_age', a.xmin_age, 'privileged', a.privileged, 'maintenance', coalesce(a.maintenance, true),
+      'protected', coalesce(a.protected, true), 'fingerprint', coalesce(a.fingerprint, '')
+    )), '[]') FROM a JOIN relevant USING (pid) LEFT JOIN since s ON s.pid = a.pid)
+)::text"
+);
+
+/// Whether a statement still runs; no row where its session has gone.
+const LOOK: &str = concat!(
+    "SELECT state, ",
+    micros!("query_start"),
+    " AS query_start FROM pg_stat_activity WHERE pid = $1 AND ",
+    micros!("backend_start"),
+    " = $2"
+);
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    clock: i64,
+    started: i64,
+    standby: bool,
+    system_identifier: String,
+    database: String,
+    user: String,
+    reads_all: bool,
+    may_signal: bool,
+    usable_slots: i64,
+    used_slots: i64,
+    active_seconds: f64,
+    waiting: i64,
+    lock_waits: Vec<(i32, i32)>,
+    sessions: Vec<RawSession>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawSession {
+    pid: i32,
+    database: Option<String>,
+    role: Option<String>,
+    application: Option<String>,
+    state: Option<String>,
+    waits_for_lock: bool,
+    backend_start: i64,
+    xact_start: Option<i64>,
+    query_start: i64,
+    state_change: i64,
+    wait_start: Option<i64>,
+    wrote: bool,
+    xmin_age: Option<i64>,
+    privileged: bool,
+    maintenance: bool,
+    protected: bool,
+    fingerprint: String,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Observed<PostgresFacts>)>>>;
+
+/// All databases, each looked at once for everybody who asks at the same time.
+#[derive(Clone)]
+pub struct Databases {
+    secrets: Secrets,
+    registry: Registry,
+    clock: Clock,
+    metrics: Metrics,
+    seen: Arc<Mutex<HashMap<Arc<Credentials>, Slot>>>,
+}
+
+impl Databases {
+    /// Reads through these connections.
+    #[must_use]
+    pub fn new(secrets: Secrets, registry: Registry, clock: Clock, metrics: Metrics) -> Self {
+        Self { secrets, registry, clock, metrics, seen: Arc::default() }
+    }
+
+    /// What the database behind a Secret says, not older than `max_age`.
+    pub async fn facts(&self, namespace: &str, secret: &str, max_age: Duration) -> Observed<PostgresFacts> {
+        let credentials = match self.secrets.credentials(namespace, secret).await {
+            Ok(credentials) => credentials,
+            Err(no_data) => return Observed::Missing(no_data),
+        };
+        let slot = self.slot(&credentials);
+        let mut seen = slot.lock().await;
+        if let Some((at, observed)) = seen.as_ref() {
+            // What could not be read may be mended at any moment.
+            let trusted = if observed.known().is_some() { max_age } else { max_age.min(RETRY) };
+            if at.elapsed() < trusted {
+                return observed.clone();
+            }
+        }
+        let started = Instant::now();
+        let observed = self.read(&credentials).await;
+        self.metrics.read("postgres", started.elapsed());
+        if let Observed::Missing(_) = &observed {
+            // A new password, or another host: the Secret knows.
+            self.secrets.doubt(namespace, secret);
+        }
+        *seen = Some((Instant::now(), observed.clone()));
+        observed
+    }
+
+    /// What has become of a statement, live.
+    pub async fn look(&self, namespace: &str, secret: &str, session: &SessionIdentity) -> Look {
+        let credentials = match self.secrets.credentials(namespace, secret).await {
+            Ok(credentials) => credentials,
+            Err(no_data) => return Look::Unreadable(no_data),
+        };
+        let look = look(&self.registry.postgres(&credentials), session).await;
+        if let Look::Unreadable(_) = &look {
+            self.secrets.doubt(namespace, secret);
+        }
+        look
+    }
+
+    fn slot(&self, credentials: &Arc<Credentials>) -> Slot {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody else holds a slot that nobody asks for.
+        seen.retain(|known, slot| known == credentials || Arc::strong_count(slot) > 1 || fresh(slot));
+        seen.entry(credentials.clone()).or_default().clone()
+    }
+
+    async fn read(&self, credentials: &Arc<Credentials>) -> Observed<PostgresFacts> {
+        let connection = self.registry.postgres(credentials);
+        match snapshot(&connection).await {
+            Ok(facts) => Observed::Known { at: self.clock.now(), value: facts },
+            Err(no_data) => Observed::Missing(no_data),
+        }
+    }
+}
+
+/// Whether a slot was filled in the last ten minutes.
+fn fresh(slot: &Slot) -> bool {
+    slot.try_lock()
+        .is_ok_and(|seen| seen.as_ref().is_some_and(|(at, _)| at.elapsed() < Duration::from_secs(600)))
+}
+
+/// What has become of a statement, live.
+pub async fn look(connection: &postgres::Postgres, session: &SessionIdentity) -> Look {
+    let statement = sqlx::query(LOOK).bind(session.pid).bind(session.backend_start.as_microsecond());
+    let answer = match connection.run(statement).await {
+        Ok(answer) => answer,
+        Err(failure) => return Look::Unreadable(failure.no_data()),
+    };
+    let Some(row) = answer.rows.first() else { return Look::Gone };
+    let state: Option<String> = row.try_get(0).unwrap_or_default();
+    let query_start: Option<i64> = row.try_get(1).unwrap_or_default();
+    match (state, query_start) {
+        (None, _) => {
+            let detail = "the session's state may not be read; run: GRANT pg_read_all_stats";
+            Look::Unreadable(NoData::new(NoDataReason::PermissionDenied, detail))
+        }
+        (Some(state), start) if state == "active" && start == Some(session.query_start.as_microsecond()) => {
+            Look::Running
+        }
+        (Some(_), _) => Look::Gone,
+    }
+}
+
+/// One diagnosis snapshot.
+///
+/// # Errors
+/// The database cannot be reached, is too old, refuses, or answers with something else.
+pub async fn snapshot(connection: &postgres::Postgres) -> Result<PostgresFacts, NoData> {
+    let version = version(connection).await?;
+    let answer = connection.run(sqlx::query(SNAPSHOT)).await.map_err(postgres::Failure::no_data)?;
+    let text: String =
+        answer.rows.first().and_then(|row| row.try_get(0).ok()).ok_or_else(|| {
+            NoData::new(NoDataReason::BadAnswer, "the diagnosis statement returned nothing")
+        })?;
+    let raw: Raw = serde_json::from_str(&text).map_err(|error| {
+        let detail = format!("the diagnosis statement returned something else: {error}");
+        NoData::new(NoDataReason::BadAnswer, detail)
+    })?;
+    facts(raw, version, answer.peer).ok_or_else(|| {
+        NoData::new(NoDataReason::BadAnswer, "the server returned a time outside of all calendars")
+    })
+}
+
+async fn version(connection: &postgres::Postgres) -> Result<u32, NoData> {
+    let answer = connection.run(sqlx::query(VERSION)).await.map_err(postgres::Failure::no_data)?;
+    let version: i32 = answer.rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default();
+    let version = u32::try_from(version).unwrap_or_default();
+    if version < OLDEST {
+        let detail =
+            format!("the server is PostgreSQL {}, the oldest that can be diagnosed is 14", version / 10_000);
+        return Err(NoData::new(NoDataReason::UnsupportedVersion, detail));
+    }
+    Ok(version)
+}
+
+fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
+    let truncated = raw.waiting >= 64 || raw.lock_waits.len() >= 1024;
+    let coverage = if raw.reads_all {
+        Coverage::Full
+    } else {
+        Coverage::Partial { grant: format!("GRANT pg_read_all_stats TO {}", quoted(&raw.user)) }
+    };
+    Some(PostgresFacts {
+        server: ServerIdentity {
+            system_identifier: raw.system_identifier,
+            database: raw.database,
+            peer,
+            started_at: instant(raw.started)?,
+        },
+        version,
+        clock: instant(raw.clock)?,
+        standby: raw.standby,
+        connected_as: raw.user,
+        coverage,
+        may_signal: raw.may_signal,
+        slots: Slots {
+            usable: u32::try_from(raw.usable_slots).unwrap_or_default(),
+            used: u32::try_from(raw.used_slots).unwrap_or_default(),
+        },
+        active_seconds: raw.active_seconds.max(0.0),
+        sessions: raw.sessions.into_iter().filter_map(session).collect(),
+        lock_waits: raw
+            .lock_waits
+            .into_iter()
+            .map(|(waiter, blocker)| LockWait { waiter, blocker })
+            .collect(),
+        truncated,
+    })
+}
+
+fn session(raw: RawSession) -> Option<Session> {
+    let state = match raw.state.as_deref() {
+        Some("active") => SessionState::Active,
+        Some("idle") => SessionState::Idle,
+        Some("idle in transaction" | "idle in transaction (aborted)") => SessionState::IdleInTransaction,
+        _ => SessionState::Other,
+    };
+    Some(Session {
+        identity: SessionIdentity {
+            pid: raw.pid,
+            backend_start: instant(raw.backend_start)?,
+            query_start: instant(raw.query_start)?,
+        },
+        role: raw.role.unwrap_or_default(),
+        database: raw.database.unwrap_or_default(),
+        application: raw.application.unwrap_or_default().chars().filter(|c| !c.is_control()).collect(),
+        state,
+        xact_start: raw.xact_start.and_then(instant),
+        state_change: instant(raw.state_change)?,
+        waits_for_lock: raw.waits_for_lock,
+        wait_start: raw.wait_start.and_then(instant),
+        wrote: raw.wrote,
+        xmin_age: raw.xmin_age.and_then(|age| u64::try_from(age).ok()),
+        privileged: raw.privileged,
+        maintenance: raw.maintenance,
+        protected: raw.protected,
+        fingerprint: raw.fingerprint,
+    })
+}
+
+/// A role's name as an administrator would type it.
+fn quoted(role: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if role.chars().all(plain) { role.to_owned() } else { format!("\"{}\"", role.replace('"', "\"\"")) }
+}

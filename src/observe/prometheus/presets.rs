@@ -1,0 +1,122 @@
+//! The metrics of known exporters: one line of [`PRESETS`] each.
+
+use engine::model::{Preset, TargetKind, TargetRef};
+
+use crate::config::Backend;
+
+/// Where an exporter sits, which decides by which labels its series belong to a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the target's own pods: matched by namespace and pod name.
+    Application,
+    /// In front of it: matched by the namespace under a label of the backend's configuration, and by the policy's labels.
+    Edge,
+}
+
+/// An exporter. `{}` stands for the selector.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Whose.
+    pub preset: Preset,
+    /// Where it sits.
+    pub place: Place,
+    /// The latency histogram, without `_bucket`.
+    pub histogram: &'static str,
+    /// Matchers of the histogram's own: no probes, no scrapes.
+    pub own: &'static str,
+    /// Requests that are being served.
+    pub in_flight: &'static str,
+    /// Requests that failed in the window `[]`. What has never happened has no series: that is none, not unknown.
+    pub errors: &'static str,
+}
+
+/// django-prometheus.
+const DJANGO: Metrics = Metrics {
+    preset: Preset::Django,
+    place: Place::Application,
+    histogram: "django_http_requests_latency_seconds_by_view_method",
+    own: r#"view!~"prometheus.*|.*health.*""#,
+    in_flight: "sum(django_http_requests_before_middlewares_total{}) - sum(django_http_responses_before_middlewares_total{})",
+    errors: r#"sum(increase(django_http_responses_total_by_status_view_method_total{status=~"5..",}[]))"#,
+};
+
+/// Caddy.
+const CADDY: Metrics = Metrics {
+    preset: Preset::Caddy,
+    place: Place::Edge,
+    histogram: "caddy_http_request_duration_seconds",
+    own: r#"handler="reverse_proxy""#,
+    in_flight: r#"sum(caddy_http_requests_in_flight{handler="reverse_proxy",})"#,
+    // Errors that Caddy makes itself (no upstream) are not in the histogram.
+    errors: r#"(sum(increase(caddy_http_request_duration_seconds_count{handler="reverse_proxy",code=~"5..",}[])) or vector(0)) + (sum(increase(caddy_http_request_errors_total{handler="reverse_proxy",}[])) or vector(0))"#,
+};
+
+/// All presets.
+pub const PRESETS: &[Metrics] = &[DJANGO, CADDY];
+
+/// The metrics of a preset.
+#[must_use]
+pub fn metrics(preset: Preset) -> &'static Metrics {
+    match preset {
+        Preset::Django => &DJANGO,
+        Preset::Caddy => &CADDY,
+    }
+}
+
+/// The matchers that keep a policy to its own series. A policy can add to them and cannot remove them: all matchers must
+/// hold, also two on the same label.
+///
+/// # Errors
+/// The backend does not say how an edge's series tell their namespace.
+pub fn injected(
+    metrics: &Metrics,
+    backend: &Backend,
+    namespace: &str,
+    target: &TargetRef,
+) -> Result<String, String> {
+    match metrics.place {
+        Place::Application => {
+            let pods = match target.kind {
+                // The name, the template's hash, and five characters: no other Deployment's pods.
+                TargetKind::Deployment => format!("{}-[a-z0-9]+-[a-z0-9]{{5}}", regex_escaped(&target.name)),
+                TargetKind::StatefulSet => format!("{}-[0-9]+", regex_escaped(&target.name)),
+            };
+            Ok(format!(
+                "{}={},{}=~{}",
+                backend.namespace_label,
+                quoted(namespace),
+                backend.pod_label,
+                quoted(&pods)
+            ))
+        }
+        Place::Edge => match &backend.edge_namespace_label {
+            Some(label) => Ok(format!("{label}={}", quoted(namespace))),
+            None => Err(format!(
+                "backend {} has no edgeNamespaceLabel in the operator's configuration, so presets of an edge cannot be used",
+                backend.name
+            )),
+        },
+    }
+}
+
+/// A string of PromQL, with everything escaped that could end it.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// The name of an object has letters, digits, dashes and dots; of these only the dot means something in a pattern.
+fn regex_escaped(name: &str) -> String {
+    name.replace('.', "\\.")
+}
