@@ -1,0 +1,78 @@
+import time
+
+from django.db import connection, transaction
+from django.db.models import Count, F, Sum
+from django.utils import timezone
+from rest_framework import generics
+from rest_framework.decorators import api_view
+from rest_framework.pagination import CursorPagination
+from rest_framework.response import Response
+
+from orders.models import Account, Payment
+from orders.serializers import AccountDetailSerializer, AccountSerializer, PortfolioSerializer, TransactionSerializer
+
+QUOTE_SECONDS = 0.02  # what the imagined market-data provider takes
+PORTFOLIOS = Payment.objects.values(agency=F("account__agency")).annotate(payments=Count("id"), paid=Sum("amount"))
+
+
+@api_view(["GET"])
+def health(request):
+    with connection.cursor() as cursor:
+        cursor.execute("select 1")
+    return Response({"status": "ok"})
+
+
+class NewestFirst(CursorPagination):
+    page_size = 50
+    ordering = "-created_at"
+
+
+class AccountList(generics.ListAPIView):
+    """Open accounts, newest first: the runbook's most common query."""
+
+    serializer_class = AccountSerializer
+    pagination_class = NewestFirst
+
+    def get_queryset(self):
+        accounts = Account.objects.select_related("debtor").filter(status__in=["new", "assigned"])
+        agency = self.request.query_params.get("agency", "")
+        return accounts.filter(agency_id=agency) if agency.isdecimal() else accounts
+
+
+class AccountDetail(generics.RetrieveAPIView):
+    queryset = Account.objects.select_related("debtor", "agency")
+    serializer_class = AccountDetailSerializer
+
+
+class PortfolioList(generics.ListAPIView):
+    """The totals of every agency."""
+
+    queryset = PORTFOLIOS.order_by("agency")
+    serializer_class = PortfolioSerializer
+
+
+class PortfolioDetail(generics.RetrieveAPIView):
+    """The totals of one agency: reads all payments, for want of an index (see schema.sql)."""
+
+    queryset = PORTFOLIOS
+    serializer_class = PortfolioSerializer
+    lookup_field = "agency"
+
+
+class TransactionCreate(generics.CreateAPIView):
+    """Take a payment: locks the account's row, so that this is what a blocker stops."""
+
+    serializer_class = TransactionSerializer
+
+    @transaction.atomic
+    def perform_create(self, serializer):
+        payment = serializer.validated_data
+        Account.objects.filter(pk=payment["account"].pk).update(balance=F("balance") - payment["amount"])
+        serializer.save(status="completed", created_at=timezone.now())
+
+
+@api_view(["GET"])
+def market_quote(request):
+    """A quote from elsewhere: takes a worker, but no database."""
+    time.sleep(QUOTE_SECONDS)
+    return Response({"symbol": request.query_params.get("symbol", "ACME"), "price": "101.25"})

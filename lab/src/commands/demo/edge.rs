@@ -1,0 +1,118 @@
+//! What the users feel, from Prometheus: the same histogram that the policies judge.
+
+use std::time::{Duration, SystemTime};
+
+use lab::{Error, Prometheus, Result};
+use tokio::time::MissedTickBehavior;
+
+use super::cluster::{EDGE_NAMESPACE_LABEL, NAMESPACE};
+use super::stack::Stack;
+
+/// What the policies promise, in seconds.
+pub(super) const TARGET: f64 = 0.5;
+/// So many seconds in a row are no luck.
+pub(super) const STEADY: usize = 5;
+/// A whole window, so that nothing of the cold start is left in it.
+const WARM: usize = 10;
+/// A cold start takes a window, and a slow machine a few.
+const WARM_LIMIT: Duration = Duration::from_secs(120);
+/// 100 users who think for two seconds send 48 requests a second.
+const BUSY: f64 = 30.0;
+
+/// One second at the edge.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    pub(super) at: SystemTime,
+    /// Over 10 s, in seconds; `None` when no request was finished.
+    pub(super) p95: Option<f64>,
+    /// Requests that were finished, per second.
+    pub(super) rate: f64,
+    /// Those that failed, per second.
+    pub(super) errors: f64,
+    pub(super) in_flight: f64,
+}
+
+impl Sample {
+    pub(super) fn is_over(&self) -> bool {
+        self.p95.is_some_and(|p95| p95 > TARGET)
+    }
+
+    pub(super) fn is_under(&self) -> bool {
+        self.p95.is_some_and(|p95| p95 <= TARGET)
+    }
+}
+
+/// Asks for everything at once: one instant, one request.
+pub(super) async fn sample(prometheus: &Prometheus) -> Result<Sample> {
+    let at = SystemTime::now();
+    let found = prometheus.query(&expression()).await?;
+    let value = |name: &str| {
+        let is = |sample: &&lab::prometheus::Sample| sample.labels.get("is").is_some_and(|is| is == name);
+        found.iter().find(is).map(|sample| sample.value).filter(|value| value.is_finite())
+    };
+    let number = |name: &str| value(name).unwrap_or_default();
+    Ok(Sample {
+        at,
+        p95: value("p95"),
+        rate: number("rate"),
+        errors: number("errors"),
+        in_flight: number("in_flight"),
+    })
+}
+
+fn expression() -> String {
+    let own = format!(r#"handler="reverse_proxy",{EDGE_NAMESPACE_LABEL}="{NAMESPACE}""#);
+    let seconds = "caddy_http_request_duration_seconds";
+    let parts = [
+        ("p95", format!("histogram_quantile(0.95, sum by (le) (rate({seconds}_bucket{{{own}}}[10s])))")),
+        ("rate", format!("sum(rate({seconds}_count{{{own}}}[3s]))")),
+        (
+            "errors",
+            format!(
+                r#"(sum(rate({seconds}_count{{{own},code=~"5.."}}[3s])) or vector(0)) + (sum(rate(caddy_http_request_errors_total{{{own}}}[3s])) or vector(0))"#
+            ),
+        ),
+        ("in_flight", format!("sum(caddy_http_requests_in_flight{{{own}}})")),
+    ];
+    let labelled = parts.map(|(name, part)| format!(r#"label_replace({part}, "is", "{name}", "", "")"#));
+    labelled.join(" or ")
+}
+
+/// A clock that strikes each second, and leaves out what it missed.
+pub(super) fn seconds() -> tokio::time::Interval {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    seconds
+}
+
+/// Waits until everybody is served fast: right after the start the first requests are slow.
+pub(super) async fn until_steady(stack: &Stack) -> Result<()> {
+    stack.session.say("waiting until the API is warm and steady: about 15 s");
+    let mut steady = 0;
+    let mut last = None;
+    let watching = async {
+        let mut seconds = seconds();
+        while steady < WARM {
+            seconds.tick().await;
+            stack.must_run()?;
+            let sample = sample(&stack.prometheus).await?;
+            // Half of the target: what is steady only just below it would pass it by itself.
+            let is_fast = sample.p95.is_some_and(|p95| p95 < TARGET / 2.0);
+            steady = if is_fast && sample.rate > BUSY && sample.errors == 0.0 { steady + 1 } else { 0 };
+            last = Some(sample);
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(WARM_LIMIT, watching).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::setup(
+            "waiting until the API is warm and steady",
+            format!(
+                "after {WARM_LIMIT:?} it is not: p95 must be under {} ms with more than {BUSY} requests a second and \
+                 no errors, but it last was {last:?}",
+                TARGET * 500.0
+            ),
+            "end what else keeps this machine busy",
+        )),
+    }
+}

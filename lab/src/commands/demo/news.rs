@@ -1,0 +1,140 @@
+//! What the operator tells Kubernetes, as it happens: Events on the policy, and its own objects.
+
+use std::time::SystemTime;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::DynamicObject;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
+
+use super::cluster::{NAMESPACE, TARGET, objects, text};
+
+/// One thing that was told.
+#[derive(Debug, Clone)]
+pub(super) enum News {
+    Event(Told),
+    Remediation(Remediation),
+    Incident(Incident),
+}
+
+/// An Event on the policy.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) uid: String,
+    pub(super) at: SystemTime,
+    pub(super) reason: String,
+    pub(super) note: String,
+}
+
+/// A LatencyRemediation as it is now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Remediation {
+    pub(super) name: String,
+    pub(super) action: String,
+    pub(super) cause: String,
+    pub(super) confidence: String,
+    /// The session whose statement it cancels.
+    pub(super) pid: Option<i64>,
+    pub(super) phase: String,
+    pub(super) effect: String,
+    pub(super) outcome: String,
+    /// When the intent was written down, which is before the effect.
+    pub(super) began_at: Option<SystemTime>,
+    /// When the effect was sent.
+    pub(super) acted_at: Option<SystemTime>,
+}
+
+/// A LatencyIncident as it is now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Incident {
+    /// When the breach was believed.
+    pub(super) opened_at: Option<SystemTime>,
+    pub(super) phase: String,
+    pub(super) outcome: String,
+    pub(super) closed_at: Option<SystemTime>,
+}
+
+/// Everything that is there already, and everything that follows. It never ends: watches that fail begin again.
+pub(super) fn all(client: &Client) -> impl Stream<Item = News> {
+    let events: Api<Event> = Api::namespaced(client.clone(), NAMESPACE);
+    let on_policy = format!("regarding.kind=LatencyPolicy,regarding.name={TARGET}");
+    let events = watcher(events, watcher::Config::default().fields(&on_policy));
+    let events = events.default_backoff().applied_objects();
+    let events = events.filter_map(async |event| event.ok().map(|event| News::Event(told(event))));
+    let remediations = follow(client, "LatencyRemediation", "latencyremediations");
+    let remediations = remediations.map(|object| News::Remediation(remediation(&object)));
+    let incidents = follow(client, "LatencyIncident", "latencyincidents");
+    let incidents = incidents.map(|object| News::Incident(incident(&object)));
+    futures::stream::select_all([events.boxed(), remediations.boxed(), incidents.boxed()])
+}
+
+fn follow(client: &Client, kind: &str, plural: &str) -> BoxStream<'static, DynamicObject> {
+    let objects = objects(client.clone(), kind, plural);
+    let changes = watcher(objects, watcher::Config::default()).default_backoff().applied_objects();
+    changes.filter_map(async |object| object.ok()).boxed()
+}
+
+fn told(event: Event) -> Told {
+    Told {
+        uid: event.uid().unwrap_or_default(),
+        at: event.event_time.as_ref().map_or_else(SystemTime::now, |time| time.0.into()),
+        reason: event.reason.unwrap_or_default(),
+        note: event.note.unwrap_or_default(),
+    }
+}
+
+fn remediation(object: &DynamicObject) -> Remediation {
+    let own = |pointer: &str| text(&object.data, pointer).to_owned();
+    Remediation {
+        name: object.name_any(),
+        action: own("/spec/action/type"),
+        cause: own("/spec/cause"),
+        confidence: own("/spec/confidence"),
+        pid: object.data.pointer("/spec/action/cancelQuery/session/pid").and_then(Value::as_i64),
+        phase: own("/status/phase"),
+        effect: own("/status/effect"),
+        outcome: own("/status/outcome"),
+        began_at: time(&object.data, "/status/executing/startedAt"),
+        acted_at: time(&object.data, "/status/actedAt"),
+    }
+}
+
+fn incident(object: &DynamicObject) -> Incident {
+    Incident {
+        opened_at: time(&object.data, "/spec/openedAt"),
+        phase: text(&object.data, "/status/phase").to_owned(),
+        outcome: text(&object.data, "/status/outcome").to_owned(),
+        closed_at: time(&object.data, "/status/closedAt"),
+    }
+}
+
+fn time(value: &Value, pointer: &str) -> Option<SystemTime> {
+    let time = value.pointer(pointer)?.clone();
+    serde_json::from_value::<MicroTime>(time).ok().map(|time| time.0.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_remediation_is_read_from_its_object() {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyRemediation", "metadata": {"name": "one"},
+            "spec": {"action": {"type": "CancelQueries", "cancelQuery": {"session": {"pid": 42}}}, "cause": "RunawayQuery"},
+            "status": {"phase": "Verifying", "actedAt": "2026-11-23T07:00:00.5Z"},
+        }))
+        .unwrap();
+        let read = remediation(&object);
+        assert_eq!((read.name.as_str(), read.pid, read.phase.as_str()), ("one", Some(42), "Verifying"));
+        let later = read.acted_at.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(later.subsec_millis(), 500);
+        assert!(read.outcome.is_empty());
+    }
+}

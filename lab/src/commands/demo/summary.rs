@@ -1,0 +1,60 @@
+//! What to remember of it, and what Kubernetes itself shows.
+
+use std::time::SystemTime;
+
+use lab::Result;
+
+use super::cluster::{NAMESPACE, TARGET};
+use super::edge::TARGET as PROMISE;
+use super::stack::Stack;
+use super::story::Story;
+use super::timeline::{Timeline, milliseconds};
+
+pub(super) async fn print(stack: &Stack, story: &Story, timeline: &Timeline) -> Result<()> {
+    let promise = milliseconds(PROMISE);
+    timeline.heading("Seconds after the fault");
+    let closed_at = story.closed().and_then(|incident| incident.closed_at);
+    let rows: [(Option<SystemTime>, String); 5] = [
+        (story.over_at(), format!("p95 was over {promise} (at worst {})", milliseconds(story.worst()))),
+        (story.believed_at(), "the operator believed it (ObjectiveBreached)".to_owned()),
+        (story.acted_at(), "the operator acted".to_owned()),
+        (story.back_at(), format!("p95 was back under {promise}, and stayed there")),
+        (closed_at, "the operator closed the incident".to_owned()),
+    ];
+    for (at, what) in rows {
+        let when = at.map_or_else(|| "never".to_owned(), |at| format!("{:.1}", story.seconds(at)));
+        timeline.plain(&format!("{when:>8}  {what}"));
+    }
+    timeline.heading("What was cancelled, by PostgreSQL's own log");
+    timeline.plain(&cancelled(story));
+
+    let on_policy = format!("involvedObject.kind=LatencyPolicy,involvedObject.name={TARGET}");
+    let events = ["get", "events", "-n", NAMESPACE, "--sort-by=.eventTime", "--field-selector", &on_policy];
+    show(stack, timeline, &events).await?;
+    show(stack, timeline, &["get", "lp,li,lr", "-n", NAMESPACE]).await?;
+    timeline.heading(match story.missing().is_empty() {
+        true => "Healed: the API was broken, the operator cancelled the one statement that broke it, and nothing else.",
+        false => "Not as it should be:",
+    });
+    for sentence in story.missing() {
+        timeline.plain(&format!("  - {sentence}"));
+    }
+    timeline.plain("");
+    Ok(())
+}
+
+fn cancelled(story: &Story) -> String {
+    match story.signalled.as_slice() {
+        [] => "  nothing".to_owned(),
+        [pid] if *pid == story.pid => format!("  session {pid}, the fault's own, and no other"),
+        others => format!("  sessions {others:?}; the fault's own is {}", story.pid),
+    }
+}
+
+/// Shows what a person would see who typed that.
+async fn show(stack: &Stack, timeline: &Timeline, args: &[&str]) -> Result<()> {
+    timeline.heading(&format!("$ kubectl {}", args.join(" ")));
+    let shown = stack.plane.kubectl_run(args, "").await?;
+    timeline.plain(format!("{}{}", shown.stdout, shown.stderr).trim_end());
+    Ok(())
+}

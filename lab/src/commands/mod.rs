@@ -1,0 +1,14 @@
+//! One file for each subcommand.
+
+pub(crate) mod demo;
+mod end;
+pub(crate) mod tools;
+pub(crate) mod up;
+
+use std::io::Write;
+
+/// Writes to standard output what other programs may read; that nobody reads it any more is no failure.
+fn print(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,140 @@
+//! A real Kubernetes control plane as plain processes: etcd, kube-apiserver, kube-controller-manager, and kwok in the
+//! place of the kubelets.
+
+mod audit;
+mod objects;
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+pub use audit::{AuditEvent, AuditUser, ObjectRef, ResponseStatus};
+pub use objects::pod_template;
+pub use start::ControlPlaneOptions;
+use start::Plan;
+
+use crate::error::{Error, Result};
+use crate::process::Process;
+use crate::session::{Finished, Session};
+use crate::spec::Spec;
+
+/// The fake Node on which all Pods are.
+pub const NODE: &str = "lab-node";
+/// Who the laboratory is to the API server: a member of `system:masters`.
+pub const ADMIN: &str = "lab-admin";
+/// What the laboratory's own clients call themselves.
+pub const USER_AGENT: &str = "lab";
+
+const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
+const KWOK: &str = "system:kwok";
+const KUBECTL_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running control plane.
+pub struct ControlPlane {
+    session: Session,
+    plan: Plan,
+    users: AtomicU32,
+    etcd: Process,
+    api_server: Process,
+    controller_manager: Process,
+    kwok: Process,
+}
+
+impl ControlPlane {
+    /// The address of the API server.
+    pub fn url(&self) -> &str {
+        &self.plan.url
+    }
+
+    /// The kubeconfig of [`ADMIN`].
+    pub fn kubeconfig(&self) -> &Path {
+        &self.plan.admin
+    }
+
+    /// A kubeconfig with a client certificate for another user: that is how the audit log tells clients apart.
+    pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
+        let number = self.users.fetch_add(1, Ordering::Relaxed);
+        let plain: String =
+            user.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
+        self.plan.kubeconfig(&format!("{plain}-{number}"), user, groups)
+    }
+
+    /// A client as [`ADMIN`]. It belongs to the runtime that it is made on: make one in each test.
+    pub async fn client(&self) -> Result<kube::Client> {
+        self.client_with(&self.plan.admin).await
+    }
+
+    /// A client with the identity in a kubeconfig of [`ControlPlane::kubeconfig_for`].
+    pub async fn client_with(&self, kubeconfig: &Path) -> Result<kube::Client> {
+        client(kubeconfig, self.api_server.log()).await
+    }
+
+    /// The `kubectl` of the same version.
+    pub fn kubectl(&self) -> &Path {
+        &self.plan.tools.kubectl
+    }
+
+    /// Runs `kubectl` as [`ADMIN`] to its end, whatever its exit status, with `input` on its standard input.
+    pub async fn kubectl_run(&self, args: &[&str], input: &str) -> Result<Finished> {
+        self.kubectl_run_as(&self.plan.admin, args, input).await
+    }
+
+    /// Runs `kubectl` with another kubeconfig.
+    pub async fn kubectl_run_as(&self, kubeconfig: &Path, args: &[&str], input: &str) -> Result<Finished> {
+        let spec = Spec::new("kubectl", &self.plan.tools.kubectl)
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            // Shared, so that not every call asks the server for all that it serves.
+            .arg("--cache-dir")
+            .arg(self.plan.folder.join("kubectl-cache"))
+            .args(args)
+            .input(input);
+        self.session.run(spec, KUBECTL_LIMIT).await
+    }
+
+    /// The file that takes the audit log.
+    pub fn audit_log(&self) -> &Path {
+        &self.plan.audit_log
+    }
+
+    /// All requests so far, but for those of the control plane itself.
+    pub fn audit(&self) -> Result<Vec<AuditEvent>> {
+        audit::read(&self.plan.audit_log)
+    }
+
+    /// The requests of one user so far.
+    pub fn audit_of(&self, user: &str) -> Result<Vec<AuditEvent>> {
+        Ok(self.audit()?.into_iter().filter(|event| event.user.username == user).collect())
+    }
+
+    /// The session that it runs in.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The API server: to pause it, or to measure it.
+    pub fn api_server(&self) -> &Process {
+        &self.api_server
+    }
+
+    /// etcd, kube-apiserver, kube-controller-manager and kwok, in this order.
+    pub fn processes(&self) -> [&Process; 4] {
+        [&self.etcd, &self.api_server, &self.controller_manager, &self.kwok]
+    }
+}
+
+async fn client(kubeconfig: &Path, log: &Path) -> Result<kube::Client> {
+    crate::http::install_crypto();
+    let doing = || format!("making a client from {}", kubeconfig.display());
+    let text = Kubeconfig::read_from(kubeconfig).map_err(Error::request(doing(), log))?;
+    let mut config = kube::Config::from_custom_kubeconfig(text, &KubeConfigOptions::default())
+        .await
+        .map_err(Error::request(doing(), log))?;
+    // Taken from the environment, and of no use for loopback.
+    config.proxy_url = None;
+    config.headers.push((axum::http::header::USER_AGENT, axum::http::HeaderValue::from_static(USER_AGENT)));
+    kube::Client::try_from(config).map_err(Error::request(doing(), log))
+}

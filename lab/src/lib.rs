@@ -1,0 +1,67 @@
+//! The laboratory: a real control plane and real data stores as plain processes, for tests, the demo and benches.
+
+mod account;
+mod apt;
+mod cache;
+pub mod caddy;
+pub mod control_plane;
+pub mod cpus;
+mod error;
+pub mod exporter;
+mod files;
+pub mod http;
+pub mod operator;
+pub mod packages;
+mod pki;
+mod poll;
+mod ports;
+pub mod postgres;
+mod process;
+mod procfs;
+pub mod prometheus;
+mod random;
+mod say;
+mod session;
+mod spawner;
+mod spec;
+mod toolchain;
+mod venv;
+pub mod workspace;
+
+pub use account::Account;
+pub use cache::Cache;
+pub use caddy::{Caddy, CaddyOptions};
+pub use control_plane::{ControlPlane, ControlPlaneOptions};
+pub use error::{Error, ProcessTrouble, Result};
+pub use exporter::{Exporter, ExporterOptions, Traffic};
+pub use operator::{Operator, OperatorOptions};
+pub use poll::until;
+pub use postgres::{Postgres, PostgresOptions};
+pub use process::Process;
+pub use procfs::Identity;
+pub use prometheus::{Prometheus, PrometheusOptions};
+pub use random::password;
+pub use rustix::process::Signal;
+pub use say::{Say, Stderr, Voice};
+pub use session::{Finished, Session};
+pub use spec::{Ending, Spec};
+pub use toolchain::Toolchain;
+pub use venv::Venv;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Others start servers from tasks of their own.
+    #[test]
+    fn what_starts_servers_can_move_between_threads() {
+        fn is_send(_: impl Send) {}
+        fn all(session: &Session) {
+            is_send(ControlPlane::start(session, ControlPlaneOptions::default()));
+            is_send(Postgres::start(session, PostgresOptions::default()));
+            is_send(Prometheus::start(session, PrometheusOptions::default()));
+            is_send(Caddy::start(session, CaddyOptions::default()));
+        }
+        let _ = all;
+    }
+}

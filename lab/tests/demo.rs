@@ -1,0 +1,56 @@
+//! The demo as people run it: a real API is broken, and nobody but the operator heals it.
+
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// One database has one CPU: two demos at once would break each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs it to its end and returns what it showed. The operator is the one that `LATENCY_OPERATOR_BINARY` names; without
+/// that the demo builds the one of this checkout.
+fn demo(fault: &str) -> Result<String> {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    // What it is doing goes to the terminal at once: a first run builds for minutes.
+    command.args(["demo", "--fault", fault]).env_remove("KEEP").stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output()?;
+    let shown = String::from_utf8(output.stdout)?;
+    if output.status.success() {
+        return Ok(shown);
+    }
+    Err(format!("the demo of {fault} ended with {}:\n{shown}", output.status).into())
+}
+
+fn shows(shown: &str, expected: &[&str]) {
+    for text in expected {
+        assert!(shown.contains(text), "{text:?} is missing in\n{shown}");
+    }
+    assert!(!shown.contains('\x1b'), "colours are for terminals");
+}
+
+const IN_ANY_CASE: [&str; 6] = [
+    "too slow",
+    "canceling statement due to user request",
+    "RemediationCompleted",
+    "well again",
+    "the fault's own, and no other",
+    "CancelQueries Healed",
+];
+
+#[test]
+fn a_runaway_query_is_healed() -> Result<()> {
+    let shown = demo("runaway")?;
+    shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &["begins demo/sql/fault-runaway.sql", "CauseFound: RunawayQuery (Certain)"]);
+    Ok(())
+}
+
+#[test]
+fn a_blocker_is_healed() -> Result<()> {
+    let shown = demo("blocker")?;
+    shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &["begins demo/sql/fault-blocker.sql", "CauseFound: BlockingQuery (Certain)"]);
+    Ok(())
+}
