@@ -1,0 +1,39 @@
+# One way to do each thing. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The toolchain of the machine; a cache folder is used, never needed.
+CARGO ?= cargo
+
+.PHONY: help
+help: ## List what can be done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: ## Format, clippy, engine tests: under two minutes, before each commit
+	$(CARGO) fmt --all --check
+	@# The engine alone first: in a workspace build other members switch on features that it must not have.
+	$(CARGO) clippy --quiet -p engine --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) test --quiet -p engine
+
+.PHONY: demo
+demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway or blocker, KEEP=1 leaves it up
+	@# Together, so that what both use is compiled once; without optimisation, which would take minutes more.
+	$(CARGO) build --bins -p latency-operator -p lab
+	@target=$$($(CARGO) metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); \
+	exec "$$target/debug/lab" demo --operator "$$target/debug/latency-operator"
+
+.PHONY: test
+test: ## Everything that CI runs, on real parts; installs or builds what is missing into the cache folder
+	.ci/test
+
+.PHONY: crds
+crds: ## Write crds/ anew from the types
+	$(CARGO) run --quiet --bin latency-operator -- crds --directory crds
+
+.PHONY: bench
+bench: ## Measure against the budgets, on real parts; prints a table and writes JSON (RUNS=30, about 15 minutes)
+	$(CARGO) bench -p engine --bench tick
+	$(CARGO) bench --bench operator

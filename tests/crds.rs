@@ -1,0 +1,110 @@
+//! The definitions in `crds/` are those of the code, and their rules say what they mean, without any API server.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failure"
+)]
+
+use std::path::Path;
+
+use kube::CustomResourceExt;
+use latency_operator::api::{self, LatencyPolicy};
+use serde_json::{Value, json};
+
+#[test]
+fn the_folder_holds_what_the_binary_prints() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).expect("crds/").map(|file| file.expect("a file").path()).collect();
+    files.sort();
+    let mut wanted: Vec<_> = api::definitions()
+        .iter()
+        .map(|definition| folder.join(format!("{}.yaml", definition.spec.names.plural)))
+        .collect();
+    wanted.sort();
+    assert_eq!(files, wanted);
+    for definition in api::definitions() {
+        let path = folder.join(format!("{}.yaml", definition.spec.names.plural));
+        let printed = format!("---\n{}", serde_saphyr::to_string(&definition).expect("YAML"));
+        let stored = std::fs::read_to_string(&path).expect("the file");
+        assert!(stored == printed, "{} is not what the code says; run: make crds", path.display());
+    }
+}
+
+/// Every schema below `schema`, with its path.
+fn walk<'a>(path: &str, schema: &'a Value, found: &mut Vec<(String, &'a Value)>) {
+    found.push((path.to_owned(), schema));
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        for (name, property) in properties {
+            walk(&format!("{path}.{name}"), property, found);
+        }
+    }
+    if let Some(items) = schema.get("items") {
+        walk(&format!("{path}[]"), items, found);
+    }
+}
+
+#[test]
+fn every_field_is_described_and_every_list_and_text_is_bounded() {
+    for definition in api::definitions() {
+        let schema = serde_json::to_value(&definition.spec.versions[0].schema).expect("a schema");
+        let root = &schema["openAPIV3Schema"]["properties"];
+        let mut found = Vec::new();
+        walk("spec", &root["spec"], &mut found);
+        walk("status", &root["status"], &mut found);
+        for (path, schema) in found {
+            // Conditions are the API machinery's own type.
+            if path.contains("conditions[]") {
+                continue;
+            }
+            let place = format!("{} {path}", definition.spec.names.kind);
+            assert!(
+                schema.get("description").is_some() || path.ends_with("[]"),
+                "{place} has no description"
+            );
+            match schema.get("type").and_then(Value::as_str) {
+                Some("string") => assert!(schema.get("maxLength").is_some(), "{place} has no maxLength"),
+                Some("array") => assert!(schema.get("maxItems").is_some(), "{place} has no maxItems"),
+                Some("number") => panic!("{place} is a floating-point number"),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn violations(change: impl FnOnce(&mut Value), old: Option<&Value>) -> String {
+    let mut policy = json!({
+        "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyPolicy",
+        "metadata": {"name": "orders-api", "namespace": "shop"},
+        "spec": {"targetRef": {"name": "orders-api"}},
+    });
+    change(&mut policy);
+    let schema = serde_json::to_value(LatencyPolicy::crd()).expect("a CRD")["spec"]["versions"][0]["schema"]
+        ["openAPIV3Schema"]
+        .clone();
+    match kube_cel::Validator::new().validate(&schema, &policy, old) {
+        Ok(()) => String::new(),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+#[test]
+fn the_rules_of_a_policy_hold_offline_too() {
+    assert_eq!(violations(|_| (), None), "", "ten lines are enough");
+    let refused = |change: fn(&mut Value)| violations(change, None);
+    assert!(
+        refused(|p| p["spec"]["verification"] = json!({"within": "30s"})).contains("verification.within")
+    );
+    assert!(refused(|p| p["spec"]["evaluation"] = json!({"interval": "500ms"})).contains("from 1s to 1h"));
+    assert!(
+        refused(|p| p["spec"]["evaluation"] = json!({"interval": "5m"}))
+            .contains("at least evaluation.interval")
+    );
+    let objective = |p: &mut Value| p["spec"]["objectives"] = json!([{"name": "a", "type": "Latency"}]);
+    assert!(refused(objective).contains("type Latency needs latency"));
+    let old = json!({
+        "metadata": {"name": "orders-api"}, "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "other"}},
+    });
+    assert!(violations(|_| (), Some(&old)).contains("targetRef is immutable"));
+}

@@ -1,0 +1,301 @@
+//! What the documents claim, the code says too. Tables between `<!-- table: name -->` and `<!-- end -->` are made from the
+//! code; after a change that is meant: `UPDATE_DOCS=1 cargo test --test docs`, and read the diff.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failure"
+)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::CommandFactory;
+use engine::causes::CAUSES;
+use engine::guards::{GUARDS, Stage};
+use engine::model::duration::format;
+use engine::remediations::REMEDIES;
+use latency_operator::api::{LatencyPolicy, convert};
+use latency_operator::config::Config;
+use latency_operator::controller::reasons::REASONS;
+use latency_operator::observe::prometheus::presets::{PRESETS, Place};
+use latency_operator::telemetry::Metrics;
+use latency_operator::telemetry::metrics::PolicyLabels;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let rule: Vec<String> = head.iter().map(|_| "---".to_owned()).collect();
+    let rows: String = rows.iter().map(|row| line(row)).collect();
+    format!("{}{}{rows}", line(&head), line(&rule))
+}
+
+/// Compares (or with UPDATE_DOCS writes) the table of that name in a document.
+fn check(document: &str, name: &str, wanted: &str) {
+    let text = read(document);
+    let begin = format!("<!-- table: {name} -->\n");
+    let start = text.find(&begin).unwrap_or_else(|| panic!("{document} has no {begin}")) + begin.len();
+    let end =
+        start + text[start..].find("<!-- end -->").unwrap_or_else(|| panic!("{document}: {name} has no end"));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let written = format!("{}{wanted}{}", &text[..start], &text[end..]);
+        std::fs::write(root().join(document), written).expect("the document");
+        return;
+    }
+    assert!(
+        text[start..end] == *wanted,
+        "{document}, table {name}, is not what the code says; it should be:\n{wanted}"
+    );
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+fn codes(texts: &[&str]) -> String {
+    if texts.is_empty() {
+        "-".to_owned()
+    } else {
+        texts.iter().map(|text| code(text)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[test]
+fn causes() {
+    let rows = CAUSES.iter().map(|cause| {
+        let older_than = cause.older_than.map_or("-".to_owned(), format);
+        vec![code(cause.name), cause.found_when.to_owned(), older_than, codes(cause.explains)]
+    });
+    check(
+        "docs/causes.md",
+        "causes",
+        &table(&["cause", "found when", "`olderThan`", "explains"], rows.collect()),
+    );
+}
+
+#[test]
+fn remediations() {
+    let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let rows = REMEDIES.iter().map(|remedy| {
+        let traits = remedy.traits;
+        vec![
+            code(&remedy.kind.to_string()),
+            remedy.does.to_owned(),
+            codes(remedy.answers),
+            yes(traits.disruptive),
+            yes(traits.adds_load),
+            yes(traits.removes_capacity),
+            yes(traits.reversible),
+        ]
+    });
+    let head = ["action", "does", "answers", "disruptive", "adds load", "removes capacity", "reversible"];
+    check("docs/remediations.md", "remediations", &table(&head, rows.collect()));
+}
+
+#[test]
+fn guards() {
+    let stage = |stage: &Stage| match stage {
+        Stage::Propose => "propose",
+        Stage::Admit => "admit",
+        Stage::Gate => "gate",
+    };
+    let rows = GUARDS.iter().map(|guard| {
+        let stages: Vec<&str> = guard.stages.iter().map(stage).collect();
+        let mut row = vec![code(guard.name), guard.refuses.to_owned(), stages.join(", ")];
+        row.extend(
+            REMEDIES.iter().map(|remedy| if (guard.applies)(remedy.kind) { "yes" } else { "no" }.to_owned()),
+        );
+        row
+    });
+    let kinds: Vec<String> = REMEDIES.iter().map(|remedy| code(&remedy.kind.to_string())).collect();
+    let mut head = vec!["guard", "refuses", "asked at"];
+    head.extend(kinds.iter().map(String::as_str));
+    check("docs/guards.md", "guards", &table(&head, rows.collect()));
+}
+
+#[test]
+fn events() {
+    let rows = REASONS.iter().map(|reason| {
+        vec![
+            code(reason.name),
+            if reason.warning { "Warning" } else { "Normal" }.to_owned(),
+            reason.when.to_owned(),
+        ]
+    });
+    check("docs/events.md", "events", &table(&["reason", "type", "told when"], rows.collect()));
+}
+
+#[test]
+fn metrics() {
+    // A family without a series is not exposed: each is used once.
+    let metrics = Metrics::new(true);
+    let labels = PolicyLabels { namespace: "shop".into(), policy: "orders-api".into() };
+    metrics.evaluated("healthy", Duration::ZERO);
+    metrics.read("postgres", Duration::ZERO);
+    metrics.no_data("Empty");
+    metrics.refused("Mode");
+    metrics.incident("P1");
+    metrics.remediated("CancelQueries", "Completed", "Healed");
+    metrics.event("CauseFound");
+    metrics.wrote("LatencyPolicy", "ok");
+    metrics.policy(&labels, true, Some(true), Some(0.1));
+    let exposed = metrics.expose();
+    let kinds: Vec<(&str, &str)> =
+        exposed.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let rows = exposed.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).map(
+        |(name, help)| {
+            let kind = kinds.iter().find(|(known, _)| *known == name).map_or("", |(_, kind)| *kind);
+            let shown = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            vec![code(&shown), kind.to_owned(), help.trim_end_matches('.').to_owned()]
+        },
+    );
+    check("docs/metrics.md", "metrics", &table(&["metric", "type", "what"], rows.collect()));
+}
+
+/// The variants of an enumeration and their documentation, from its source.
+fn variants(source: &str, name: &str) -> Vec<Vec<String>> {
+    let start = source.find(&format!("pub enum {name} {{")).expect("the enumeration");
+    let body = &source[start..start + source[start..].find("\n}").expect("its end")];
+    let mut rows = Vec::new();
+    let mut told = String::new();
+    for line in body.lines().skip(1).map(str::trim) {
+        if let Some(doc) = line.strip_prefix("/// ") {
+            told = format!("{told} {doc}");
+        } else if let Some(variant) = line.strip_suffix(',') {
+            rows.push(vec![code(variant), told.trim().to_owned()]);
+            told.clear();
+        }
+    }
+    rows
+}
+
+#[test]
+fn reasons_for_no_data() {
+    let rows = variants(&read("engine/src/model/nodata.rs"), "NoDataReason");
+    assert!(rows.len() > 20, "{rows:?}");
+    check("docs/signals.md", "nodata", &table(&["reason", "what it means"], rows));
+}
+
+#[test]
+fn presets() {
+    let rows = PRESETS.iter().map(|preset| {
+        let place = match preset.place {
+            Place::Application => "the application: namespace and the target's pods are matched",
+            Place::Edge => "an edge: the namespace under the backend's `edgeNamespaceLabel` is matched; `matchLabels` required",
+        };
+        vec![code(&format!("{:?}", preset.preset)), place.to_owned(), code(&format!("{}_bucket", preset.histogram))]
+    });
+    check(
+        "docs/signals.md",
+        "presets",
+        &table(&["preset", "where it sits", "latency histogram"], rows.collect()),
+    );
+}
+
+#[test]
+fn flags() {
+    let command = latency_operator::cli::Cli::command();
+    let mut rows = Vec::new();
+    for subcommand in command.get_subcommands() {
+        for argument in subcommand.get_arguments().filter(|argument| argument.get_long().is_some()) {
+            let default: Vec<String> = argument
+                .get_default_values()
+                .iter()
+                .map(|value| value.to_string_lossy().into_owned())
+                .collect();
+            rows.push(vec![
+                code(subcommand.get_name()),
+                code(&format!("--{}", argument.get_long().unwrap_or_default())),
+                if default.is_empty() { "-".to_owned() } else { code(&default.join(" ")) },
+                argument.get_help().map(ToString::to_string).unwrap_or_default(),
+            ]);
+        }
+    }
+    rows.retain(|row| row[1] != "`--help`");
+    check("docs/configuration.md", "flags", &table(&["subcommand", "flag", "default", "what"], rows));
+}
+
+/// What the engine remembers, field by field: the table says why each may be lost.
+#[test]
+fn every_field_of_the_memory_is_accounted_for() {
+    let source = read("engine/src/model/state.rs");
+    let start = source.find("pub struct State {").expect("the struct");
+    let body = &source[start..start + source[start..].find("\n}").expect("its end")];
+    let document = read("docs/state.md");
+    let fields: Vec<&str> =
+        body.lines().filter_map(|l| l.trim().strip_prefix("pub ")?.split_once(':').map(|(f, _)| f)).collect();
+    assert!(fields.len() > 4, "{fields:?}");
+    for field in fields.iter().skip(1) {
+        assert!(document.contains(&format!("| `{field}` |")), "docs/state.md does not account for {field}");
+    }
+}
+
+/// The code blocks of a document in that language.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let text = read(document);
+    let fence = format!("```{language}\n");
+    let parts = text.split(fence.as_str()).skip(1);
+    parts.map(|part| part[..part.find("```").expect("the end of a block")].to_owned()).collect()
+}
+
+#[test]
+fn every_policy_that_is_shown_is_valid() {
+    let mut shown = 0;
+    for document in ["README.md", "docs/policy.md"] {
+        for block in blocks(document, "yaml").iter().filter(|block| block.contains("kind: LatencyPolicy")) {
+            let policy: LatencyPolicy =
+                serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{document}: {error}"));
+            convert::policy(&policy).unwrap_or_else(|problems| panic!("{document}: {problems:?}"));
+            shown += 1;
+        }
+    }
+    assert!(shown >= 2, "{shown} policies are shown");
+    let ten = blocks("README.md", "yaml")
+        .into_iter()
+        .find(|block| block.contains("kind: LatencyPolicy"))
+        .expect("one");
+    assert!(ten.lines().count() <= 12, "the short policy has {} lines", ten.lines().count());
+}
+
+#[test]
+fn every_configuration_that_is_shown_is_valid() {
+    let shown = blocks("docs/configuration.md", "yaml");
+    let shown: Vec<&String> = shown.iter().filter(|block| block.contains("apiVersion: config.")).collect();
+    assert!(!shown.is_empty());
+    for block in shown {
+        Config::parse(block).unwrap_or_else(|error| panic!("docs/configuration.md: {error}"));
+    }
+}
+
+/// Links within the documents lead somewhere.
+#[test]
+fn no_link_is_dead() {
+    let mut documents = vec![
+        "README.md".to_owned(),
+        "CONTRIBUTING.md".into(),
+        "ARCHITECTURE.md".into(),
+        "CHANGELOG.md".into(),
+    ];
+    let folder = std::fs::read_dir(root().join("docs")).expect("docs/");
+    documents
+        .extend(folder.map(|file| format!("docs/{}", file.expect("a file").file_name().to_string_lossy())));
+    for document in documents {
+        let place = root().join(&document);
+        for part in read(&document).split("](").skip(1) {
+            let link = part.split(')').next().unwrap_or_default().split('#').next().unwrap_or_default();
+            let local = !link.is_empty() && !link.contains("://");
+            assert!(
+                !local || place.parent().expect("a folder").join(link).exists(),
+                "{document} links to {link}"
+            );
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Mode Auto: the right thing is done, once, and proven.
+
+use kube::api::ListParams;
+
+use crate::support::{SOON, World, eventually, hanging, kubectl, outcome, phase, run, slow};
+
+const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
+const BLOCKER: &str = "application_name = 'batch' and state like '%'";
+
+#[test]
+fn a_runaway_query_is_cancelled_and_the_story_is_told() {
+    run(async {
+        let mut world = World::new("runaway").await;
+        world.operate().await;
+        world.policy(|_| ()).await;
+        world.until_calm().await;
+        let innocent = world.session("reporting", "innocent", &["select pg_sleep(0.2)"]).await;
+        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+
+        world.until_event("ObjectiveRecovered").await;
+
+        let ended = report.ended().await;
+        assert!(ended.as_ref().is_err_and(|error| error.contains("user request")), "{ended:?}");
+        assert_eq!(innocent.ended().await, Ok(()));
+        assert_eq!(world.signals(), 1, "exactly one backend was signalled");
+        let done = world.until_phase("Completed").await;
+        assert_eq!(outcome(&done), "Healed");
+
+        let described =
+            kubectl(&world.lab.control_plane, &["describe", "lp", "-n", &world.namespace, "orders-api"], "")
+                .await;
+        for reason in [
+            "ObjectiveBreached",
+            "CauseFound",
+            "RemediationStarted",
+            "RemediationCompleted",
+            "ObjectiveRecovered",
+        ] {
+            assert_eq!(described.matches(reason).count(), 1, "{reason} in\n{described}");
+        }
+        let on_target = world.events_on("Deployment", "orders-api").await;
+        assert!(on_target.iter().any(|event| event.starts_with("RemediationCompleted")), "{on_target:#?}");
+
+        let incident = eventually("the incident is closed", SOON, async || {
+            let all = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
+            let status = all.first()?.status.clone()?;
+            (status.phase.as_ref()?.0 == "Closed").then_some(status)
+        })
+        .await;
+        assert_eq!(incident.outcome.expect("an outcome").0, "Healed");
+        assert_eq!(incident.causes[0].name.0, "RunawayQuery");
+        let story: Vec<&str> = incident.timeline.iter().map(|entry| entry.reason.0.as_str()).collect();
+        assert_eq!(story.first(), Some(&"ObjectiveBreached"), "{story:?}");
+        assert_eq!(story.last(), Some(&"ObjectiveRecovered"), "{story:?}");
+        assert!(story.contains(&"RemediationCompleted"), "{story:?}");
+    });
+}
+
+#[test]
+fn a_root_blocker_is_cancelled_and_its_victims_are_not() {
+    run(async {
+        let mut world = World::new("blocker").await;
+        world.operate().await;
+        world.policy(|_| ()).await;
+        world.until_calm().await;
+        let _suffering = world.suffer_while(BLOCKER, slow());
+        let statements = ["begin", "update accounts set balance = balance + 1", "select pg_sleep(600)"];
+        let batch = world.session("reporting", "batch", &statements).await;
+        let mut victims = Vec::new();
+        for index in 1..4 {
+            let update = format!("update accounts set balance = 0 where id = {index}");
+            victims.push(world.session("orders", "api", &[&update]).await);
+        }
+
+        let event = world.until_event("CauseFound").await;
+        assert!(
+            event.contains("BlockingQuery (Certain)") && event.contains("3 of them the target's own"),
+            "{event}"
+        );
+        let ended = batch.ended().await;
+        assert!(ended.as_ref().is_err_and(|error| error.contains("user request")), "{ended:?}");
+        for victim in victims {
+            assert_eq!(victim.ended().await, Ok(()), "a victim was hurt");
+        }
+        world.until_event("RemediationCompleted").await;
+        assert_eq!(world.signals(), 1);
+    });
+}
+
+#[test]
+fn a_root_that_is_idle_in_transaction_is_named_and_left_alone() {
+    run(async {
+        let mut world = World::new("idle").await;
+        world.operate().await;
+        world.policy(|_| ()).await;
+        world.until_calm().await;
+        let _suffering = world.suffer_while(BLOCKER, slow());
+        let statements = ["begin", "update accounts set balance = balance + 1", "select 1"];
+        let batch = world.session("reporting", "batch", &statements).await;
+        let victim = world.session("orders", "api", &["update accounts set balance = 0 where id = 1"]).await;
+
+        let event = world.until_event("CauseFound").await;
+        assert!(event.contains("IdleInTransaction (Certain)"), "{event}");
+        let event = world.until_event("IncidentEscalated").await;
+        assert!(event.contains("would have to be terminated"), "{event}");
+        assert!(victim.runs(), "the victim still waits");
+        assert_eq!(world.signals(), 0);
+        assert!(
+            world.remediations().list(&ListParams::default()).await.expect("remediations").items.is_empty()
+        );
+        drop(batch);
+    });
+}
+
+#[test]
+fn requests_that_all_hang_are_a_breach_and_are_healed() {
+    run(async {
+        let mut world = World::new("hanging").await;
+        world.operate().await;
+        world.policy(|_| ()).await;
+        world.until_calm().await;
+        let _suffering = world.suffer_while("application_name = 'batch' and state = 'active'", hanging());
+        let statements = ["begin", "lock table accounts", "select pg_sleep(600)"];
+        let batch = world.session("reporting", "batch", &statements).await;
+        let victim = world.session("orders", "api", &["select count(*) from accounts"]).await;
+
+        let event = world.until_event("ObjectiveBreached").await;
+        assert!(event.contains("requests hang") && event.contains("P1"), "{event}");
+        world.until_event("ObjectiveRecovered").await;
+        assert!(batch.ended().await.is_err());
+        assert_eq!(victim.ended().await, Ok(()));
+        let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
+        assert_eq!(all.iter().map(phase).collect::<Vec<_>>(), ["Completed"]);
+        assert_eq!(world.signals(), 1);
+    });
+}

@@ -1,0 +1,57 @@
+//! Mode Observe: nothing is touched, and it is written down what would have been done.
+
+use kube::api::ListParams;
+
+use crate::support::{World, phase, run, slow};
+
+#[test]
+fn nothing_but_our_own_objects_is_written_and_no_session_is_touched() {
+    run(async {
+        let mut world = World::new("observe").await;
+        world.operate().await;
+        world.policy(|policy| policy["spec"]["mode"] = "Observe".into()).await;
+        world.until_calm().await;
+        let allowed = world.until_condition("RemediationAllowed", "False/ObserveOnly").await;
+        assert!(allowed.contains("written down"), "{allowed}");
+        let _suffering = world.suffer_while("application_name = 'report' and state = 'active'", slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(12)"]).await;
+
+        let event = world.until_event("RemediationProposed").await;
+        assert!(event.contains("would cancel") && event.contains("RunawayQuery"), "{event}");
+        let dry = world.until_phase("DryRun").await;
+        assert!(dry.spec.dry_run && dry.spec.cause.0 == "RunawayQuery");
+        let message = dry.status.and_then(|status| status.message).expect("a message").0;
+        assert!(message.starts_with("dry run: cancel what pid"), "{message}");
+
+        assert_eq!(report.ended().await, Ok(()), "the statement ended by itself");
+        assert_eq!(world.signals(), 0);
+        world.until_event("ObjectiveRecovered").await;
+        let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
+        assert_eq!(all.iter().map(phase).collect::<Vec<_>>(), ["DryRun"], "one for each incident and rung");
+        let own = ["latencypolicies", "latencyincidents", "latencyremediations", "events"];
+        for write in world.writes() {
+            let object = write.object_ref.expect("an object");
+            assert!(own.contains(&object.resource.as_str()), "{} {}", write.verb, object.resource);
+        }
+    });
+}
+
+#[test]
+fn without_a_ladder_causes_are_found_and_told() {
+    run(async {
+        let mut world = World::new("diagnose-only").await;
+        world.operate().await;
+        world.policy(|policy| policy["spec"]["remediations"] = serde_json::json!([])).await;
+        world.until_calm().await;
+        world.until_condition("RemediationAllowed", "False/NoRemediations").await;
+        let _suffering = world.suffer_while("application_name = 'report' and state = 'active'", slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        let event = world.until_event("CauseFound").await;
+        assert!(event.contains("RunawayQuery"), "{event}");
+        assert!(report.runs());
+        assert_eq!(world.signals(), 0);
+        assert!(
+            world.remediations().list(&ListParams::default()).await.expect("remediations").items.is_empty()
+        );
+    });
+}

@@ -1,0 +1,53 @@
+//! People stay in charge: every way to say "not now".
+
+use serde_json::json;
+
+use crate::support::{World, kubectl, run, slow};
+
+const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
+
+#[test]
+fn a_pause_on_policy_target_or_namespace_and_suspend_hold_until_they_are_lifted() {
+    run(async {
+        let mut world = World::new("pausing").await;
+        world.operate().await;
+        world.policy(|_| ()).await;
+        world.until_calm().await;
+        world.annotate("namespace", "pausing", Some("forever")).await;
+        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        let event = world.until_event("RemediationBlocked").await;
+        assert!(event.contains("Paused: the namespace is paused until forever"), "{event}");
+
+        // Each way holds; a new one is there before the last one is lifted.
+        world.annotate("deployment", "orders-api", Some("2099-01-01T00:00:00Z")).await;
+        world.annotate("namespace", "pausing", None).await;
+        let told = world.until_condition("RemediationAllowed", "False/Paused").await;
+        world.until_condition("RemediationAllowed", "False/Paused: the target is paused").await;
+        assert!(told.contains("is paused until"), "{told}");
+        world.annotate("lp", "orders-api", Some("tomorrow")).await;
+        world.annotate("deployment", "orders-api", None).await;
+        world
+            .until_condition("RemediationAllowed", "False/Paused: the policy is paused until tomorrow")
+            .await;
+        world.patch(json!({"suspend": true})).await;
+        world.annotate("lp", "orders-api", None).await;
+        world.until_condition("RemediationAllowed", "False/Suspended").await;
+        let opt_out =
+            ["annotate", "-n", "pausing", "deployment", "orders-api", "latency-operator.dev/opt-out=true"];
+        kubectl(&world.lab.control_plane, &opt_out, "").await;
+        world.patch(json!({"suspend": false})).await;
+        world.until_condition("RemediationAllowed", "False/OptedOut").await;
+        assert!(report.runs());
+        assert_eq!(world.signals(), 0);
+
+        // A pause that has ended holds no more.
+        world.annotate("lp", "orders-api", Some("2020-01-01T00:00:00Z")).await;
+        let opt_in =
+            ["annotate", "-n", "pausing", "deployment", "orders-api", "latency-operator.dev/opt-out-"];
+        kubectl(&world.lab.control_plane, &opt_in, "").await;
+        assert!(report.ended().await.is_err(), "nothing holds any more: it acts");
+        world.until_event("RemediationCompleted").await;
+        assert_eq!(world.signals(), 1);
+    });
+}

@@ -1,0 +1,460 @@
+//! What the tests share: one laboratory for all, one world for each.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use lab::control_plane::AuditEvent;
+use lab::exporter::ExporterOptions;
+use lab::{
+    ControlPlane, ControlPlaneOptions, Exporter, Operator, OperatorOptions, Postgres, PostgresOptions,
+    Prometheus, PrometheusOptions, Session, Traffic,
+};
+use latency_operator::api::{LatencyIncident, LatencyPolicy, LatencyRemediation};
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor};
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+pub(crate) const PASSWORD: &str = "lab-password";
+/// As whom the operator talks to the API server: the audit log tells it apart by this.
+pub(crate) const OPERATOR: &str = "latency-operator";
+/// Long enough for a busy machine; what a test waits for takes a fraction of it.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"));
+static LAB: OnceCell<Lab> = OnceCell::const_new();
+
+/// Runs a test on the runtime that all tests and the shared laboratory live on.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    RUNTIME.block_on(test);
+}
+
+/// What all tests of this binary share.
+pub(crate) struct Lab {
+    pub(crate) session: Session,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) prometheus: Prometheus,
+    pub(crate) operator_kubeconfig: PathBuf,
+}
+
+pub(crate) async fn lab() -> &'static Lab {
+    LAB.get_or_init(start).await
+}
+
+async fn start() -> Lab {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let session = Session::start().await.expect("a session");
+    let (control_plane, prometheus) = tokio::join!(
+        ControlPlane::start(&session, ControlPlaneOptions::default()),
+        Prometheus::start(&session, PrometheusOptions::default()),
+    );
+    let (control_plane, prometheus) =
+        (control_plane.expect("a control plane"), prometheus.expect("Prometheus"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    kubectl(&control_plane, &["apply", "-f", root.join("crds").to_str().expect("a path")], "").await;
+    let established = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
+    kubectl(&control_plane, &established, "").await;
+    control_plane.namespace("latency-operator").await.expect("the operator's namespace");
+    kubectl(&control_plane, &["apply", "-f", root.join("deploy/rbac.yaml").to_str().expect("a path")], "")
+        .await;
+    let user = format!("--user={OPERATOR}");
+    let binding = ["create", "clusterrolebinding", OPERATOR, "--clusterrole=latency-operator", &user];
+    kubectl(&control_plane, &binding, "").await;
+    let binding =
+        ["create", "rolebinding", "lease", "-n", "latency-operator", "--role=latency-operator-lease", &user];
+    kubectl(&control_plane, &binding, "").await;
+    let operator_kubeconfig = control_plane.kubeconfig_for(OPERATOR, &[]).expect("a kubeconfig");
+    Lab { session, control_plane, prometheus, operator_kubeconfig }
+}
+
+/// Runs kubectl and returns what it prints; it must succeed.
+pub(crate) async fn kubectl(control_plane: &ControlPlane, args: &[&str], input: &str) -> String {
+    let finished = control_plane.kubectl_run(args, input).await.expect("kubectl runs");
+    assert!(finished.status.success(), "kubectl {args:?}: {}", finished.stderr);
+    finished.stdout
+}
+
+/// Looks until there is something to see.
+pub(crate) async fn eventually<T>(what: &str, limit: Duration, look: impl AsyncFnMut() -> Option<T>) -> T {
+    lab::until(limit, look).await.unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
+}
+
+/// One test's part of the laboratory.
+pub(crate) struct World {
+    pub(crate) lab: &'static Lab,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) postgres: Postgres,
+    pub(crate) exporter: Arc<Exporter>,
+    pub(crate) operator: Option<Operator>,
+    /// The metrics backend that the operator is told of.
+    pub(crate) backend: String,
+}
+
+impl World {
+    /// A namespace with a Deployment and a Secret, a database with roles, an exporter that Prometheus scrapes, and calm
+    /// traffic; no operator and no policy yet.
+    pub(crate) async fn new(namespace: &str) -> Self {
+        Self::within(lab().await, namespace).await
+    }
+
+    /// The same in a laboratory of the test's own, for what would disturb others. It ends with the process.
+    pub(crate) async fn alone(namespace: &str) -> Self {
+        Self::within(Box::leak(Box::new(start().await)), namespace).await
+    }
+
+    async fn within(lab: &'static Lab, namespace: &str) -> Self {
+        let client = lab.control_plane.client().await.expect("a client");
+        lab.control_plane.namespace(namespace).await.expect("a namespace");
+        let postgres = Postgres::start(&lab.session, PostgresOptions::default()).await.expect("PostgreSQL");
+        let exporter = Arc::new(Exporter::start(ExporterOptions::default()).expect("an exporter"));
+        let world = Self {
+            lab,
+            client,
+            namespace: namespace.to_owned(),
+            postgres,
+            exporter,
+            operator: None,
+            backend: lab.prometheus.url().to_owned(),
+        };
+        world.exporter.set(calm());
+        world.database().await;
+        let labels = [("namespace", namespace), ("pod", "orders-api-6d4cf56db6-x7k2p")];
+        lab.prometheus.add_target("app", &world.exporter.address(), &labels).expect("a target");
+        lab.control_plane.deployment(namespace, "orders-api", 2).await.expect("a Deployment");
+        world.secret(PASSWORD).await;
+        world
+    }
+
+    async fn database(&self) {
+        self.postgres.execute("postgres", "create database orders").await.expect("a database");
+        let roles = format!(
+            "create role orders login password '{PASSWORD}'; create role reporting login password '{PASSWORD}'; \
+             create role latency_operator login password '{PASSWORD}' in role pg_monitor, pg_signal_backend; \
+             create table accounts (id int primary key, balance numeric); insert into accounts select i, 100 from \
+             generate_series(1, 100) i; grant all on accounts to orders, reporting"
+        );
+        self.postgres.execute("orders", &roles).await.expect("roles");
+    }
+
+    /// Writes the Secret with this password.
+    pub(crate) async fn secret(&self, password: &str) {
+        self.secret_with(json!({
+            "host": "127.0.0.1", "port": self.postgres.port().to_string(), "dbname": "orders",
+            "user": "latency_operator", "password": password,
+        }))
+        .await;
+    }
+
+    /// Writes the Secret with these keys.
+    pub(crate) async fn secret_with(&self, data: Value) {
+        self.apply(json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "orders-db", "labels": {"latency-operator.dev/allowed": "true"}},
+            "stringData": data,
+        }))
+        .await;
+    }
+
+    /// Server-side apply, as a user would.
+    pub(crate) async fn apply(&self, object: Value) {
+        let args = ["apply", "--server-side", "--force-conflicts", "-n", &self.namespace, "-f", "-"];
+        kubectl(&self.lab.control_plane, &args, &object.to_string()).await;
+    }
+
+    /// Starts an operator that looks after this namespace only.
+    pub(crate) async fn operate(&mut self) {
+        self.operator = Some(self.another_operator().await);
+    }
+
+    pub(crate) async fn another_operator(&self) -> Operator {
+        let options = OperatorOptions::new(
+            Path::new(env!("CARGO_BIN_EXE_latency-operator")),
+            &self.lab.operator_kubeconfig,
+            &self.config(),
+        )
+        .arg("--log-format=text")
+        .arg("--log-level=info,latency_operator=debug");
+        Operator::start(&self.lab.session, options).await.expect("an operator")
+    }
+
+    fn config(&self) -> String {
+        format!(
+            "apiVersion: config.latency-operator.dev/v1alpha1\nbackends:\n- name: default\n  url: {}\n  scrapeInterval: \
+             1s\n  timeout: 2s\nwatchNamespaces: [{}]\nlease: {{namespace: latency-operator, name: {}, duration: 3s, \
+             renewDeadline: 2s, retryPeriod: 500ms}}\n",
+            self.backend, self.namespace, self.namespace
+        )
+    }
+
+    /// Creates the policy, changed by `change`.
+    pub(crate) async fn policy(&self, change: impl FnOnce(&mut Value)) {
+        let mut policy = policy();
+        change(&mut policy);
+        self.apply(policy).await;
+    }
+
+    pub(crate) fn policies(&self) -> Api<LatencyPolicy> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) fn incidents(&self) -> Api<LatencyIncident> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) fn remediations(&self) -> Api<LatencyRemediation> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The condition of that type on the policy, as `status/reason: message`.
+    pub(crate) async fn condition(&self, kind: &str) -> String {
+        self.condition_of("orders-api", kind).await
+    }
+
+    pub(crate) async fn condition_of(&self, policy: &str, kind: &str) -> String {
+        let policy = self.policies().get(policy).await.expect("the policy");
+        let conditions = policy.status.unwrap_or_default().conditions;
+        let found = conditions.iter().find(|condition| condition.type_ == kind);
+        found.map(|c| format!("{}/{}: {}", c.status, c.reason, c.message)).unwrap_or_default()
+    }
+
+    /// Waits until the condition begins with `begins`, and returns it whole.
+    pub(crate) async fn until_condition(&self, kind: &str, begins: &str) -> String {
+        self.until_condition_of("orders-api", kind, begins).await
+    }
+
+    pub(crate) async fn until_condition_of(&self, policy: &str, kind: &str, begins: &str) -> String {
+        let mut last = String::new();
+        let found = lab::until(SOON, async || {
+            last = self.condition_of(policy, kind).await;
+            last.starts_with(begins).then(|| last.clone())
+        });
+        let found = found.await;
+        found.unwrap_or_else(|| {
+            panic!("{policy}: {kind} never became {begins}; it is {last}\n{}", self.operator_log())
+        })
+    }
+
+    /// The Events on the policy, oldest first, as `reason: note`.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        self.events_on("LatencyPolicy", "orders-api").await
+    }
+
+    pub(crate) async fn events_on(&self, kind: &str, name: &str) -> Vec<String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let listed = events.list(&ListParams::default()).await.expect("events");
+        let regards = |event: &&Event| {
+            event
+                .regarding
+                .as_ref()
+                .is_some_and(|on| on.kind.as_deref() == Some(kind) && on.name.as_deref() == Some(name))
+        };
+        let mut events: Vec<&Event> = listed.items.iter().filter(regards).collect();
+        events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        let text = |event: &&Event| {
+            format!(
+                "{}: {}",
+                event.reason.clone().unwrap_or_default(),
+                event.note.clone().unwrap_or_default()
+            )
+        };
+        events.iter().map(text).collect()
+    }
+
+    /// Waits for an Event of that reason, and returns it.
+    pub(crate) async fn until_event(&self, reason: &str) -> String {
+        let found = lab::until(SOON, async || {
+            self.events().await.into_iter().find(|event| event.starts_with(&format!("{reason}: ")))
+        });
+        match found.await {
+            Some(event) => event,
+            None => {
+                panic!("no Event {reason}; there are {:#?}\n{}", self.events().await, self.operator_log())
+            }
+        }
+    }
+
+    /// Waits until the only remediation of that name pattern has reached a phase.
+    pub(crate) async fn until_phase(&self, phase: &str) -> LatencyRemediation {
+        let found = lab::until(SOON, async || {
+            let all = self.remediations().list(&ListParams::default()).await.expect("remediations").items;
+            all.into_iter().find(|one| self::phase(one) == phase)
+        });
+        match found.await {
+            Some(found) => found,
+            None => panic!(
+                "no remediation became {phase}; events: {:#?}\n{}",
+                self.events().await,
+                self.operator_log()
+            ),
+        }
+    }
+
+    /// Annotates an object, or with `None` removes the annotation.
+    pub(crate) async fn annotate(&self, resource: &str, name: &str, value: Option<&str>) {
+        let annotation = match value {
+            Some(value) => format!("latency-operator.dev/paused-until={value}"),
+            None => "latency-operator.dev/paused-until-".to_owned(),
+        };
+        let args = ["annotate", "--overwrite", "-n", &self.namespace, resource, name, &annotation];
+        kubectl(&self.lab.control_plane, &args, "").await;
+    }
+
+    /// Changes the policy's spec.
+    pub(crate) async fn patch(&self, spec: Value) {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        self.policies().patch("orders-api", &PatchParams::default(), &patch).await.expect("a patch");
+    }
+
+    /// The API is calm and the operator has seen it: only now a fault is a change.
+    pub(crate) async fn until_calm(&self) {
+        self.until_condition("WithinObjective", "True").await;
+        self.until_condition("DataAvailable", "True").await;
+    }
+
+    /// From now on the API is slow for as long as `sessions` (a condition on `pg_stat_activity`) finds somebody, as if the
+    /// database were behind it.
+    pub(crate) fn suffer_while(&self, sessions: &'static str, suffering: Traffic) -> Suffering {
+        let (exporter, url) = (self.exporter.clone(), self.postgres.superuser_url("orders"));
+        let task = tokio::spawn(async move {
+            let mut connection = sqlx::PgConnection::connect(&url).await.expect("a connection");
+            let query = format!("select count(*) from pg_stat_activity where {sessions}");
+            loop {
+                let query = sqlx::AssertSqlSafe(query.clone());
+                let Ok(count) = sqlx::query_scalar::<_, i64>(query).fetch_one(&mut connection).await else {
+                    return;
+                };
+                exporter.set(if count > 0 { suffering.clone() } else { calm() });
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        Suffering(task)
+    }
+
+    /// Starts a session that runs `statements` one after the other, the last of them for long.
+    pub(crate) async fn session(&self, role: &str, name: &str, statements: &[&str]) -> Running {
+        let mut connection = self.postgres.connect(role, PASSWORD, "orders").await.expect("a session");
+        connection
+            .execute(sqlx::AssertSqlSafe(format!("set application_name = '{name}'")))
+            .await
+            .expect("a name");
+        let (first, last) = statements.split_at(statements.len() - 1);
+        for statement in first {
+            connection.execute(sqlx::AssertSqlSafe((*statement).to_owned())).await.expect("a statement");
+        }
+        let last = last[0].to_owned();
+        let task = tokio::spawn(async move {
+            let result = connection.execute(sqlx::AssertSqlSafe(last)).await;
+            (connection, result.map(|_| ()).map_err(|error| error.to_string()))
+        });
+        Running { task }
+    }
+
+    /// How often PostgreSQL says that it has cancelled or terminated something at a user's request.
+    pub(crate) fn signals(&self) -> usize {
+        let log = std::fs::read_to_string(self.postgres.log()).expect("the server's log");
+        log.matches("canceling statement due to user request").count()
+            + log.matches("terminating connection due to administrator command").count()
+    }
+
+    /// What the operator wrote to the API server in this namespace.
+    pub(crate) fn writes(&self) -> Vec<AuditEvent> {
+        let events = self.lab.control_plane.audit_of(OPERATOR).expect("the audit log");
+        let here = |event: &AuditEvent| {
+            event.object_ref.as_ref().is_some_and(|object| object.namespace == self.namespace)
+                && event.is_write()
+        };
+        events.into_iter().filter(here).collect()
+    }
+
+    pub(crate) fn operator_log(&self) -> String {
+        self.operator.as_ref().map(Operator::log_text).unwrap_or_default()
+    }
+}
+
+/// Ends when it is dropped.
+pub(crate) struct Suffering(tokio::task::JoinHandle<()>);
+
+impl Drop for Suffering {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+type Ended = (sqlx::PgConnection, Result<(), String>);
+
+/// A session whose last statement runs.
+pub(crate) struct Running {
+    task: tokio::task::JoinHandle<Ended>,
+}
+
+impl Running {
+    /// How the statement ended.
+    pub(crate) async fn ended(self) -> Result<(), String> {
+        tokio::time::timeout(SOON, self.task).await.expect("it ends").expect("it does not panic").1
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+pub(crate) fn phase(remediation: &LatencyRemediation) -> String {
+    remediation.status.clone().unwrap_or_default().phase.map(|phase| phase.0).unwrap_or_default()
+}
+
+pub(crate) fn outcome(remediation: &LatencyRemediation) -> String {
+    remediation.status.clone().unwrap_or_default().outcome.map(|outcome| outcome.0).unwrap_or_default()
+}
+
+pub(crate) fn calm() -> Traffic {
+    Traffic::steady(100.0, Duration::from_millis(50)).in_flight(5)
+}
+
+pub(crate) fn slow() -> Traffic {
+    Traffic::steady(60.0, Duration::from_millis(50)).slow(0.5, Duration::from_millis(2_200)).in_flight(40)
+}
+
+pub(crate) fn hanging() -> Traffic {
+    Traffic::steady(0.0, Duration::from_millis(50)).in_flight(80)
+}
+
+/// A policy with short times.
+pub(crate) fn policy() -> Value {
+    json!({
+        "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyPolicy",
+        "metadata": {"name": "orders-api"},
+        "spec": {
+            "mode": "Auto",
+            "targetRef": {"name": "orders-api"},
+            "evaluation": {
+                "interval": "1s", "window": "5s", "breachFor": "2s", "recoverFor": "3s", "minRequests": 20,
+                "missingDataAfter": 3,
+            },
+            "objectives": [{
+                "name": "p95", "type": "Latency",
+                "latency": {"target": "500ms", "severities": [{"level": "P1", "above": "2s"}]},
+            }],
+            "dependencies": [{
+                "name": "db", "type": "PostgreSQL",
+                "postgres": {
+                    "secretRef": {"name": "orders-db"}, "users": ["orders"], "roles": ["orders", "reporting"],
+                },
+            }],
+            "diagnosis": {"thresholds": [{"cause": "RunawayQuery", "olderThan": "2s"}]},
+            "remediations": [{
+                "name": "cancel", "causes": ["RunawayQuery", "BlockingQuery"],
+                "action": {"type": "CancelQueries", "cancelQueries": {"writers": "Allow"}},
+            }],
+            "guards": {"cooldown": "10s"},
+            "verification": {"after": "1s", "within": "30s"},
+        },
+    })
+}

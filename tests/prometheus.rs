@@ -1,0 +1,208 @@
+//! The Prometheus source against a real Prometheus that scrapes a real histogram.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failure"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::model::{NoDataReason, Observed, Policy, Traffic};
+use lab::exporter::{Answer, ExporterOptions};
+use lab::prometheus::Target;
+use lab::{Exporter, Prometheus, PrometheusOptions, Session};
+use latency_operator::api::{LatencyPolicy, convert};
+use latency_operator::clock::Clock;
+use latency_operator::config::Config;
+use latency_operator::observe::prometheus::Prometheus as Source;
+use latency_operator::telemetry::Metrics;
+use serde_json::{Value, json};
+
+struct Rig {
+    prometheus: Prometheus,
+    exporter: Arc<Exporter>,
+    source: Source,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let session = Session::start().await.expect("a session");
+        let exporter =
+            Exporter::start(ExporterOptions { server: "orders".into(), ..ExporterOptions::default() });
+        let exporter = Arc::new(exporter.expect("an exporter"));
+        exporter.set(
+            lab::Traffic::steady(100.0, Duration::from_millis(50))
+                .slow(0.2, Duration::from_millis(700))
+                .in_flight(7),
+        );
+        let labels =
+            [("namespace", "shop"), ("pod", "orders-api-6d4cf56db6-x7k2p"), ("exported_namespace", "shop")];
+        let targets = vec![Target::new("app", &exporter.address(), &labels)];
+        let options = PrometheusOptions { targets, ..PrometheusOptions::default() };
+        let prometheus = Prometheus::start(&session, options).await.expect("Prometheus");
+        let source = source(prometheus.url());
+        Self { prometheus, exporter, source }
+    }
+
+    /// Reads until `wanted` says so.
+    async fn until(&self, policy: &Policy, wanted: impl Fn(&Observed<Traffic>) -> bool) -> Observed<Traffic> {
+        let mut last = None;
+        let found = lab::until(Duration::from_secs(30), async || {
+            let read = self.source.traffic(policy).await.remove("p95").expect("the objective");
+            last = Some(read.clone());
+            wanted(&read).then_some(read)
+        });
+        let found = found.await;
+        found.unwrap_or_else(|| panic!("it never came; the last reading is {last:#?}"))
+    }
+}
+
+fn source(url: &str) -> Source {
+    let config = format!(
+        "apiVersion: config.latency-operator.dev/v1alpha1\nbackends:\n- name: default\n  url: {url}\n  scrapeInterval: 1s\n  \
+         timeout: 1s\n  edgeNamespaceLabel: exported_namespace\n"
+    );
+    let config = Config::parse(&config).expect("valid");
+    Source::new(&config.backends, Clock::start(), Metrics::new(false)).expect("a source")
+}
+
+fn policy(namespace: &str, target: &str, source: &Value) -> Policy {
+    let object = json!({
+        "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyPolicy",
+        "metadata": {"name": "orders-api", "namespace": namespace, "uid": "u"},
+        "spec": {
+            "targetRef": {"name": target},
+            "evaluation": {"interval": "1s", "window": "5s"},
+            "objectives": [{"name": "p95", "type": "Latency", "latency": {"target": "500ms"}, "source": source}],
+        },
+    });
+    let object: LatencyPolicy = serde_json::from_value(object).expect("a policy");
+    convert::policy(&object).expect("valid")
+}
+
+fn django() -> Value {
+    json!({"type": "Prometheus", "prometheus": {"preset": "Django"}})
+}
+
+fn caddy(server: &str) -> Value {
+    json!({"type": "Prometheus", "prometheus": {"preset": "Caddy", "matchLabels": {"server": server}}})
+}
+
+fn reason(read: &Observed<Traffic>) -> Option<NoDataReason> {
+    match read {
+        Observed::Missing(no_data) => Some(no_data.reason),
+        Observed::Known { .. } => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_presets_read_the_traffic_that_there_is() {
+    let rig = Rig::start().await;
+    for source in [django(), caddy("orders")] {
+        let policy = policy("shop", "orders-api", &source);
+        let enough =
+            |read: &Observed<Traffic>| read.known().is_some_and(|traffic| traffic.completed() > 200.0);
+        let read = rig.until(&policy, enough).await;
+        let traffic = read.known().expect("traffic");
+        let share = traffic.bucket_at(0.5).expect("a bucket").count / traffic.completed();
+        assert!((share - 0.8).abs() < 0.02, "{source}: {share}");
+        assert_eq!(traffic.in_flight.known().map(|count| count.round()), Some(7.0), "{source}");
+        assert_eq!(traffic.errors.known(), Some(&0.0), "{source}");
+    }
+    rig.exporter.set(lab::Traffic::steady(100.0, Duration::from_millis(50)).errors(0.25));
+    for source in [django(), caddy("orders")] {
+        let policy = policy("shop", "orders-api", &source);
+        let failing = |read: &Observed<Traffic>| {
+            read.known().is_some_and(|t| {
+                t.errors.known().is_some_and(|errors| (errors / t.completed() - 0.25).abs() < 0.03)
+            })
+        };
+        rig.until(&policy, failing).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reads_another_namespaces_or_another_targets_series() {
+    let rig = Rig::start().await;
+    rig.until(&policy("shop", "orders-api", &django()), |read| read.known().is_some()).await;
+    let widened = |matchers: &[(&str, &str)]| {
+        let labels: BTreeMap<_, _> = matchers.iter().copied().collect();
+        json!({"type": "Prometheus", "prometheus": {"preset": "Django", "matchLabels": labels}})
+    };
+    for (namespace, target, source) in [
+        ("elsewhere", "orders-api", django()),
+        ("shop", "orders", django()),
+        ("elsewhere", "orders-api", widened(&[("namespace", "shop")])),
+        ("shop", "orders", widened(&[("pod", "orders-api-6d4cf56db6-x7k2p")])),
+        ("elsewhere", "orders-api", widened(&[("job", "app\"} or up{x=\"")])),
+        ("elsewhere", "orders-api", caddy("orders")),
+        ("shop", "orders-api", caddy("another")),
+    ] {
+        let read = rig
+            .source
+            .traffic(&policy(namespace, target, &source))
+            .await
+            .remove("p95")
+            .expect("the objective");
+        assert_eq!(reason(&read), Some(NoDataReason::Empty), "{namespace}/{target} {source}: {read:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_not_scraped_any_more_is_stale_and_a_stopped_backend_is_told() {
+    let mut rig = Rig::start().await;
+    let policy = policy("shop", "orders-api", &django());
+    rig.until(&policy, |read| read.known().is_some()).await;
+    // Scrapes that fail leave what was there before.
+    rig.exporter.answer(Answer::Nothing);
+    rig.until(&policy, |read| matches!(reason(read), Some(NoDataReason::Stale | NoDataReason::Empty))).await;
+    rig.exporter.answer(Answer::Metrics);
+    rig.until(&policy, |read| read.known().is_some()).await;
+    rig.prometheus.pause();
+    rig.until(&policy, |read| reason(read) == Some(NoDataReason::Timeout)).await;
+    rig.prometheus.resume();
+    rig.until(&policy, |read| read.known().is_some()).await;
+    rig.prometheus.stop().await.expect("stopped");
+    rig.until(&policy, |read| reason(read) == Some(NoDataReason::Unreachable)).await;
+    rig.prometheus.start_again().await.expect("started");
+    rig.until(&policy, |read| read.known().is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_prometheus_is_told_apart() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let policy = policy("shop", "orders-api", &django());
+    for (status, kind, body, wanted) in [
+        (200, "text/html", "<html>", NoDataReason::BadAnswer),
+        (502, "text/html", "<html>", NoDataReason::HttpError),
+        (302, "text/html", "", NoDataReason::HttpError),
+        (
+            400,
+            "application/json",
+            r#"{"status":"error","errorType":"bad_data","error":"x"}"#,
+            NoDataReason::QueryRefused,
+        ),
+        (
+            200,
+            "application/json",
+            r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#,
+            NoDataReason::Empty,
+        ),
+    ] {
+        let answer = move || async move {
+            let status = axum::http::StatusCode::from_u16(status).expect("a status");
+            (status, [("content-type", kind), ("location", "http://127.0.0.1:1/")], body)
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let served =
+            tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        let read = source(&url).traffic(&policy).await.remove("p95").expect("the objective");
+        assert_eq!(reason(&read), Some(wanted), "{status} {body}: {read:?}");
+        served.abort();
+    }
+}
