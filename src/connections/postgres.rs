@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::model::{NoData, NoDataReason};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgSslMode};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection};
 
@@ -205,6 +205,10 @@ fn options(credentials: &Credentials) -> PgConnectOptions {
         // A tenant can plant functions of the same name in other schemas.
         .options([
             ("search_path", "pg_catalog"),
+            // Backslashes in our patterns are backslashes, whatever the database's default is.
+            ("standard_conforming_strings", "on"),
+            // Between two looks the connection waits.
+            ("idle_session_timeout", "0"),
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("lock_timeout", LOCK_TIMEOUT),
             ("idle_in_transaction_session_timeout", "10s"),
@@ -222,12 +226,21 @@ fn options(credentials: &Credentials) -> PgConnectOptions {
 
 fn refused_login(credentials: &Credentials, place: &str, error: &dyn sqlx::error::DatabaseError) -> NoData {
     let message = clean(error.message());
+    // The words are translated, the name of the function that said them is not.
+    let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
     let (reason, fix) = match error.code().as_deref() {
         Some("28P01" | "28000") => {
             (NoDataReason::AuthenticationFailed, "; mend user and password in the Secret")
         }
+        // The limit of our own role says nothing about the server.
+        Some("53300") if routine == Some("InitializeSessionUserId") => {
+            (NoDataReason::PermissionDenied, "; raise the role's CONNECTION LIMIT")
+        }
         Some("53300") => (NoDataReason::ConnectionsExhausted, ""),
         Some("3D000") => (NoDataReason::SecretInvalid, "; mend the database's name in the Secret"),
+        Some("42501") => (NoDataReason::PermissionDenied, "; GRANT CONNECT ON DATABASE to it"),
+        // A setting of the connection that came with the oldest supported version.
+        Some("42704") => (NoDataReason::UnsupportedVersion, "; the oldest that can be diagnosed is 14"),
         _ => (NoDataReason::Unreachable, ""),
     };
     NoData::new(reason, format!("{place} refused role {}: {message}{fix}", credentials.user))
@@ -250,7 +263,7 @@ fn refused(error: &dyn sqlx::error::DatabaseError) -> Failure {
 }
 
 /// A message of the other side: it may be anybody's, so it is cut and has no control characters.
-fn clean(message: &str) -> String {
+pub(crate) fn clean(message: &str) -> String {
     message.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 

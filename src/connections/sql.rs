@@ -2,14 +2,32 @@
 //!
 //! Both statements call the columns of `pg_stat_activity` by the alias `a`.
 
-/// A statement that is DDL, maintenance, a bulk copy, or the end of a transaction: never cancelled. Leading comments do not
-/// hide it.
+/// A statement that is never cancelled: DDL, maintenance, a bulk copy, the end of a transaction, and everything of which the
+/// first word is not one of those that are known to be harmless, or cannot be found. Leading comments hide nothing: what
+/// PostgreSQL nests, or has cut off at `track_activity_query_size`, does not begin with a known word. Of several statements
+/// in one text none may be maintenance.
 macro_rules! maintenance {
     () => {
-        r"a.query ~* '^\s*(/\*([^*]|\*+[^*/])*\*+/\s*|--[^\n]*\n\s*)*(VACUUM|ANALYZE|CREATE|ALTER|DROP|REINDEX|CLUSTER|REFRESH|COPY|TRUNCATE|LOCK|CALL|DO|COMMENT|GRANT|REVOKE|COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION|START_REPLICATION|BASE_BACKUP)\M'"
+        concat!(
+            "(a.query !~* '^",
+            $crate::connections::sql::skipped!(),
+            r"(SELECT|WITH|VALUES|TABLE|INSERT|UPDATE|DELETE|MERGE|EXECUTE|EXPLAIN|DECLARE|FETCH|BEGIN|START|SAVEPOINT|RELEASE|SET|RESET|SHOW)\M'",
+            " OR a.query ~* '(^|;)",
+            $crate::connections::sql::skipped!(),
+            r"(VACUUM|ANALYZE|CREATE|ALTER|DROP|REINDEX|CLUSTER|REFRESH|COPY|TRUNCATE|LOCK|CALL|DO|COMMENT|GRANT|REVOKE|COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION|REASSIGN|IMPORT|SECURITY|CHECKPOINT|START_REPLICATION|BASE_BACKUP)\M')"
+        )
+    };
+}
+
+/// What may stand before the first word of a statement: blanks, brackets, empty statements, comments. A comment with another
+/// one in it is not skipped: regular expressions cannot count.
+macro_rules! skipped {
+    () => {
+        r"(\s|[;(]|--[^\n\r]*[\n\r]|/\*([^*/]|\*+[^*/]|/+[^*/])*\*+/)*"
     };
 }
 pub(crate) use maintenance;
+pub(crate) use skipped;
 
 /// A backup, a management tool, the operator itself, or a role that is a member of `latency_protected`. The application name
 /// is chosen by the client: good enough to protect, never to select.

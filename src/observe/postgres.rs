@@ -1,7 +1,8 @@
 //! One diagnosis snapshot of a PostgreSQL database, in one statement: sessions, locks, slots, the server's clock.
 //!
 //! `pg_stat_activity` is read once and reused; `pg_blocking_pids`, which takes the lock manager's locks, is called for
-//! waiting sessions only, and for at most 64 of them. The result is bounded. No query text leaves the server.
+//! waiting sessions only, and for at most 64 of them. The result is bounded; of a long queue those edges are kept that lead
+//! to its root: for each waiter who blocks without waiting, then who has waited longest. No query text leaves the server.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use sqlx::Row;
 
 use crate::clock::Clock;
+use crate::connections::postgres::clean;
 use crate::connections::sql::{instant, maintenance, micros, protected};
 use crate::connections::{Credentials, Registry, Secrets, postgres};
 use crate::telemetry::Metrics;
@@ -36,16 +38,22 @@ const SNAPSHOT: &str = concat!(
     coalesce(a.state_change, a.backend_start) AS state_change, a.backend_xid IS NOT NULL AS wrote,
     age(a.backend_xmin) AS xmin_age, coalesce(r.rolsuper OR r.rolreplication, true) AS privileged,
     coalesce(a.query_id::text, 'md5:' || left(md5(a.query), 12)) AS fingerprint, ",
+    // The text is looked at where it matters only: matching it is the dearest part of the statement.
+    "(a.state = 'active' AND ",
     maintenance!(),
-    " AS maintenance, ",
+    ") AS maintenance, ",
     protected!(),
     " AS protected
   FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
   WHERE a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
 ), waiting AS MATERIALIZED (
   SELECT pid, pg_blocking_pids(pid) AS blockers FROM a WHERE wait_event_type = 'Lock' ORDER BY query_start LIMIT 64
+), edges AS (
+  SELECT w.pid AS waiter, b.pid AS blocker, row_number() OVER (
+      PARTITION BY w.pid ORDER BY coalesce(q.wait_event_type = 'Lock', false), q.query_start NULLS FIRST, b.pid) AS place
+  FROM waiting w CROSS JOIN LATERAL (SELECT DISTINCT unnest(w.blockers) AS pid) b LEFT JOIN a q ON q.pid = b.pid
 ), waits AS (
-  SELECT DISTINCT w.pid AS waiter, b.pid AS blocker FROM waiting w, unnest(w.blockers) AS b(pid) LIMIT 1024
+  SELECT waiter, blocker FROM edges ORDER BY place, waiter LIMIT 1024
 ), since AS (
   SELECT pid, min(waitstart) AS waitstart FROM pg_locks WHERE NOT granted GROUP BY pid
 ), relevant AS (
@@ -62,12 +70,14 @@ SELECT json_build_object(
     micros!("pg_postmaster_start_time()"),
     ", 'standby', pg_is_in_recovery(),
   'system_identifier', (SELECT system_identifier::text FROM pg_control_system()),
-  'database', current_database(), 'user', current_user,
+  'database', current_database(), 'user', current_user, 'quoted_user', quote_ident(current_user),
   'reads_all', pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
   'may_signal', pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
   'usable_slots', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
     - coalesce(current_setting('reserved_connections', true)::int, 0),
-  'used_slots', greatest((SELECT sum(numbackends) FROM pg_stat_database), (SELECT count(*) + 1 FROM a)),
+  'used_slots', CASE WHEN pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN (SELECT count(*) + 1 FROM a)
+    ELSE greatest((SELECT sum(numbackends) FROM pg_stat_database), (SELECT count(*) + 1 FROM a)) END,
+  'untracked', (SELECT count(*) FROM a WHERE state = 'disabled'),
   'active_seconds', (SELECT coalesce(sum(extract(epoch FROM clock_timestamp() - query_start)), 0) FROM a
     WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
   'waiting', (SELECT count(*) FROM a WHERE wait_event_type = 'Lock'),
@@ -90,13 +100,13 @@ SELECT json_build_object(
 )::text"
 );
 
-/// Whether a statement still runs; no row where its session has gone.
+/// Whether a statement still runs; no row where its session has gone. What may not be read is NULL, the start included.
 const LOOK: &str = concat!(
     "SELECT state, ",
     micros!("query_start"),
-    " AS query_start FROM pg_stat_activity WHERE pid = $1 AND ",
+    " AS query_start FROM pg_stat_activity WHERE pid = $1 AND (backend_start IS NULL OR ",
     micros!("backend_start"),
-    " = $2"
+    " = $2)"
 );
 
 #[derive(Debug, Deserialize)]
@@ -107,10 +117,14 @@ struct Raw {
     system_identifier: String,
     database: String,
     user: String,
+    /// The user as it has to be typed in SQL.
+    quoted_user: String,
     reads_all: bool,
     may_signal: bool,
     usable_slots: i64,
     used_slots: i64,
+    /// Sessions that do not say what they are doing, because `track_activities` is off for them.
+    untracked: i64,
     active_seconds: f64,
     waiting: i64,
     lock_waits: Vec<(i32, i32)>,
@@ -233,6 +247,10 @@ pub async fn look(connection: &postgres::Postgres, session: &SessionIdentity) ->
             let detail = "the session's state may not be read; run: GRANT pg_read_all_stats";
             Look::Unreadable(NoData::new(NoDataReason::PermissionDenied, detail))
         }
+        (Some(state), _) if state == "disabled" => {
+            let detail = "the session does not say what it is doing; set track_activities = on";
+            Look::Unreadable(NoData::new(NoDataReason::PermissionDenied, detail))
+        }
         (Some(state), start) if state == "active" && start == Some(session.query_start.as_microsecond()) => {
             Look::Running
         }
@@ -274,10 +292,12 @@ async fn version(connection: &postgres::Postgres) -> Result<u32, NoData> {
 
 fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
     let truncated = raw.waiting >= 64 || raw.lock_waits.len() >= 1024;
-    let coverage = if raw.reads_all {
-        Coverage::Full
+    let coverage = if !raw.reads_all {
+        Coverage::Partial { grant: format!("GRANT pg_read_all_stats TO {}", clean(&raw.quoted_user)) }
+    } else if raw.untracked > 0 {
+        Coverage::Partial { grant: "ALTER SYSTEM SET track_activities = on".to_owned() }
     } else {
-        Coverage::Partial { grant: format!("GRANT pg_read_all_stats TO {}", quoted(&raw.user)) }
+        Coverage::Full
     };
     Some(PostgresFacts {
         server: ServerIdentity {
@@ -335,10 +355,4 @@ fn session(raw: RawSession) -> Option<Session> {
         protected: raw.protected,
         fingerprint: raw.fingerprint,
     })
-}
-
-/// A role's name as an administrator would type it.
-fn quoted(role: &str) -> String {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if role.chars().all(plain) { role.to_owned() } else { format!("\"{}\"", role.replace('"', "\"\"")) }
 }
