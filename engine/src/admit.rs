@@ -1,5 +1,7 @@
 //! Over all policies: who may go now. Called by the one task that owns the ledger.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::guards::{self, Context, Stage};
@@ -13,6 +15,8 @@ pub enum Admitted {
         /// What every guard said.
         verdicts: Vec<GuardVerdict>,
     },
+    /// It was not asked: another one of the same incident goes first.
+    Passed,
     /// It may not.
     No {
         /// Who refused, with the numbers.
@@ -33,7 +37,14 @@ pub fn admit(
     let mut ledger = ledger.clone();
     ledger.prune(now);
     let mut answers = Vec::with_capacity(proposals.len());
+    // One act of an incident at a time: what it does must be seen before the next.
+    let mut going: BTreeSet<(&str, &str)> = BTreeSet::new();
     for Proposal { candidate, .. } in proposals {
+        let incident = (candidate.policy.namespace.as_str(), candidate.incident.as_str());
+        if going.contains(&incident) {
+            answers.push(Admitted::Passed);
+            continue;
+        }
         let admission = Admission { ledger: &ledger, fleet, limits };
         let context =
             Context { stage: Stage::Admit, now, candidate, view: None, admission: Some(&admission) };
@@ -41,8 +52,9 @@ pub fn admit(
         let refusals = guards::refusals(&verdicts);
         if refusals.is_empty() {
             if !candidate.is_dry_run() {
-                ledger.reserve(candidate);
+                ledger.reserve(candidate, now);
             }
+            going.insert(incident);
             answers.push(Admitted::Yes { verdicts });
         } else {
             answers.push(Admitted::No { refusals });
@@ -76,6 +88,25 @@ mod tests {
         let Admitted::No { refusals } = &answers[1] else { panic!("both were admitted") };
         assert_eq!(refusals[0].guard, "OneAtATime");
         assert_eq!(ledger.len(), 1);
+    }
+
+    #[test]
+    fn of_an_incident_the_first_that_may_go_goes_and_the_others_are_not_asked() {
+        let mut setup = Setup::acting();
+        let mut held = setup.remediation();
+        held.name = "held".into();
+        held.spec.incident = "another-1".into();
+        setup.ledger.observe(&held);
+        let mut batch = proposals(&setup, &["one", "one", "one"]);
+        for (proposal, database) in batch.iter_mut().zip(["orders", "stock", "bills"]) {
+            proposal.candidate.resource.database = database.to_owned();
+        }
+        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, setup.limits, setup.now);
+        let [Admitted::No { refusals }, Admitted::Yes { .. }, Admitted::Passed] = answers.as_slice() else {
+            panic!("{answers:?}")
+        };
+        assert_eq!(refusals[0].guard, "OneAtATime");
+        assert_eq!(ledger.len(), 2);
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Eyes {
     }
 
     fn admitted(&self) -> Remediation {
-        self.setup.remediation()
+        Remediation { created_at: self.now, ..self.setup.remediation() }
     }
 
     /// Past the gate, held by `holder` in term `epoch`.

@@ -14,9 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
 fn diagnose(database: &Database<'_>) -> Option<Finding> {
     let (read_at, facts) = database.facts.ok()?;
     let memory = database.memory?;
-    let (root, victims) = locks::worst_root(facts, |root| {
-        root.state == SessionState::Active && memory.root_twice(&root.identity)
-    })?;
+    let (root, victims) =
+        locks::worst_root(facts, |root| root.state == SessionState::Active && memory.root_twice(root))?;
     let users = facts.users(&database.declared.users);
     let ours = victims.iter().filter(|victim| users.contains(&victim.role)).count();
     let since = victims.iter().filter_map(|victim| victim.wait_start).min();

@@ -24,7 +24,7 @@ fn blocker(database: &Database<'_>, facts: &PostgresFacts) -> Option<Finding> {
     let (read_at, _) = database.facts.ok()?;
     let memory = database.memory?;
     let (root, victims) = locks::worst_root(facts, |root| {
-        root.state == SessionState::IdleInTransaction && memory.root_twice(&root.identity)
+        root.state == SessionState::IdleInTransaction && memory.root_twice(root)
     })?;
     let users = facts.users(&database.declared.users);
     let ours = victims.iter().filter(|victim| users.contains(&victim.role)).count();

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::model::{
     Confidence, Coverage, DatabaseGlance, DatabaseMemory, Dependency, Finding, NoData, Observed, Policy,
-    PostgresDependency, PostgresFacts, Snapshot, State, earlier, elapsed,
+    PostgresDependency, PostgresFacts, Snapshot, State, TransactionIdentity, earlier, elapsed,
 };
 
 /// The name of the finding that there is none.
@@ -132,7 +132,7 @@ fn explain(mut findings: Vec<Finding>) -> Vec<Finding> {
 pub(crate) fn glance(read_at: Timestamp, facts: &PostgresFacts) -> DatabaseGlance {
     DatabaseGlance {
         read_at,
-        roots: locks::roots(facts).into_iter().map(|root| root.identity.session()).collect(),
+        roots: locks::roots(facts).into_iter().map(TransactionIdentity::of).collect(),
         dominant: runaway_query::dominant(facts).map(|session| session.identity.clone()),
     }
 }

@@ -6,7 +6,7 @@ use crate::remediations::remedy;
 
 pub(super) const GUARD: Guard = Guard {
     name: "Confidence",
-    refuses: "when the cause is no longer found with the same subject, is explained by another one, or is less than Certain for a disruptive action (less than Likely for any other)",
+    refuses: "when the cause is no longer found with the same subject, is explained by another one, is mere advice, or is less than Certain for a disruptive action (less than Likely for any other)",
     stages: PROPOSE_AND_GATE,
     applies: always,
     check,
@@ -25,6 +25,9 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     };
     if let Some(root) = &finding.explained_by {
         return Err(format!("{} is explained by {root}", candidate.cause));
+    }
+    if finding.advice {
+        return Err(format!("{} is advice: {}", candidate.cause, finding.sentence));
     }
     let disruptive = remedy(candidate.action.kind()).traits.disruptive;
     let needed = if disruptive { Confidence::Certain } else { Confidence::Likely };
@@ -52,6 +55,9 @@ mod tests {
     fn a_symptom_and_a_cause_that_has_gone_are_refused() {
         let mut setup = Setup::acting();
         setup.situation.findings[0].explained_by = Some("BlockingQuery".into());
+        assert!(refused(&setup, GUARD.name, Stage::Gate).is_some());
+        setup.situation.findings[0].explained_by = None;
+        setup.situation.findings[0].advice = true;
         assert!(refused(&setup, GUARD.name, Stage::Gate).is_some());
         setup.situation.findings.clear();
         assert!(refused(&setup, GUARD.name, Stage::Gate).is_some());

@@ -104,6 +104,44 @@ mod tests {
     }
 
     #[test]
+    fn an_act_counts_although_its_object_was_deleted_and_its_name_is_used_again() {
+        let mut setup = Setup::acting();
+        let mut done = setup.remediation();
+        done.status.phase = Phase::Completed;
+        done.status.acted_at = Some(earlier(setup.now, Duration::from_secs(1)));
+        setup.ledger.observe(&done);
+        setup.ledger.forget(&(done.namespace.clone(), done.name.clone()));
+        let message = refused(&setup, GUARD.name, Stage::Admit);
+        assert!(message.is_some_and(|message| message.contains("(deleted")));
+    }
+
+    #[test]
+    fn a_clock_that_was_behind_shortens_no_rest() {
+        let now = Setup::acting().now;
+        let created =
+            |done: &mut crate::model::Remediation| done.created_at = earlier(now, Duration::from_secs(10));
+        let message = after(3600, created);
+        assert!(
+            message.is_some_and(|message| message.contains("10s ago")),
+            "it cannot have acted before it was created"
+        );
+    }
+
+    #[test]
+    fn a_long_rest_that_is_asked_for_later_looks_back_far_enough() {
+        let mut setup = Setup::acting();
+        let mut done = setup.remediation();
+        done.name = "done".into();
+        done.status.phase = Phase::Completed;
+        done.status.acted_at = Some(earlier(setup.now, Duration::from_secs(2 * 3600)));
+        setup.ledger.observe(&done);
+        setup.ledger.prune(setup.now);
+        setup.candidate.incident = "orders-api-9".into();
+        setup.candidate.cooldown = Duration::from_secs(3 * 3600);
+        assert!(refused(&setup, GUARD.name, Stage::Admit).is_some());
+    }
+
+    #[test]
     fn a_clock_that_ran_backwards_lengthens_the_rest() {
         let future = later(Setup::acting().now, Duration::from_secs(60));
         assert!(after(0, |done| done.status.acted_at = Some(future)).is_some());

@@ -6,7 +6,7 @@ use crate::remediations;
 
 pub(super) const GUARD: Guard = Guard {
     name: "Mode",
-    refuses: "to act when policy or rung are in Observe (a dry run is written down instead), or when the administrator has switched the action off",
+    refuses: "to act when policy or rung are in Observe (a dry run is written down instead), when the rung does not answer the cause any more, or when the administrator has switched the action off",
     stages: PROPOSE_AND_GATE,
     applies: always,
     check,
@@ -22,6 +22,9 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     let Some(rung) = rung.filter(|rung| remediations::kind_of(rung) == kind) else {
         return Err(format!("the policy has no rung {} with {kind} any more", context.candidate.rung));
     };
+    if !rung.causes.contains(&context.candidate.cause) {
+        return Err(format!("rung {} does not answer {} any more", rung.name, context.candidate.cause));
+    }
     match (context.stage, snapshot.policy.mode_of(rung)) {
         (_, Mode::Auto) => Ok("mode is Auto".to_owned()),
         (Stage::Propose | Stage::Admit, Mode::Observe) if context.candidate.is_dry_run() => {
@@ -52,6 +55,14 @@ mod tests {
         let mut setup = Setup::acting();
         setup.snapshot.policy.rungs[0].mode = Some(Mode::Observe);
         assert!(refused(&setup, GUARD.name, Stage::Propose).is_some());
+    }
+
+    #[test]
+    fn a_rung_that_has_changed_its_mind_is_asked_again_at_the_gate() {
+        let mut setup = Setup::acting();
+        setup.snapshot.policy.rungs[0].causes.clear();
+        let message = refused(&setup, GUARD.name, Stage::Gate);
+        assert!(message.is_some_and(|message| message.contains("does not answer RunawayQuery any more")));
     }
 
     #[test]

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn ones_own_reservation_does_not_count() {
         let mut setup = Setup::acting();
-        setup.ledger.reserve(&setup.candidate.clone());
+        setup.ledger.reserve(&setup.candidate.clone(), setup.now);
         assert_eq!(refused(&setup, GUARD.name, Stage::Gate), None);
     }
 

@@ -13,8 +13,7 @@ pub(super) const GUARD: Guard = Guard {
 
 fn check(context: &Context<'_>) -> Result<String, String> {
     let (snapshot, _) = context.view()?;
-    let action = &context.candidate.action;
-    (remedy(action.kind()).precondition)(snapshot, action)
+    (remedy(context.candidate.action.kind()).precondition)(snapshot, context.candidate)
 }
 
 #[cfg(test)]
@@ -24,7 +23,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::{Action, Dependency, Observed, PostgresFacts, Session, SessionState, Writers, later};
+    use crate::model::{
+        Action, Dependency, Observed, PostgresFacts, RungAction, Session, SessionState, Writers, later,
+    };
     use std::time::Duration;
 
     fn refusal(change: impl FnOnce(&mut Setup)) -> Option<String> {
@@ -74,13 +75,20 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_passes_where_writers_are_allowed() {
-        let refusal = refusal(|setup| {
-            session(setup).wrote = true;
-            let Action::CancelQuery(cancel) = &mut setup.candidate.action;
-            cancel.writers = Writers::Allow;
-        });
-        assert_eq!(refusal, None);
+    fn a_writer_passes_where_writers_are_allowed_then_and_now() {
+        for (then, now) in [
+            (Writers::Allow, Writers::Allow),
+            (Writers::Allow, Writers::Deny),
+            (Writers::Deny, Writers::Allow),
+        ] {
+            let refusal = refusal(|setup| {
+                session(setup).wrote = true;
+                let Action::CancelQuery(cancel) = &mut setup.candidate.action;
+                cancel.writers = then;
+                setup.snapshot.policy.rungs[0].action = RungAction::CancelQueries { writers: now };
+            });
+            assert_eq!(refusal.is_none(), then == now, "{then:?} {now:?}");
+        }
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Setup {
         Remediation {
             namespace: self.candidate.policy.namespace.clone(),
             name: self.candidate.object_name(),
-            created_at: self.now,
+            // Long enough ago to say nothing about when it acted.
+            created_at: earlier(self.now, 48 * 3600 * SECOND),
             deleting: false,
             spec: (&self.candidate).into(),
             status: RemediationStatus::default(),

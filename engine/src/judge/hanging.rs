@@ -51,8 +51,9 @@ pub(super) fn judge(
         return Answer::Flows;
     }
     let too_few = format!("{completed:.0} requests in the window, {needed:.0} are needed to judge");
+    // The reason must not change with who happens to be in flight: each change of a reason is told.
     match (in_flight, medians) {
-        (Some(in_flight), None) if in_flight > 0.0 => Answer::CannotTell(NoData::new(
+        (Some(in_flight), None) => Answer::CannotTell(NoData::new(
             NoDataReason::NoBaseline,
             format!(
                 "{too_few}; {in_flight:.0} are in flight, and no healthy windows have been seen yet to compare with"

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::breach_of;
 use crate::model::{
     Breach, BreachKind, Bucket, LatencySeverity, Measured, NoData, NoDataReason, Traffic, Verdict,
-    duration::human, ratio,
+    duration::{human, of_seconds},
+    ratio,
 };
 
 /// Shares are quotients of extrapolated counts; what differs by less than this is equal.
@@ -37,9 +38,9 @@ pub(super) fn judge(
         value,
         sentence: format!(
             "about {}; {} of {total:.0} requests within {}, {} are promised",
-            value.map_or("unknown".to_owned(), |seconds| human(Duration::from_secs_f64(seconds))),
+            value.map_or("unknown".to_owned(), |seconds| human(of_seconds(seconds))),
             ratio::percent(share),
-            human(Duration::from_secs_f64(bucket.le)),
+            human(of_seconds(bucket.le)),
             ratio::percent(wanted),
         ),
         notes: notes(traffic, bucket, target, severities),
@@ -57,7 +58,7 @@ pub(super) fn judge(
 fn notes(traffic: &Traffic, bucket: Bucket, target: Duration, severities: &[LatencySeverity]) -> Vec<String> {
     let mut notes = Vec::new();
     if (bucket.le - target.as_secs_f64()).abs() > EPSILON {
-        let bound = human(Duration::from_secs_f64(bucket.le));
+        let bound = human(of_seconds(bucket.le));
         notes.push(format!("{} is judged at the next bucket bound, {bound}", human(target)));
     }
     for level in severities.iter().filter(|level| traffic.bucket_at(level.above.as_secs_f64()).is_none()) {
@@ -148,6 +149,14 @@ mod tests {
         };
         assert_eq!(no_data.reason, NoDataReason::TargetBeyondBuckets);
         assert!(no_data.detail.contains("1s"), "{}", no_data.detail);
+    }
+
+    #[test]
+    fn bounds_that_are_no_lengths_of_time_are_judged_and_shown_all_the_same() {
+        for le in [1e20, 1e300, f64::MAX] {
+            assert_eq!(verdict(&[(le, 100.0), (f64::INFINITY, 100.0)], 500, &[]), Verdict::Healthy);
+        }
+        assert_eq!(verdict(&[(-5.0, 96.0), (0.5, 96.0), (f64::INFINITY, 100.0)], 500, &[]), Verdict::Healthy);
     }
 
     #[test]

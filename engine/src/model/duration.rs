@@ -24,6 +24,12 @@ pub enum DurationError {
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 const MAX_DIGITS: usize = 9;
 
+/// So many seconds. What is no length of time, which an exporter may claim of a bucket, is the nearest one.
+#[must_use]
+pub fn of_seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
 /// Reads a duration.
 ///
 /// # Errors

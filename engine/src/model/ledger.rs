@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidate, PolicyRef, Remediation, ResourceKey, elapsed, later};
+use super::{Candidate, PolicyRef, Remediation, ResourceKey, elapsed};
 
 /// Namespace and name of a LatencyRemediation.
 pub type EntryKey = (String, String);
@@ -29,8 +29,8 @@ pub struct Entry {
     pub acted_at: Option<Timestamp>,
     /// The resource's rest after it.
     pub cooldown: Duration,
-    /// Admitted by this process and not yet seen as an object.
-    pub reserved: bool,
+    /// Since when it is admitted by this process and not yet seen as an object.
+    pub reserved_at: Option<Timestamp>,
 }
 
 impl Entry {
@@ -43,7 +43,7 @@ impl Entry {
             open: remediation.is_open(),
             acted_at: remediation.may_have_acted_at(),
             cooldown: remediation.spec.cooldown,
-            reserved: false,
+            reserved_at: None,
         }
     }
 }
@@ -74,19 +74,20 @@ impl Ledger {
         self.entries.insert(key, Entry::of(remediation));
     }
 
-    /// The object is gone: it holds nothing any more, but what it did still counts until its windows have passed.
+    /// The object is gone: it holds nothing any more, but what it did still counts until its windows have passed. Its name
+    /// is free for another one, so what is left of it stands under a name that no object can have.
     pub fn forget(&mut self, key: &EntryKey) {
-        if let Some(entry) = self.entries.get_mut(key) {
+        if let Some(mut entry) = self.entries.remove(key)
+            && let Some(acted_at) = entry.acted_at
+        {
             entry.open = false;
-            entry.reserved = false;
-            if entry.acted_at.is_none() {
-                self.entries.remove(key);
-            }
+            entry.reserved_at = None;
+            self.entries.insert((key.0.clone(), format!("{} (deleted, acted at {acted_at})", key.1)), entry);
         }
     }
 
     /// Holds the resource for a candidate until its object is seen.
-    pub fn reserve(&mut self, candidate: &Candidate) {
+    pub fn reserve(&mut self, candidate: &Candidate, now: Timestamp) {
         self.entries.insert(
             (candidate.policy.namespace.clone(), candidate.object_name()),
             Entry {
@@ -97,23 +98,25 @@ impl Ledger {
                 open: true,
                 acted_at: None,
                 cooldown: candidate.cooldown,
-                reserved: true,
+                reserved_at: Some(now),
             },
         );
     }
 
     /// Gives a reservation back: its object was certainly not created.
     pub fn release(&mut self, key: &EntryKey) {
-        if self.entries.get(key).is_some_and(|entry| entry.reserved) {
+        if self.entries.get(key).is_some_and(|entry| entry.reserved_at.is_some()) {
             self.entries.remove(key);
         }
     }
 
-    /// Drops what no window counts any more.
+    /// Drops what no window counts any more, and reservations whose object was never seen: whether it was created could
+    /// not be said then, and if it was, the watch would have shown it since.
     pub fn prune(&mut self, now: Timestamp) {
-        self.entries.retain(|_, entry| {
-            let counts_until = |at| later(at, entry.cooldown.max(HOUR));
-            entry.open || entry.acted_at.is_some_and(|at| counts_until(at) > now)
+        self.entries.retain(|_, entry| match (entry.reserved_at, entry.acted_at) {
+            (Some(at), _) => elapsed(now, at) < UNSEEN,
+            (None, Some(at)) if !entry.open => elapsed(now, at) < LONGEST_COOLDOWN,
+            (None, _) => entry.open,
         });
     }
 
@@ -134,6 +137,12 @@ impl Ledger {
         self.entries.is_empty()
     }
 }
+
+/// So long a reservation holds its resource without an object: many times what a watch lags behind.
+const UNSEEN: Duration = Duration::from_secs(300);
+
+/// The longest `cooldown` that a policy can ask for: one that comes later may look back so far.
+pub const LONGEST_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
 
 /// The window of the budgets.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -191,7 +200,7 @@ pub struct Admission<'a> {
 mod tests {
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::Phase;
+    use crate::model::{Phase, later};
 
     fn ledger(phase: Phase, acted_ago: Option<Duration>) -> (Ledger, EntryKey, Timestamp) {
         let setup = Setup::acting();
@@ -206,7 +215,7 @@ mod tests {
     fn what_was_done_counts_although_its_object_was_deleted_and_holds_nothing_any_more() {
         let (mut ledger, key, _) = ledger(Phase::Verifying, Some(HOUR / 2));
         ledger.forget(&key);
-        assert_eq!(ledger.entries.get(&key).map(|entry| entry.open), Some(false));
+        assert_eq!(ledger.others(&key).map(|(_, entry)| entry.open).collect::<Vec<_>>(), [false]);
         let (mut untouched, key, _) = self::ledger(Phase::Admitted, None);
         untouched.forget(&key);
         assert!(untouched.is_empty());
@@ -217,8 +226,8 @@ mod tests {
         for (phase, ago, kept) in [
             (Phase::Admitted, None, true),
             (Phase::Executing, Some(HOUR * 24), true),
-            (Phase::Completed, Some(HOUR / 2), true),
-            (Phase::Completed, Some(HOUR), false),
+            (Phase::Completed, Some(HOUR * 23), true),
+            (Phase::Completed, Some(HOUR * 24), false),
             (Phase::Refused, None, false),
         ] {
             let (mut ledger, _, now) = ledger(phase, ago);
@@ -232,9 +241,12 @@ mod tests {
         let setup = Setup::acting();
         let key = (setup.candidate.policy.namespace.clone(), setup.candidate.object_name());
         let mut ledger = Ledger::default();
-        ledger.reserve(&setup.candidate);
-        ledger.prune(setup.now);
+        ledger.reserve(&setup.candidate, setup.now);
+        ledger.prune(later(setup.now, UNSEEN - Duration::from_secs(1)));
         assert_eq!(ledger.len(), 1);
+        let mut never_seen = ledger.clone();
+        never_seen.prune(later(setup.now, UNSEEN));
+        assert!(never_seen.is_empty(), "it would hold the resource for ever");
         ledger.observe(&setup.remediation());
         ledger.release(&key);
         assert_eq!(ledger.len(), 1, "an object is not a reservation any more");

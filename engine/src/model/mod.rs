@@ -26,7 +26,7 @@ use jiff::Timestamp;
 pub use finding::{Confidence, Evidence, Finding, Subject};
 pub use incident::Incident;
 pub(crate) use ledger::in_the_last_hour;
-pub use ledger::{Admission, Entry, EntryKey, Fleet, Ledger, Limits};
+pub use ledger::{Admission, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger, Limits};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
     Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
@@ -46,6 +46,7 @@ pub use remediation::{
 pub use snapshot::{OperatorHealth, Pause, PausedBy, Snapshot, Target};
 pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,
+    TransactionIdentity,
 };
 pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Traffic, Verdict};
 

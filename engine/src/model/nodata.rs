@@ -92,16 +92,23 @@ impl NoData {
     /// What it says without the numbers: the same reason with another fix is news, another count is not.
     #[must_use]
     pub fn key(&self) -> String {
-        let mut key = format!("NoData/{}/", self.reason);
-        for c in self.detail.chars() {
-            match c {
-                '0'..='9' if key.ends_with('#') => {}
-                '0'..='9' => key.push('#'),
-                c => key.push(c),
-            }
-        }
-        key
+        format!("NoData/{}/{}", self.reason, without_numbers(&self.detail))
     }
+}
+
+/// A sentence with `#` for each number, its unit of time included: `59s` and `1m1s` are the same news.
+pub(crate) fn without_numbers(sentence: &str) -> String {
+    let mut shown = String::with_capacity(sentence.len());
+    let mut in_number = false;
+    for c in sentence.chars() {
+        in_number = c.is_ascii_digit() || (in_number && matches!(c, '.' | 'h' | 'm' | 's'));
+        if !in_number {
+            shown.push(c);
+        } else if !shown.ends_with('#') {
+            shown.push('#');
+        }
+    }
+    shown
 }
 
 impl fmt::Display for NoData {
@@ -146,5 +153,19 @@ impl<T> Observed<T> {
             Self::Known { at, .. } => Some(*at),
             Self::Missing(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_their_units_are_no_news_and_words_are() {
+        for sentence in ["59s old", "1m old", "1m1s old", "1h2m old", "0.5s old", "250ms old"] {
+            assert_eq!(without_numbers(sentence), "# old", "{sentence}");
+        }
+        assert_eq!(without_numbers("3 of 10 may have 2 more"), "# of # may have # more");
+        assert_ne!(without_numbers("run: GRANT a"), without_numbers("run: GRANT b"));
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Finding, GuardVerdict, Name, NoData, Outcome, Phase, PolicyRef, Reading, SessionIdentity, Severity,
-    Subject, Verdict, duration,
+    Subject, Verdict, duration, nodata::without_numbers,
 };
 
 /// What a record is about. There is one last word on each slot.
@@ -206,8 +206,10 @@ impl DecisionRecord {
                 format!("{}/{}/{subject:?}/{explained}/{}", finding.cause, finding.confidence, finding.advice)
             }
             RecordKind::Blocked { cause, refusals, .. } => {
-                let guards: Vec<&str> = refusals.iter().map(|verdict| &*verdict.guard).collect();
-                format!("Blocked/{cause}/{}", guards.join(","))
+                let told = |verdict: &GuardVerdict| {
+                    format!("{} {}", verdict.guard, without_numbers(&verdict.message))
+                };
+                format!("Blocked/{cause}/{}", refusals.iter().map(told).collect::<Vec<_>>().join(","))
             }
             RecordKind::Proposed { remediation, .. } => format!("Proposed/{remediation}"),
             RecordKind::Escalated { why, .. } => format!("Escalated/{why}"),

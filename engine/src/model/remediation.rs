@@ -242,7 +242,8 @@ impl Remediation {
         !self.spec.dry_run && !self.status.phase.is_terminal()
     }
 
-    /// When an effect may have reached the world, if it may have.
+    /// When an effect may have reached the world, if it may have. Never before the object was created, which the API
+    /// server's clock says: the clock of whoever acted may have been behind.
     #[must_use]
     pub fn may_have_acted_at(&self) -> Option<Timestamp> {
         match self.status.phase {
@@ -252,7 +253,9 @@ impl Remediation {
             | Phase::Completed
             | Phase::Failed
             | Phase::OutcomeUnknown => {
-                self.status.acted_at.or_else(|| self.status.executing.as_ref().map(|e| e.started_at))
+                let at =
+                    self.status.acted_at.or_else(|| self.status.executing.as_ref().map(|e| e.started_at));
+                at.map(|at| at.max(self.created_at))
             }
         }
     }

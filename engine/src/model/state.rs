@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Said, SessionIdentity, Slot, earlier, elapsed};
+use super::{Said, Session, SessionIdentity, Slot, Source, earlier, elapsed};
 
 /// One healthy window, as far as later ones are compared with it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -75,10 +75,22 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 /// What is remembered of one objective.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObjectiveMemory {
+    /// The window and the source that its healthy windows are of: those of another one compare with nothing.
+    pub measured: Option<(Duration, Source)>,
     /// Its healthy windows.
     pub baseline: Baseline,
     /// NoData readings in a row.
     pub missing: u32,
+}
+
+impl ObjectiveMemory {
+    /// Forgets everything where another window or another source is measured now.
+    pub fn is_of(&mut self, window: Duration, source: &Source) {
+        let is_same = |(known, of): &(Duration, Source)| *known == window && of == source;
+        if !self.measured.as_ref().is_some_and(is_same) {
+            *self = Self { measured: Some((window, source.clone())), ..Self::default() };
+        }
+    }
 }
 
 /// A breach that is being watched.
@@ -90,13 +102,31 @@ pub struct BreachMemory {
     pub counted: Duration,
 }
 
+/// What tells one transaction of one session from the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionIdentity {
+    /// Process id and start of the session.
+    pub session: (i32, Timestamp),
+    /// When the transaction began.
+    pub xact_start: Option<Timestamp>,
+}
+
+impl TransactionIdentity {
+    /// That of a session as it is now.
+    #[must_use]
+    pub fn of(session: &Session) -> Self {
+        Self { session: session.identity.session(), xact_start: session.xact_start }
+    }
+}
+
 /// What one look at a database showed, as far as the next look is compared with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseGlance {
     /// When it was read.
     pub read_at: Timestamp,
-    /// The sessions (pid and start) that block others and wait for nobody. Not the statements: a blocker may run many.
-    pub roots: Vec<(i32, Timestamp)>,
+    /// The transactions that block others and wait for nobody. Not the statements: a blocker may run many. Not the sessions
+    /// either: locks are held as long as the transaction, and one that takes the same hot lock again and again is no blocker.
+    pub roots: Vec<TransactionIdentity>,
     /// The session that took most of the active time, if one did.
     pub dominant: Option<SessionIdentity>,
 }
@@ -120,10 +150,11 @@ impl DatabaseMemory {
         }
     }
 
-    /// Whether the session was a root in both looks.
+    /// Whether the session was a root in both looks, in the same transaction.
     #[must_use]
-    pub fn root_twice(&self, session: &SessionIdentity) -> bool {
-        self.twice(|glance| glance.roots.contains(&session.session()))
+    pub fn root_twice(&self, session: &Session) -> bool {
+        let transaction = TransactionIdentity::of(session);
+        self.twice(|glance| glance.roots.contains(&transaction))
     }
 
     /// Whether the session took most of the active time in both looks.
@@ -148,10 +179,61 @@ pub struct State {
     pub breach: Option<BreachMemory>,
     /// For how long calm has been seen since the last breach.
     pub calm: Duration,
+    /// When all was well for the last time: what was there before did no harm.
+    pub last_healthy_at: Option<Timestamp>,
     /// The last reading that was not NoData: when it was made, and whether it was Breached.
     pub last_judged: Option<(Timestamp, bool)>,
     /// What was said last about each thing.
     pub said: BTreeMap<Slot, Said>,
     /// Look closely: something is breached, or an incident is open.
     pub alert: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guards::testing::Setup;
+    use crate::model::later;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_was_learnt_of_another_window_or_source_is_forgotten() {
+        let setup = Setup::acting();
+        let source = setup.snapshot.policy.objectives[0].source.clone();
+        let mut memory = ObjectiveMemory::default();
+        memory.is_of(SECOND, &source);
+        memory.missing = 7;
+        memory.is_of(SECOND, &source);
+        assert_eq!(memory.missing, 7);
+        memory.is_of(2 * SECOND, &source);
+        assert_eq!(memory.missing, 0);
+        memory.missing = 7;
+        let Source::Prometheus { backend, preset, .. } = source;
+        let match_labels = BTreeMap::from([("job".to_owned(), "another".to_owned())]);
+        memory.is_of(2 * SECOND, &Source::Prometheus { backend, preset, match_labels });
+        assert_eq!(memory.missing, 0);
+    }
+
+    #[test]
+    fn a_root_twice_is_the_same_transaction_twice() {
+        let setup = Setup::acting();
+        let facts = setup.snapshot.databases["db"].known().unwrap();
+        let mut session = facts.sessions[0].clone();
+        let glance = |session: &Session, read_at| DatabaseGlance {
+            read_at,
+            roots: vec![TransactionIdentity::of(session)],
+            dominant: None,
+        };
+        let mut memory = DatabaseMemory::default();
+        session.xact_start = Some(setup.now);
+        memory.learn(glance(&session, setup.now));
+        assert!(!memory.root_twice(&session));
+        memory.learn(glance(&session, later(setup.now, SECOND)));
+        session.identity.query_start = later(setup.now, SECOND);
+        assert!(memory.root_twice(&session), "another statement of the same transaction");
+        session.xact_start = Some(later(setup.now, SECOND));
+        memory.learn(glance(&session, later(setup.now, 2 * SECOND)));
+        assert!(!memory.root_twice(&session), "a hot session, not a blocker");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{NoData, Observed, Severity};
+use super::{NoData, NoDataReason, Observed, Severity};
 
 /// One cumulative bucket of a latency histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -116,6 +116,12 @@ impl Reading {
             Verdict::Breached(breach) => Some(breach),
             Verdict::Healthy | Verdict::NoData(_) => None,
         }
+    }
+
+    /// Whether it could be judged if there were data: the exporter's buckets do not lie below the target.
+    #[must_use]
+    pub fn can_be_judged(&self) -> bool {
+        !matches!(&self.verdict, Verdict::NoData(no_data) if no_data.reason == NoDataReason::TargetBeyondBuckets)
     }
 
     /// The verdict in one sentence with its numbers.

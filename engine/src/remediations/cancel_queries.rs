@@ -2,7 +2,7 @@
 
 use super::{Remedy, Traits};
 use crate::model::{
-    Action, ActionKind, CancelQuery, Coverage, Dependency, Finding, ResourceKey, Rung, RungAction,
+    Action, ActionKind, CancelQuery, Candidate, Coverage, Dependency, Finding, ResourceKey, Rung, RungAction,
     SessionState, Snapshot, Subject, Writers, duration::human,
 };
 
@@ -39,8 +39,16 @@ fn propose(snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<(Actio
     Some((action, resource))
 }
 
-fn precondition(snapshot: &Snapshot, action: &Action) -> Result<String, String> {
-    let Action::CancelQuery(cancel) = action;
+/// The stricter of what was decided and what the rung says now: an author may have changed his mind.
+fn writers(snapshot: &Snapshot, candidate: &Candidate, decided: Writers) -> Writers {
+    let now = snapshot.policy.rung(&candidate.rung).map(|rung| match rung.action {
+        RungAction::CancelQueries { writers } => writers,
+    });
+    if decided == Writers::Allow && now == Some(Writers::Allow) { Writers::Allow } else { Writers::Deny }
+}
+
+fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, String> {
+    let Action::CancelQuery(cancel) = &candidate.action;
     let name = &cancel.dependency;
     let Some(Dependency::Postgres(declared)) = snapshot.policy.dependencies.get(name) else {
         return Err(format!("the policy declares no dependency {name} any more"));
@@ -98,7 +106,7 @@ fn precondition(snapshot: &Snapshot, action: &Action) -> Result<String, String> 
     if session.maintenance {
         return Err(format!("pid {pid} runs DDL, maintenance, a bulk copy or the end of a transaction"));
     }
-    if session.wrote && cancel.writers == Writers::Deny {
+    if session.wrote && writers(snapshot, candidate, cancel.writers) == Writers::Deny {
         let age = session
             .xact_start
             .map_or("of unknown age".to_owned(), |start| format!("{} old", human(facts.age(start))));

@@ -2,7 +2,7 @@
 
 mod cancel_queries;
 
-use crate::model::{Action, ActionKind, Finding, ResourceKey, Rung, RungAction, Snapshot};
+use crate::model::{Action, ActionKind, Candidate, Finding, ResourceKey, Rung, RungAction, Snapshot};
 
 /// What kind of thing an action is. The guards ask for these, not for names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Remedy {
     pub(crate) propose: fn(&Snapshot, &Rung, &Finding) -> Option<(Action, ResourceKey)>,
     /// Whether the action can be carried out as things are: asked when it is proposed and again at the gate. The act
     /// itself asks a last time, in the statement that does it.
-    pub(crate) precondition: fn(&Snapshot, &Action) -> Result<String, String>,
+    pub(crate) precondition: fn(&Snapshot, &Candidate) -> Result<String, String>,
 }
 
 /// All remedies.

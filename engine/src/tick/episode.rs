@@ -86,9 +86,12 @@ fn breached(
 
 fn healthy(snapshot: &Snapshot, state: &mut State, gap: Option<(Duration, bool)>) -> Episode {
     state.breach = None;
+    state.last_healthy_at = Some(snapshot.now);
     state.calm = match gap {
         Some((span, false)) => state.calm.saturating_add(span),
-        Some((_, true)) | None => Duration::ZERO,
+        Some((_, true)) => Duration::ZERO,
+        // Time without data counts for nothing; that it lasted would have been noticed.
+        None => state.calm,
     };
     let Some(incident) = &snapshot.incident else { return Episode { incident: None, record: None } };
     let needed = snapshot.policy.evaluation.recover_for;
@@ -104,11 +107,14 @@ fn healthy(snapshot: &Snapshot, state: &mut State, gap: Option<(Duration, bool)>
 
 /// NoData neither breaks nor recovers. When it lasts, a breach has to be seen anew for the whole `breachFor`.
 fn unknown(snapshot: &Snapshot, state: &mut State, readings: &[Reading]) -> Episode {
+    // What has been missing for the shortest time is what may come back.
     let missing = readings
         .iter()
+        .filter(|reading| reading.can_be_judged())
         .filter_map(|reading| state.objectives.get(&reading.objective))
-        .map(|m| m.missing)
-        .max();
+        .map(|memory| memory.missing)
+        .filter(|missing| *missing > 0)
+        .min();
     if missing.is_some_and(|missing| missing >= snapshot.policy.evaluation.missing_data_after) {
         state.breach = None;
         state.calm = Duration::ZERO;

@@ -29,20 +29,27 @@ pub(super) fn decide(snapshot: &Snapshot, state: &State, situation: &Situation) 
         decided.records.push(proposed(open));
         return decided;
     }
+    // Also while nothing can be seen: that is how an act becomes Inconclusive.
+    let unfinished = unfinished(snapshot, incident);
     if !matches!(situation.overall, Overall::Breached(_)) {
+        decided.records.extend(unfinished);
         return decided;
     }
     for rung in &snapshot.policy.rungs {
-        // One proposal at a time: the rungs below are asked only when this one has none.
         if climb(snapshot, situation, incident, rung, &mut decided) {
             return decided;
         }
     }
-    decided.records.extend(escalation(snapshot, state, situation, incident, &decided));
+    if decided.proposals.is_empty() {
+        let escalated = unfinished.or_else(|| escalation(snapshot, state, situation, incident, &decided));
+        decided.records.extend(escalated);
+    }
     decided
 }
 
-/// Tries one rung; true where it has (or already had) its proposal, so that the rungs below are not asked.
+/// Tries one rung. All of its candidates that may go by what is known here are proposed, in order: `admit` takes the first
+/// of an incident that may go by what is known about others too. True where a dry run says already what the ladder would
+/// do, so that the rungs below are not asked.
 fn climb(
     snapshot: &Snapshot,
     situation: &Situation,
@@ -55,6 +62,7 @@ fn climb(
     let roots =
         situation.findings.iter().filter(|f| f.is_actionable_root() && rung.causes.contains(&f.cause));
     let mut refused = None;
+    let before = decided.proposals.len();
     for finding in roots {
         let Some((action, resource)) = (remedy(kind_of(rung)).propose)(snapshot, rung, finding) else {
             continue;
@@ -81,7 +89,7 @@ fn climb(
         let refusals = guards::refusals(&verdicts);
         if refusals.is_empty() {
             decided.proposals.push(Proposal { candidate, verdicts });
-            return true;
+            continue;
         }
         refused.get_or_insert(RecordKind::Blocked {
             rung: rung.name.clone(),
@@ -90,7 +98,9 @@ fn climb(
             refusals,
         });
     }
-    decided.records.extend(refused);
+    if decided.proposals.len() == before {
+        decided.records.extend(refused);
+    }
     false
 }
 
@@ -146,6 +156,20 @@ fn proposed(remediation: &Remediation) -> RecordKind {
     }
 }
 
+/// An act of the incident of which nobody knows what came of it: people have to look.
+fn unfinished(snapshot: &Snapshot, incident: &Incident) -> Option<RecordKind> {
+    let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.dry_run;
+    snapshot.remediations.iter().filter(of_incident).find_map(|remediation| {
+        let why = match (remediation.status.phase, remediation.status.outcome) {
+            (Phase::OutcomeUnknown, _) => "OutcomeUnknown",
+            (_, Some(Outcome::Inconclusive)) => "Inconclusive",
+            _ => return None,
+        };
+        let sentence = format!("{}: {}", remediation.name, remediation.status.message);
+        Some(RecordKind::Escalated { why: why.into(), sentence })
+    })
+}
+
 /// Why people have to decide, if they have to. A policy without a ladder has asked for a diagnosis only.
 fn escalation(
     snapshot: &Snapshot,
@@ -157,20 +181,6 @@ fn escalation(
     let escalated =
         |why: &'static str, sentence: String| Some(RecordKind::Escalated { why: why.into(), sentence });
     let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.dry_run;
-    for remediation in snapshot.remediations.iter().filter(of_incident) {
-        if remediation.status.phase == Phase::OutcomeUnknown {
-            return escalated(
-                "OutcomeUnknown",
-                format!("{}: {}", remediation.name, remediation.status.message),
-            );
-        }
-        if remediation.status.outcome == Some(Outcome::Inconclusive) {
-            return escalated(
-                "Inconclusive",
-                format!("{}: {}", remediation.name, remediation.status.message),
-            );
-        }
-    }
     let refusals = decided.records.iter().flat_map(RecordKind::refusals);
     let exhausted = refusals.into_iter().find(|verdict| verdict.guard == "MaxAttempts");
     if let Some(verdict) = exhausted {

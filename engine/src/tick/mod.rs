@@ -4,12 +4,14 @@ mod episode;
 mod ladder;
 mod said;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
     BreachMemory, DecisionRecord, Finding, Incident, Observed, Proposal, Reading, RecordKind, Severity, Slot,
-    Snapshot, State,
+    Snapshot, State, Verdict,
 };
 use crate::{Admitted, causes, judge};
 
@@ -82,7 +84,7 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
     kinds.extend(decided.records);
     let pending: Vec<Slot> =
         decided.proposals.iter().map(|proposal| rung_slot(&proposal.candidate.rung)).collect();
-    let records = said::publishable(snapshot, &mut state, situation.incident.as_ref(), kinds, &pending);
+    let records = said::publishable(snapshot, &mut state, &situation, kinds, &pending);
     Tick { state, situation, records, proposals: decided.proposals }
 }
 
@@ -90,8 +92,17 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
 /// object.
 pub fn settle(snapshot: &Snapshot, tick: &mut Tick, answers: &[Admitted]) {
     let incident = tick.situation.incident.as_ref().map(|incident| incident.name.clone());
-    for (Proposal { candidate, .. }, answer) in tick.proposals.iter().zip(answers) {
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let goes = |answer: &Admitted| matches!(answer, Admitted::Yes { .. });
+    let mut pairs: Vec<_> = tick.proposals.iter().zip(answers).collect();
+    // One word for each rung: what goes, or else the first refusal.
+    pairs.sort_by_key(|(_, answer)| !goes(answer));
+    for (Proposal { candidate, .. }, answer) in pairs {
+        if !told.insert(&candidate.rung) {
+            continue;
+        }
         let kind = match answer {
+            Admitted::Passed => continue,
             Admitted::Yes { .. } => RecordKind::Proposed {
                 rung: candidate.rung.clone(),
                 remediation: candidate.object_name(),
@@ -122,6 +133,7 @@ fn judge_objectives(snapshot: &Snapshot, state: &mut State) -> Vec<Reading> {
     for objective in &snapshot.policy.objectives {
         let traffic = snapshot.traffic.get(&objective.name);
         let memory = state.objectives.entry(objective.name.clone()).or_default();
+        memory.is_of(snapshot.policy.evaluation.window, &objective.source);
         let reading = judge::judge(objective, traffic, memory, &snapshot.policy.evaluation, snapshot.now);
         judge::remember(memory, &reading, traffic.and_then(Observed::known));
         readings.push(reading);
@@ -129,12 +141,15 @@ fn judge_objectives(snapshot: &Snapshot, state: &mut State) -> Vec<Reading> {
     readings
 }
 
+/// An objective that its exporter's buckets cannot show says nothing, ever; the others speak for all.
 fn fold(readings: &[Reading]) -> Overall {
     let worst = readings.iter().filter_map(Reading::breach).map(|breach| breach.severity).max();
-    let healthy = |reading: &Reading| reading.verdict == crate::model::Verdict::Healthy;
+    let mut judged = readings.iter().filter(|reading| reading.can_be_judged()).peekable();
     match worst {
         Some(severity) => Overall::Breached(severity),
-        None if !readings.is_empty() && readings.iter().all(healthy) => Overall::Healthy,
+        None if judged.peek().is_some() && judged.all(|one| one.verdict == Verdict::Healthy) => {
+            Overall::Healthy
+        }
         None => Overall::NoData,
     }
 }
@@ -156,7 +171,10 @@ fn learn_databases(snapshot: &Snapshot, state: &mut State) {
 /// Causes are looked for while something is broken or an incident is open; in calm times nobody is to blame.
 fn find_causes(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Finding> {
     let first = match (&situation.incident, situation.breach) {
-        (Some(incident), _) => incident.first_breached_at,
+        // An incident may be open for hours with good times in between: what was there in those is not to blame.
+        (Some(incident), _) => state
+            .last_healthy_at
+            .map_or(incident.first_breached_at, |healthy| incident.first_breached_at.max(healthy)),
         (None, Some(breach)) => breach.first_at,
         (None, None) => return Vec::new(),
     };
@@ -200,4 +218,25 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
     };
     kinds.push(RecordKind::Target { missing });
     kinds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guards::testing::Setup;
+    use crate::model::{NoData, NoDataReason};
+
+    #[test]
+    fn an_objective_that_the_buckets_cannot_show_is_spoken_for_by_the_others() {
+        let reading = &Setup::acting().situation.readings[0];
+        let with = |verdict: Verdict| Reading { verdict, ..reading.clone() };
+        let unseen = with(Verdict::NoData(NoData::new(NoDataReason::TargetBeyondBuckets, "")));
+        let missing = with(Verdict::NoData(NoData::new(NoDataReason::Timeout, "")));
+        let healthy = with(Verdict::Healthy);
+        assert_eq!(fold(&[healthy.clone(), unseen.clone()]), Overall::Healthy);
+        assert!(matches!(fold(&[reading.clone(), unseen.clone()]), Overall::Breached(_)));
+        assert_eq!(fold(&[unseen.clone()]), Overall::NoData);
+        assert_eq!(fold(&[healthy, unseen, missing]), Overall::NoData);
+        assert_eq!(fold(&[]), Overall::NoData);
+    }
 }

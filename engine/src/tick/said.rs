@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{DecisionRecord, Incident, RecordKind, Said, Slot, Snapshot, State};
+use super::{Overall, Situation};
+use crate::model::{DecisionRecord, RecordKind, Said, Slot, Snapshot, State};
 
 /// Turns what was decided into records, marks those that say something new, and remembers them. A slot on which nothing
 /// is said any more is forgotten, but for what is merely unreadable at the moment and for what `later` will speak about.
 pub(super) fn publishable(
     snapshot: &Snapshot,
     state: &mut State,
-    incident: Option<&Incident>,
+    situation: &Situation,
     kinds: Vec<RecordKind>,
     later: &[Slot],
 ) -> Vec<DecisionRecord> {
-    let incident = incident.or(snapshot.incident.as_ref()).map(|incident| incident.name.clone());
+    let open = situation.incident.as_ref();
+    let incident = open.or(snapshot.incident.as_ref()).map(|incident| incident.name.clone());
     let mut spoken: BTreeSet<Slot> = later.iter().cloned().collect();
     let mut records = Vec::with_capacity(kinds.len());
     for kind in kinds {
@@ -21,7 +23,7 @@ pub(super) fn publishable(
         spoken.insert(record.slot());
         records.push(record);
     }
-    state.said.retain(|slot, said| spoken.contains(slot) || waits_for_patience(snapshot, &said.record));
+    state.said.retain(|slot, said| spoken.contains(slot) || waits(snapshot, situation, &said.record));
     records
 }
 
@@ -47,8 +49,11 @@ pub(super) fn say(
     record
 }
 
-/// Objectives and dependencies that have not been missing for long enough to be called missing keep their last word.
-fn waits_for_patience(snapshot: &Snapshot, record: &DecisionRecord) -> bool {
+/// Objectives and dependencies that have not been missing for long enough to be called missing keep their last word, and so
+/// does what was decided in an incident while nothing can be seen.
+fn waits(snapshot: &Snapshot, situation: &Situation, record: &DecisionRecord) -> bool {
+    let same_incident = record.incident.is_some()
+        && record.incident.as_ref() == situation.incident.as_ref().map(|incident| &incident.name);
     match &record.kind {
         RecordKind::Objective(reading) => {
             snapshot.policy.objectives.iter().any(|o| o.name == reading.objective)
@@ -59,9 +64,9 @@ fn waits_for_patience(snapshot: &Snapshot, record: &DecisionRecord) -> bool {
         | RecordKind::Incident { .. }
         | RecordKind::Calm { .. }
         | RecordKind::Cause(_)
-        | RecordKind::Blocked { .. }
-        | RecordKind::Proposed { .. }
-        | RecordKind::Escalated { .. }
         | RecordKind::Remediation { .. } => false,
+        RecordKind::Blocked { .. } | RecordKind::Proposed { .. } | RecordKind::Escalated { .. } => {
+            same_incident && situation.overall == Overall::NoData
+        }
     }
 }

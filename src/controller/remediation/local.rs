@@ -19,17 +19,24 @@ pub(super) struct Local {
     pub(super) executing_seen_at: Option<Timestamp>,
 }
 
+/// Namespace, name and creation: an object that was deleted and created again under its name is another one.
+type Key = (String, String, Timestamp);
+
+fn key_of(remediation: &Remediation) -> Key {
+    (remediation.namespace.clone(), remediation.name.clone(), remediation.created_at)
+}
+
 /// All of them. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Locals {
-    known: Arc<Mutex<HashMap<(String, String), Local>>>,
+    known: Arc<Mutex<HashMap<Key, Local>>>,
 }
 
 impl Locals {
     /// What is known, the sight of it included.
     pub(super) fn of(&self, remediation: &Remediation, now: Timestamp) -> Local {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (remediation.namespace.clone(), remediation.name.clone());
+        let key = key_of(remediation);
         if remediation.status.phase == Phase::Executing {
             known.entry(key.clone()).or_default().executing_seen_at.get_or_insert(now);
         }
@@ -47,13 +54,12 @@ impl Locals {
     }
 
     /// It is over.
-    pub(super) fn forget(&self, namespace: &str, name: &str) {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    pub(super) fn forget(&self, remediation: &Remediation) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key_of(remediation));
     }
 
     fn change(&self, remediation: &Remediation, change: impl FnOnce(&mut Local)) {
-        let key = (remediation.namespace.clone(), remediation.name.clone());
+        let key = key_of(remediation);
         change(self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
     }
 }

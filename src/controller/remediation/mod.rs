@@ -83,7 +83,7 @@ pub async fn reconcile(
                 return Ok(Action::requeue(pause));
             }
             Step::Done => {
-                ctx.locals.forget(&remediation.namespace, &remediation.name);
+                ctx.locals.forget(&remediation);
                 return Ok(Action::await_change());
             }
         }

@@ -118,10 +118,12 @@ fn number(sample: &Sample) -> Result<f64, NoData> {
 
 /// `le` is compared as a number: Prometheus 3 writes `1.0` where 2 wrote `1`.
 fn bound(sample: &Sample) -> Result<f64, NoData> {
-    let bad = || NoData::new(NoDataReason::BadAnswer, "a bucket has no bound".to_owned());
+    let bad =
+        || NoData::new(NoDataReason::BadAnswer, "a bucket has no bound that is a length of time".to_owned());
     let text = sample.metric.get("le").ok_or_else(bad)?;
     let bound: f64 = text.parse().map_err(|_| bad())?;
-    if bound.is_nan() { Err(bad()) } else { Ok(bound) }
+    // Nothing takes less than no time.
+    if bound.is_nan() || bound < 0.0 { Err(bad()) } else { Ok(bound) }
 }
 
 /// Two spellings of one bound are two halves of one bucket.
