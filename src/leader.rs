@@ -80,10 +80,16 @@ impl Elector {
         let mut observed: Option<Observed> = None;
         loop {
             self.health.beat();
-            match self.try_acquire(&mut observed).await {
-                Ok(Some(leadership)) => return leadership,
-                Ok(None) => self.health.set_ready(true),
-                Err(error) => {
+            let tried =
+                tokio::time::timeout(self.config.renew_deadline, self.try_acquire(&mut observed)).await;
+            match tried {
+                Ok(Ok(Some(leadership))) => return leadership,
+                Ok(Ok(None)) => self.health.set_ready(true),
+                Err(_) => {
+                    self.health.set_ready(false);
+                    tracing::warn!("the Lease could neither be read nor written in time");
+                }
+                Ok(Err(error)) => {
                     self.health.set_ready(false);
                     tracing::warn!(%error, "the Lease cannot be read or written");
                 }

@@ -50,11 +50,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         .map_err(|_| anyhow::anyhow!("another TLS provider has been installed"))?;
     logs::start(args.log_format, &args.log_level)?;
     let config = Config::read(args.config.as_deref())?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(operate(args, config))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(operate(args, config));
+    // Whoever has lost the Lease ends, whatever a resolver of names is still waiting for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 async fn operate(args: Args, config: Config) -> anyhow::Result<()> {
-    let (client, mutating) = clients().await?;
+    let clients = clients().await?;
     let metrics = Metrics::new(config.policy_metrics);
     let health = Health::default();
     let (stop, stopping) = watch::channel(false);
@@ -62,7 +66,7 @@ async fn operate(args: Args, config: Config) -> anyhow::Result<()> {
 
     // Served to the very end: who stops slowly should be seen to do so.
     let serving = server::serve(args.listen, metrics.clone(), health.clone());
-    let leading = lead(config, client, mutating, metrics, health, stopping);
+    let leading = lead(config, clients, metrics, health, stopping);
     tokio::select! {
         served = serving => served,
         led = leading => led,
@@ -72,15 +76,16 @@ async fn operate(args: Args, config: Config) -> anyhow::Result<()> {
 /// Waits for its turn, and works until it is over.
 async fn lead(
     config: Config,
-    client: Client,
-    mutating: Client,
+    clients: Clients,
     metrics: Metrics,
     health: Health,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let identity = identity();
-    let namespace = config.lease.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let elector = Elector::new(mutating.clone(), &namespace, config.lease.clone(), &identity, health.clone());
+    let namespace =
+        config.lease.namespace.clone().unwrap_or_else(|| clients.reading.default_namespace().to_owned());
+    let elector =
+        Elector::new(clients.mutating.clone(), &namespace, config.lease.clone(), &identity, health.clone());
     tracing::info!(
         identity,
         namespace,
@@ -96,7 +101,7 @@ async fn lead(
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leading(true);
 
-    let work = work(config, (client, mutating), leadership.clone(), metrics, health, stopping.clone());
+    let work = work(config, clients, leadership.clone(), metrics, health, stopping.clone());
     tokio::select! {
         lost = elector.keep(&leadership) => anyhow::bail!("the Lease was lost: {lost}"),
         worked = finish(work, stopping) => {
@@ -126,7 +131,7 @@ async fn finish(
 
 async fn work(
     config: Config,
-    (client, mutating): (Client, Client),
+    Clients { reading: client, watching, mutating }: Clients,
     leadership: Leadership,
     metrics: Metrics,
     health: Health,
@@ -147,6 +152,7 @@ async fn work(
     let publishing = tokio::spawn(publishing);
     let shared = Arc::new(Shared {
         client,
+        watching,
         mutating,
         clock,
         leadership,
@@ -173,15 +179,31 @@ async fn work(
     Ok(())
 }
 
-/// One client that retries reads by itself, and one that never repeats what it sends.
-async fn clients() -> anyhow::Result<(Client, Client)> {
+/// The operator's ways to the API server.
+struct Clients {
+    /// Reads; it retries by itself.
+    reading: Client,
+    /// Watches: the server ends each after five minutes at most, so that a silence longer than that is a broken connection.
+    watching: Client,
+    /// Writes; it never repeats what it sends.
+    mutating: Client,
+}
+
+/// What asks for one thing gets it in this time, or asks again: one API server of several may hang.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+async fn clients() -> anyhow::Result<Clients> {
     let mut config =
         kube::Config::infer().await.context("no access to a cluster: neither in a Pod nor by KUBECONFIG")?;
     let agent = concat!("latency-operator/", env!("CARGO_PKG_VERSION"));
     config.headers.push((reqwest::header::USER_AGENT, reqwest::header::HeaderValue::from_static(agent)));
-    let client = Client::try_from(config.clone())?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.read_timeout = Some(Duration::from_secs(300));
+    let watching = Client::try_from(config.clone())?;
+    config.read_timeout = Some(ANSWER_WITHIN);
+    let reading = Client::try_from(config.clone())?;
     config.default_retry = false;
-    Ok((client, Client::try_from(config)?))
+    Ok(Clients { reading, watching, mutating: Client::try_from(config)? })
 }
 
 /// Unique for each process, and telling where it runs.

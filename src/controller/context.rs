@@ -28,6 +28,8 @@ pub type View = Arc<(Snapshot, Situation)>;
 pub struct Shared {
     /// Reads; it retries by itself.
     pub client: Client,
+    /// Watches: it waits for long.
+    pub watching: Client,
     /// Changes what is there; it never retries: a lost answer means look.
     pub mutating: Client,
     /// The one clock.

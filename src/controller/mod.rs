@@ -5,6 +5,7 @@
 
 pub mod context;
 pub mod events;
+mod isolate;
 pub mod keeper;
 pub mod policy;
 pub mod reasons;

@@ -15,14 +15,15 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 
 use super::context::{Context, Shared};
+use super::isolate::isolated;
 use super::policy::{self, Runtimes};
 use super::remediation::{self, Locals};
 use crate::api::{LatencyPolicy, LatencyRemediation, convert};
 use crate::observe::kubernetes::{Scope, Workloads};
-use crate::telemetry::metrics::PolicyLabels;
 
-/// Evaluations that may be under way at one time; the rest waits its turn.
-const POLICIES_AT_ONCE: u16 = 64;
+/// Evaluations that may be under way at one time; the rest waits its turn. Most of them wait for somebody's database: so
+/// many that a hundred dead ones hold up nobody else.
+const POLICIES_AT_ONCE: u16 = 512;
 /// Remediations that may be under way at one time.
 const REMEDIATIONS_AT_ONCE: u16 = 16;
 
@@ -68,7 +69,7 @@ pub async fn lead(shared: Arc<Shared>, scopes: Vec<Scope>, stop: watch::Receiver
 }
 
 async fn lead_scope(shared: Arc<Shared>, scope: Scope, stop: watch::Receiver<bool>) {
-    let (workloads, watching) = Workloads::watch(&shared.client, &scope);
+    let (workloads, watching) = Workloads::watch(&shared.client, &shared.watching, &scope);
     let (wake, woken) = mpsc::unbounded_channel();
     let ctx = Arc::new(Context {
         workloads: workloads.clone(),
@@ -100,24 +101,20 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 async fn policies(ctx: Arc<Context>, scope: &Scope, stop: watch::Receiver<bool>) {
-    let api: Api<Policy> = scope.api(ctx.shared.client.clone());
+    let api: Api<Policy> = scope.api(ctx.shared.watching.clone());
     let (store, writer) = reflector::store();
-    let forgetful = ctx.clone();
+    let watched = Watched { ctx: ctx.clone(), scope: scope.clone(), listed: Mutex::default() };
     let queue = watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
-        .inspect_ok(move |event| {
-            if let Event::Delete(object) = event {
-                forget_policy(&forgetful, &(object.namespace().unwrap_or_default(), object.name_any()));
-            }
-        })
+        .inspect_ok(move |event| watched.see(event))
         .reflect(writer)
         .applied_objects()
         .map_ok(|object| ObjectRef::from_obj(&object));
     let config = Config::default().concurrency(POLICIES_AT_ONCE);
     run(queue, stop, |queue| {
         applier(
-            |object, ctx| Box::pin(policy::reconcile(object, ctx)),
+            |object, ctx| Box::pin(isolated(policy::reconcile(object, ctx))),
             policy::error_policy,
             ctx,
             store,
@@ -128,10 +125,38 @@ async fn policies(ctx: Arc<Context>, scope: &Scope, stop: watch::Receiver<bool>)
     .await;
 }
 
+/// Forgets policies that have gone. A list that follows an interruption also tells which those are.
+struct Watched {
+    ctx: Arc<Context>,
+    scope: Scope,
+    listed: Mutex<BTreeSet<(String, String)>>,
+}
+
+impl Watched {
+    fn see(&self, event: &Event<Policy>) {
+        let key = |object: &Policy| (object.namespace().unwrap_or_default(), object.name_any());
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(object) => {
+                listed.insert(key(object));
+            }
+            Event::InitDone => {
+                let unlisted = self.ctx.runtimes.known().into_iter().filter(|key| !listed.contains(key));
+                for key in unlisted {
+                    tracing::debug!(?key, scope = ?self.scope, "a policy has gone unseen");
+                    forget_policy(&self.ctx, &key);
+                }
+            }
+            Event::Apply(_) => {}
+            Event::Delete(object) => forget_policy(&self.ctx, &key(object)),
+        }
+    }
+}
+
 fn forget_policy(ctx: &Context, key: &(String, String)) {
     ctx.runtimes.forget(key);
-    ctx.shared.views.set(key, None);
-    ctx.shared.metrics.forget(&PolicyLabels { namespace: key.0.clone(), policy: key.1.clone() });
+    policy::forget(ctx, key);
 }
 
 async fn remediations(
@@ -140,7 +165,7 @@ async fn remediations(
     mut woken: mpsc::UnboundedReceiver<(String, String)>,
     stop: watch::Receiver<bool>,
 ) {
-    let api: Api<Remediation> = scope.api(ctx.shared.client.clone());
+    let api: Api<Remediation> = scope.api(ctx.shared.watching.clone());
     let (store, writer) = reflector::store();
     let keeping = Keeping::new(ctx.clone(), scope);
     let watched = watcher(api, watcher::Config::default())
@@ -156,7 +181,7 @@ async fn remediations(
     let config = Config::default().concurrency(REMEDIATIONS_AT_ONCE);
     run(queue, stop, |queue| {
         applier(
-            |object, ctx| Box::pin(remediation::reconcile(object, ctx)),
+            |object, ctx| Box::pin(isolated(remediation::reconcile(object, ctx))),
             remediation::error_policy,
             ctx,
             store,

@@ -53,11 +53,23 @@ impl Scope {
     }
 }
 
+/// See [`Workloads::live`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// The target's uid; none while it is being deleted.
+    pub uid: Option<String>,
+    /// The target's annotation, as it stands.
+    pub opt_out: Option<String>,
+    /// On target and namespace.
+    pub pauses: Vec<Pause>,
+}
+
 type Metadata<K> = Store<PartialObjectMeta<K>>;
 
 /// The metadata of everything that can be guarded, and of the namespaces.
 #[derive(Clone)]
 pub struct Workloads {
+    /// Asks; the watches have a client of their own.
     client: Client,
     deployments: Metadata<Deployment>,
     stateful_sets: Metadata<StatefulSet>,
@@ -66,14 +78,18 @@ pub struct Workloads {
 
 impl Workloads {
     /// Starts the watches of a scope. The returned future runs them, for ever.
-    pub fn watch(client: &Client, scope: &Scope) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (deployments, one) = follow(scope.api(client.clone()), watcher::Config::default());
-        let (stateful_sets, two) = follow(scope.api(client.clone()), watcher::Config::default());
+    pub fn watch(
+        client: &Client,
+        watching: &Client,
+        scope: &Scope,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (deployments, one) = follow(scope.api(watching.clone()), watcher::Config::default());
+        let (stateful_sets, two) = follow(scope.api(watching.clone()), watcher::Config::default());
         let config = match scope {
             Scope::Cluster => watcher::Config::default(),
             Scope::Namespace(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
         };
-        let (namespaces, three) = follow(Api::all(client.clone()), config);
+        let (namespaces, three) = follow(Api::all(watching.clone()), config);
         let workloads = Self { client: client.clone(), deployments, stateful_sets, namespaces };
         (workloads, async {
             futures::future::join3(one, two, three).await;
@@ -134,15 +150,35 @@ impl Workloads {
     pub fn pauses(&self, namespace: &str, target: &TargetRef) -> Vec<Pause> {
         let target = self.metadata(namespace, target);
         let place = self.namespaces.get(&ObjectRef::new(namespace)).map(|found| found.metadata.clone());
-        let on = |metadata: Option<&kube::core::ObjectMeta>, by| {
-            metadata
-                .and_then(|metadata| metadata.annotations.as_ref())
-                .and_then(|annotations| pause(annotations, by))
+        pauses(target.as_ref(), place.as_ref())
+    }
+
+    /// Target and namespace as the API server holds them at this moment: the uid of a target that is there to stay, whether
+    /// it has opted out, and the pauses on both.
+    ///
+    /// # Errors
+    /// The API server cannot be asked, or does not know them.
+    pub async fn live(&self, namespace: &str, target: &TargetRef) -> kube::Result<Live> {
+        let places: Api<Namespace> = Api::all(self.client.clone());
+        let of_target = async {
+            match target.kind {
+                TargetKind::Deployment => {
+                    let all: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+                    all.get_metadata(&target.name).await.map(|found| found.metadata)
+                }
+                TargetKind::StatefulSet => {
+                    let all: Api<StatefulSet> = Api::namespaced(self.client.clone(), namespace);
+                    all.get_metadata(&target.name).await.map(|found| found.metadata)
+                }
+            }
         };
-        [on(target.as_ref(), PausedBy::Target), on(place.as_ref(), PausedBy::Namespace)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let (target, place) = tokio::try_join!(of_target, places.get_metadata(namespace))?;
+        let stays = target.deletion_timestamp.is_none();
+        Ok(Live {
+            uid: target.uid.clone().filter(|_| stays),
+            opt_out: target.annotations.as_ref().and_then(|all| all.get(OPT_OUT)).cloned(),
+            pauses: pauses(Some(&target), Some(&place.metadata)),
+        })
     }
 
     /// The target's reference for Events, with its uid.
@@ -197,6 +233,15 @@ impl Workloads {
             }
         }
     }
+}
+
+fn pauses(target: Option<&kube::core::ObjectMeta>, namespace: Option<&kube::core::ObjectMeta>) -> Vec<Pause> {
+    let on = |metadata: Option<&kube::core::ObjectMeta>, by| {
+        metadata
+            .and_then(|metadata| metadata.annotations.as_ref())
+            .and_then(|annotations| pause(annotations, by))
+    };
+    [on(target, PausedBy::Target), on(namespace, PausedBy::Namespace)].into_iter().flatten().collect()
 }
 
 /// The pause that annotations declare.

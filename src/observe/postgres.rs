@@ -109,6 +109,12 @@ const LOOK: &str = concat!(
     " = $2)"
 );
 
+/// The `LIMIT`s of the statement: edges, and sessions (64 waiting, those that block them, 68 that are just busy).
+const MOST_WAITS: usize = 1024;
+const MOST_SESSIONS: usize = 64 + MOST_WAITS + 68;
+/// Several times what so many sessions take.
+const MOST_TEXT: usize = 4 * 1024 * 1024;
+
 #[derive(Debug, Deserialize)]
 struct Raw {
     clock: i64,
@@ -269,10 +275,22 @@ pub async fn snapshot(connection: &postgres::Postgres) -> Result<PostgresFacts, 
         answer.rows.first().and_then(|row| row.try_get(0).ok()).ok_or_else(|| {
             NoData::new(NoDataReason::BadAnswer, "the diagnosis statement returned nothing")
         })?;
+    if text.len() > MOST_TEXT {
+        let detail = format!("the diagnosis statement returned {} bytes, more than it can", text.len());
+        return Err(NoData::new(NoDataReason::BadAnswer, detail));
+    }
     let raw: Raw = serde_json::from_str(&text).map_err(|error| {
         let detail = format!("the diagnosis statement returned something else: {error}");
         NoData::new(NoDataReason::BadAnswer, detail)
     })?;
+    // The statement's own limits: a server that exceeds them is no PostgreSQL.
+    if raw.lock_waits.len() > MOST_WAITS || raw.sessions.len() > MOST_SESSIONS {
+        let (waits, sessions) = (raw.lock_waits.len(), raw.sessions.len());
+        let detail = format!(
+            "the diagnosis statement returned {waits} waits and {sessions} sessions, more than it can"
+        );
+        return Err(NoData::new(NoDataReason::BadAnswer, detail));
+    }
     facts(raw, version, answer.peer).ok_or_else(|| {
         NoData::new(NoDataReason::BadAnswer, "the server returned a time outside of all calendars")
     })
@@ -291,7 +309,7 @@ async fn version(connection: &postgres::Postgres) -> Result<u32, NoData> {
 }
 
 fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
-    let truncated = raw.waiting >= 64 || raw.lock_waits.len() >= 1024;
+    let truncated = raw.waiting >= 64 || raw.lock_waits.len() >= MOST_WAITS;
     let coverage = if !raw.reads_all {
         Coverage::Partial { grant: format!("GRANT pg_read_all_stats TO {}", clean(&raw.quoted_user)) }
     } else if raw.untracked > 0 {
@@ -301,15 +319,15 @@ fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
     };
     Some(PostgresFacts {
         server: ServerIdentity {
-            system_identifier: raw.system_identifier,
-            database: raw.database,
+            system_identifier: name(Some(raw.system_identifier)),
+            database: name(Some(raw.database)),
             peer,
             started_at: instant(raw.started)?,
         },
         version,
         clock: instant(raw.clock)?,
         standby: raw.standby,
-        connected_as: raw.user,
+        connected_as: name(Some(raw.user)),
         coverage,
         may_signal: raw.may_signal,
         slots: Slots {
@@ -327,6 +345,11 @@ fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
     })
 }
 
+/// A name that PostgreSQL could have, of at most 64 bytes: whatever else a server says goes into objects and logs as well.
+fn name(raw: Option<String>) -> String {
+    raw.unwrap_or_default().chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
 fn session(raw: RawSession) -> Option<Session> {
     let state = match raw.state.as_deref() {
         Some("active") => SessionState::Active,
@@ -340,9 +363,9 @@ fn session(raw: RawSession) -> Option<Session> {
             backend_start: instant(raw.backend_start)?,
             query_start: instant(raw.query_start)?,
         },
-        role: raw.role.unwrap_or_default(),
-        database: raw.database.unwrap_or_default(),
-        application: raw.application.unwrap_or_default().chars().filter(|c| !c.is_control()).collect(),
+        role: name(raw.role),
+        database: name(raw.database),
+        application: name(raw.application),
         state,
         xact_start: raw.xact_start.and_then(instant),
         state_change: instant(raw.state_change)?,
@@ -353,6 +376,6 @@ fn session(raw: RawSession) -> Option<Session> {
         privileged: raw.privileged,
         maintenance: raw.maintenance,
         protected: raw.protected,
-        fingerprint: raw.fingerprint,
+        fingerprint: name(Some(raw.fingerprint)),
     })
 }

@@ -26,6 +26,8 @@ impl Incident {
     #[must_use]
     pub fn name_of(policy: &PolicyRef, ordinal: u64) -> String {
         let name: String = policy.name.chars().take(52).collect();
+        // A name's parts between dots end with a letter or a digit.
+        let name = name.trim_end_matches(['.', '-']);
         let uid: String = policy.uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
         format!("{name}-{uid}-{ordinal}")
     }

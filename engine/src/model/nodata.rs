@@ -89,9 +89,24 @@ impl NoData {
 }
 
 impl NoData {
-    /// What it says without the numbers: the same reason with another fix is news, another count is not.
+    /// What it says without the numbers: the same reason with another fix is news, another count is not. What the other
+    /// side says, or whether it fails sooner or later, is no news: it may say something else each time.
     #[must_use]
     pub fn key(&self) -> String {
+        if matches!(
+            self.reason,
+            NoDataReason::Timeout
+                | NoDataReason::Unreachable
+                | NoDataReason::HttpError
+                | NoDataReason::BadAnswer
+                | NoDataReason::QueryRefused
+                | NoDataReason::QueryFailed
+                | NoDataReason::Warnings
+                | NoDataReason::AuthenticationFailed
+                | NoDataReason::ConnectionsExhausted
+        ) {
+            return format!("NoData/{}", self.reason);
+        }
         format!("NoData/{}/{}", self.reason, without_numbers(&self.detail))
     }
 }

@@ -235,7 +235,7 @@ mod tests {
         let healthy = with(Verdict::Healthy);
         assert_eq!(fold(&[healthy.clone(), unseen.clone()]), Overall::Healthy);
         assert!(matches!(fold(&[reading.clone(), unseen.clone()]), Overall::Breached(_)));
-        assert_eq!(fold(&[unseen.clone()]), Overall::NoData);
+        assert_eq!(fold(std::slice::from_ref(&unseen)), Overall::NoData);
         assert_eq!(fold(&[healthy, unseen, missing]), Overall::NoData);
         assert_eq!(fold(&[]), Overall::NoData);
     }

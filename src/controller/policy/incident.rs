@@ -1,8 +1,9 @@
 //! Making an incident durable before anything is done in its name.
 
 use engine::Tick;
-use engine::model::{Incident, Snapshot};
+use engine::model::{Incident, PolicyRef, Snapshot};
 use kube::api::ListParams;
+use kube::core::DeserializeGuard;
 use kube::{Api, Resource, ResourceExt};
 
 use super::observe::open_incident;
@@ -45,14 +46,17 @@ async fn open(
 ) -> Result<(), Error> {
     let namespace = object.namespace().unwrap_or_default();
     let incidents: Api<LatencyIncident> = Api::namespaced(ctx.shared.mutating.clone(), &namespace);
-    let highest = highest(ctx, object).await?;
-    if highest >= opened.ordinal {
-        runtime.ordinal = highest;
-        return Err(Error::Read(format!(
-            "incident {highest} is known already; the next one gets another number"
-        )));
+    if runtime.reserved != Some(opened.ordinal) {
+        let highest = highest(ctx, object).await?;
+        if highest >= opened.ordinal {
+            runtime.ordinal = highest;
+            return Err(Error::Read(format!(
+                "incident {highest} is known already; the next one gets another number"
+            )));
+        }
+        reserve(ctx, runtime, object, opened).await?;
+        runtime.reserved = Some(opened.ordinal);
     }
-    reserve(ctx, runtime, object, opened).await?;
     let incident = incident(object, opened);
     let created = write::create(&incidents, &incident, "LatencyIncident", &ctx.shared.metrics).await;
     let stored = match created {
@@ -63,6 +67,7 @@ async fn open(
         }
         Err(source) => return Err(Error::Write { what: "LatencyIncident", source }),
     };
+    runtime.reserved = None;
     ctx.shared.metrics.incident(&opened.severity.to_string());
     runtime.incident = open_incident(&opened.name, stored);
     if let Some(open) = &mut runtime.incident {
@@ -73,13 +78,24 @@ async fn open(
 
 /// The highest number that an existing incident of the policy has.
 async fn highest(ctx: &Context, object: &LatencyPolicy) -> Result<u64, Error> {
-    let incidents: Api<LatencyIncident> =
+    let incidents: Api<DeserializeGuard<LatencyIncident>> =
         Api::namespaced(ctx.shared.client.clone(), &object.namespace().unwrap_or_default());
     let params = ListParams::default().labels(&format!("{POLICY_LABEL}={}", object.name_any()));
     let known = incidents.list(&params).await.map_err(|error| Error::Read(brief(&error)))?;
-    let uid = object.uid();
-    let ours = known.items.iter().filter(|incident| Some(&incident.spec.policy_ref.uid) == uid.as_ref());
-    Ok(ours.filter_map(|incident| u64::try_from(incident.spec.ordinal).ok()).max().unwrap_or_default())
+    let ours = Incident::name_of(&policy_ref(object), 0);
+    let ours = ours.trim_end_matches('0');
+    // By its name: that of one that cannot be decoded is taken, too.
+    let names = known.items.iter().map(ResourceExt::name_any);
+    let numbers = names.filter_map(|name| name.strip_prefix(ours)?.parse::<u64>().ok());
+    Ok(numbers.max().unwrap_or_default())
+}
+
+fn policy_ref(object: &LatencyPolicy) -> PolicyRef {
+    PolicyRef {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+    }
 }
 
 /// Takes the number, by compare-and-swap on the policy's status.

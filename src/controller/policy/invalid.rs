@@ -68,10 +68,17 @@ pub(super) async fn tell(ctx: &Arc<Context>, undecodable: &InvalidObject) -> Res
     let name = metadata.name.clone().unwrap_or_default();
     let generation = metadata.generation.unwrap_or_default();
     let message = format!("the stored object cannot be decoded: {}", undecodable.error);
-    ctx.shared.views.set(&(namespace.clone(), name.clone()), None);
-    if !ctx.runtimes.first_told(&(namespace.clone(), name.clone()), generation) {
+    let key = (namespace.clone(), name.clone());
+    ctx.shared.views.set(&key, None);
+    if ctx.runtimes.was_told(&key, generation) {
         return Ok(Action::requeue(AGAIN));
     }
+    ctx.shared.metrics.policy(
+        &PolicyLabels { namespace: namespace.clone(), policy: name.clone() },
+        false,
+        None,
+        None,
+    );
     let conditions =
         conditions::write(&[], stalled("Undecodable", &message), generation, ctx.shared.clock.now());
     let regarding = ObjectReference {
@@ -92,6 +99,7 @@ pub(super) async fn tell(ctx: &Arc<Context>, undecodable: &InvalidObject) -> Res
         .await
         .map_err(|error| Error::Read(brief(&error)))?;
     tracing::warn!(policy = %format!("{namespace}/{name}"), "{message}");
+    ctx.runtimes.told(key, generation);
     Ok(Action::requeue(AGAIN))
 }
 

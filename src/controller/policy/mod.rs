@@ -19,8 +19,11 @@ use kube::runtime::controller::Action;
 use self::runtime::Runtime;
 pub use self::runtime::Runtimes;
 use super::context::Context;
+use super::isolate::Broken;
+use super::keeper::PolicyKey;
 use super::write::WriteError;
 use crate::api::{LatencyPolicy, convert};
+use crate::telemetry::metrics::PolicyLabels;
 
 /// Why an evaluation ended early. The next one follows soon, and starts from what is true then.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,9 @@ pub enum Error {
     /// The API server could not be asked.
     #[error("{0}")]
     Read(String),
+    /// Something is wrong with the operator itself.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
 /// One evaluation of one policy.
@@ -50,8 +56,13 @@ pub async fn reconcile(
         Ok(object) => object,
         Err(undecodable) => return invalid::tell(&ctx, undecodable).await,
     };
-    let runtime = ctx.runtimes.of(object);
-    let mut runtime = runtime.lock().await;
+    let shared_runtime = ctx.runtimes.of(object);
+    let mut runtime = shared_runtime.lock().await;
+    if object.metadata.deletion_timestamp.is_some() {
+        // Somebody's finalizer may keep it for long; it guards nothing any more, and its remediations look after themselves.
+        ctx.shared.views.set(runtime.key(), None);
+        return Ok(Action::await_change());
+    }
     if let Some(wait) = runtime.not_due(object) {
         return Ok(Action::requeue(wait));
     }
@@ -71,7 +82,11 @@ pub async fn reconcile(
     let snapshot = &view.0;
     ctx.shared.views.set(runtime.key(), Some(view.clone()));
     // 4. make the incident durable, ask for admission, create what was admitted
-    incident::follow(&ctx, &mut runtime, object, snapshot, &ticked).await?;
+    let durable = incident::follow(&ctx, &mut runtime, object, snapshot, &ticked).await;
+    if durable.is_err() {
+        // What is wrong is told all the same; nothing is done in the name of an incident that nobody can read.
+        ticked.proposals.clear();
+    }
     let answers = ctx.shared.keeper.admit(
         &ticked.proposals,
         ctx.shared.leadership.held(),
@@ -83,7 +98,16 @@ pub async fn reconcile(
     // 5. tell: status, incident, Events, metrics; what could not be written is written at the next look
     let told = tell::all(&ctx, &mut runtime, object, snapshot, &ticked).await;
     let again = finish(&ctx, &mut runtime, snapshot, ticked, started);
-    told.map(|()| again)
+    if !ctx.runtimes.remembers(runtime.key(), &shared_runtime) {
+        forget(&ctx, runtime.key());
+    }
+    durable.and(told).map(|()| again)
+}
+
+/// What others see of a policy goes with it.
+pub(super) fn forget(ctx: &Context, key: &PolicyKey) {
+    ctx.shared.views.set(key, None);
+    ctx.shared.metrics.forget(&PolicyLabels { namespace: key.0.clone(), policy: key.1.clone() });
 }
 
 /// Wakes the policy's remediations, and says when to look again.

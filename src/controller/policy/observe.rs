@@ -8,6 +8,7 @@ use engine::model::{
     Dependency, Incident, NoData, NoDataReason, Observed, OperatorHealth, PausedBy, Policy, PostgresFacts,
     Severity, Snapshot, earlier,
 };
+use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
 use super::{Error, Runtime};
@@ -56,7 +57,7 @@ pub(super) async fn snapshot(
             .keeper
             .of_policy(runtime.key(), incident.as_ref().map(|open| open.name.as_str())),
         incident,
-        next_ordinal: runtime.ordinal.saturating_add(1),
+        next_ordinal: runtime.reserved.unwrap_or(runtime.ordinal.saturating_add(1)),
         operator: OperatorHealth {
             leading_since: shared.leading_since,
             api_contact_at: earlier(now, shared.leadership.since_contact()),
@@ -102,10 +103,22 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
         return Ok(());
     }
     if let Some(name) = &status.active_incident {
-        let incidents: Api<LatencyIncident> =
+        let incidents: Api<DeserializeGuard<LatencyIncident>> =
             Api::namespaced(ctx.shared.client.clone(), &object.namespace().unwrap_or_default());
         let found = incidents.get_opt(&name.0).await.map_err(|error| Error::Read(brief(&error)))?;
-        runtime.incident = found.and_then(|incident| open_incident(&name.0, incident));
+        runtime.incident = match found {
+            Some(DeserializeGuard(Ok(incident))) => open_incident(&name.0, incident),
+            Some(DeserializeGuard(Err(undecodable))) => {
+                let error = undecodable.error.chars().take(200).collect::<String>();
+                tracing::warn!(
+                    name = name.0,
+                    error,
+                    "the open incident cannot be decoded; it is left as it is"
+                );
+                None
+            }
+            None => None,
+        };
     }
     runtime.adopted = true;
     Ok(())

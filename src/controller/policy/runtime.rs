@@ -36,10 +36,27 @@ impl Runtimes {
             .clone()
     }
 
-    /// Notes that it is said of this generation that it cannot be decoded; false where it has been said before.
-    pub(super) fn first_told(&self, key: &PolicyKey, generation: i64) -> bool {
-        let mut told = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner);
-        told.insert(key.clone(), generation) != Some(generation)
+    /// Whether it has been said of this generation that it cannot be decoded.
+    pub(super) fn was_told(&self, key: &PolicyKey, generation: i64) -> bool {
+        self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).get(key) == Some(&generation)
+    }
+
+    /// Notes that it has.
+    pub(super) fn told(&self, key: PolicyKey, generation: i64) {
+        self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).insert(key, generation);
+    }
+
+    /// All that something is remembered of.
+    pub fn known(&self) -> Vec<PolicyKey> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let undecodable = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner);
+        known.keys().chain(undecodable.keys()).cloned().collect()
+    }
+
+    /// Whether this is what is remembered of the policy, and not what was before it was deleted.
+    pub(super) fn remembers(&self, key: &PolicyKey, runtime: &Arc<tokio::sync::Mutex<Runtime>>) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).is_some_and(|known| Arc::ptr_eq(known, runtime))
     }
 
     /// The policy has gone.
@@ -68,6 +85,8 @@ pub(super) struct Runtime {
     due: Option<Instant>,
     /// The highest number that an incident of this policy is known to have.
     pub(super) ordinal: u64,
+    /// A number that was taken, and whose incident could not be created yet.
+    pub(super) reserved: Option<u64>,
     /// Whether the open incident of an earlier leader has been looked for.
     pub(super) adopted: bool,
     pub(super) incident: Option<OpenIncident>,
@@ -84,6 +103,7 @@ impl Runtime {
             evaluated: None,
             due: None,
             ordinal: 0,
+            reserved: None,
             adopted: false,
             incident: None,
             written: None,

@@ -1,5 +1,6 @@
 //! The remediation controller: carries out the steps that `engine::advance` returns, one at a time.
 
+mod confirm;
 mod effect;
 mod local;
 mod tell;
@@ -17,7 +18,8 @@ use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 
 pub use self::local::Locals;
-use super::context::Context;
+use super::context::{Context, View};
+use super::isolate::Broken;
 use super::write::{self, WriteError};
 use crate::api::{LatencyRemediation, convert};
 use crate::connections::secrets::brief;
@@ -36,6 +38,9 @@ pub enum Error {
     /// The API server could not be asked.
     #[error("{0}")]
     Read(String),
+    /// Something is wrong with the operator itself.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
 /// No remediation takes more steps at one instant.
@@ -67,10 +72,17 @@ pub async fn reconcile(
             );
             return Ok(Action::await_change());
         };
-        ctx.shared.keeper.observe(remediation.clone());
         // 2. decide (no I/O)
-        let step = next(&ctx, &remediation, look.take().as_ref());
-        // 3. do that one thing
+        let view = view_of(&ctx, &remediation);
+        let mut step = next(&ctx, &remediation, view.as_ref(), look.take().as_ref());
+        // 3. before the gate, see whether what was judged is still so (reads only); if not, decide as if nothing were known
+        if passes_gate(&remediation, &step)
+            && let Some(judged) = &view
+            && !confirm::is_current(&ctx, &judged.0).await
+        {
+            step = next(&ctx, &remediation, None, None);
+        }
+        // 4. do that one thing
         match step {
             Step::Write { status, record } => {
                 stored = write_status(&ctx, stored, &remediation, &status, &record).await?;
@@ -91,13 +103,22 @@ pub async fn reconcile(
     Ok(Action::requeue(Duration::from_millis(100)))
 }
 
-fn next(ctx: &Context, remediation: &Remediation, look: Option<&Look>) -> Step {
+/// The newest look at the policy that it belongs to.
+fn view_of(ctx: &Context, remediation: &Remediation) -> Option<View> {
+    let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
+    // The policy of that name may be a later one: what was decided for its predecessor is not its business.
+    ctx.shared.views.of(&policy).filter(|view| view.0.policy.id.uid == remediation.spec.policy.uid)
+}
+
+fn passes_gate(remediation: &Remediation, step: &Step) -> bool {
+    let admitted = remediation.status.phase == Phase::Admitted;
+    admitted && matches!(step, Step::Write { status, .. } if status.phase == Phase::Executing)
+}
+
+fn next(ctx: &Context, remediation: &Remediation, view: Option<&View>, look: Option<&Look>) -> Step {
     let shared = &ctx.shared;
     let now = shared.clock.now();
     let local = ctx.locals.of(remediation, now);
-    let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
-    // The policy of that name may be a later one: what was decided for its predecessor is not its business.
-    let view = shared.views.of(&policy).filter(|view| view.0.policy.id.uid == remediation.spec.policy.uid);
     let leading = shared.leadership.held();
     let (ledger, ledger_complete) = shared.keeper.ledger();
     let seen = Seen {
@@ -105,7 +126,7 @@ fn next(ctx: &Context, remediation: &Remediation, look: Option<&Look>) -> Step {
         holder: shared.leadership.identity(),
         epoch: shared.leadership.epoch(),
         leading,
-        view: view.as_ref().map(|view| (&view.0, &view.1)),
+        view: view.map(|view| (&view.0, &view.1)),
         admission: Some(Admission {
             ledger: &ledger,
             fleet: Fleet { leading, ledger_complete },
@@ -117,6 +138,14 @@ fn next(ctx: &Context, remediation: &Remediation, look: Option<&Look>) -> Step {
         look,
     };
     advance(remediation, &seen)
+}
+
+/// The ledger learns at once what the watch will show: only what was just written or read, for the watch may have shown
+/// since that an older version is gone.
+fn observe(ctx: &Context, stored: &LatencyRemediation) {
+    if let Ok(remediation) = convert::remediation(stored) {
+        ctx.shared.keeper.observe(remediation);
+    }
 }
 
 async fn look_at(ctx: &Context, remediation: &Remediation, action: &Effect) -> Look {
@@ -143,10 +172,15 @@ async fn write_status(
                 ctx.locals.passed_gate(remediation, sent_at);
             }
             tell::step(ctx, remediation, status, record);
+            observe(ctx, &written);
             Ok(written)
         }
         // Somebody else has gone on with it: start from what is stored.
-        Err(WriteError::Conflict(_)) => api.get(&name).await.map_err(|error| Error::Read(brief(&error))),
+        Err(WriteError::Conflict(_)) => {
+            let stored = api.get(&name).await.map_err(|error| Error::Read(brief(&error)))?;
+            observe(ctx, &stored);
+            Ok(stored)
+        }
         // Look, never repeat: if it was written, whoever reads it next resolves it.
         Err(source) => Err(Error::Write { name, source }),
     }

@@ -21,6 +21,9 @@ struct Answer {
     data: Option<Data>,
 }
 
+/// Histograms have a dozen buckets, and careful ones a hundred.
+const MOST_SAMPLES: usize = 500;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Data {
@@ -43,6 +46,14 @@ pub(super) fn traffic(
     now: Timestamp,
 ) -> Result<Traffic, NoData> {
     let samples = samples(body, &backend.name)?;
+    if samples.len() > MOST_SAMPLES {
+        let detail = format!(
+            "{} answered with {} series; a histogram of at most {MOST_SAMPLES} buckets can be judged",
+            backend.name,
+            samples.len()
+        );
+        return Err(NoData::new(NoDataReason::ManySeries, detail));
+    }
     let mut buckets: Vec<Bucket> = Vec::new();
     let mut scalars: BTreeMap<&str, Result<f64, NoData>> = BTreeMap::new();
     for sample in &samples {

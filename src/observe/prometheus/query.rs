@@ -36,10 +36,20 @@ pub(super) fn reading(
 
 /// Fills the selectors (`{}`, or `{own="...",}` with a trailing comma) and windows (`[]`) of a preset's expression.
 fn with(expression: &str, matchers: &str, window: &str) -> String {
-    expression
-        .replace("{}", &format!("{{{matchers}}}"))
-        .replace(",}", &format!(",{matchers}}}"))
-        .replace("[]", window)
+    // One place after the other, so that nothing is filled into what an author wrote.
+    let mut filled = String::with_capacity(expression.len() + 2 * matchers.len());
+    let mut rest = expression;
+    while let Some(next) = rest.chars().next() {
+        let (taken, put) = match rest.as_bytes() {
+            [b'{', b'}', ..] => (2, format!("{{{matchers}}}")),
+            [b',', b'}', ..] => (2, format!(",{matchers}}}")),
+            [b'[', b']', ..] => (2, window.to_owned()),
+            _ => (next.len_utf8(), next.to_string()),
+        };
+        filled.push_str(&put);
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    filled
 }
 
 #[cfg(test)]
@@ -69,10 +79,13 @@ mod tests {
             (Preset::Django, r#"namespace="shop",pod=~"orders-api-[a-z0-9]+-[a-z0-9]{5}""#),
             (Preset::Caddy, r#"exported_namespace="shop""#),
         ] {
-            let query = query(preset, true, &[("namespace", "other"), ("x", "a\"} or up")]).unwrap();
-            let selectors = query.matches('{').count() - query.matches("{5}").count();
+            let query =
+                query(preset, true, &[("namespace", "other"), ("x", "a\"} or up"), ("y", "[]{},}")]).unwrap();
+            let inserted = query.matches("{5}").count() + query.matches("[]{},}").count();
+            let selectors = query.matches('{').count() - inserted;
             assert_eq!(query.matches(matcher).count(), selectors, "{query}");
             assert_eq!(query.matches(r#"x="a\"} or up""#).count(), query.matches(matcher).count(), "{query}");
+            assert_eq!(query.matches(r#"y="[]{},}""#).count(), query.matches(matcher).count(), "{query}");
         }
     }
 

@@ -1,0 +1,50 @@
+//! The last look before the gate. What is judged comes from watches, and a watch whose connection has died shows an old world
+//! for minutes: who has paused a policy in the meantime must be heard.
+
+use engine::model::{PausedBy, Snapshot};
+use kube::core::DeserializeGuard;
+use kube::{Api, ResourceExt};
+
+use crate::api::{LatencyPolicy, convert};
+use crate::connections::secrets::brief;
+use crate::controller::context::Context;
+use crate::observe::kubernetes::pause;
+
+/// Whether policy, target and namespace are, as the API server holds them at this moment, what the snapshot says.
+pub(super) async fn is_current(ctx: &Context, snapshot: &Snapshot) -> bool {
+    match differs(ctx, snapshot).await {
+        None => true,
+        Some(what) => {
+            tracing::warn!(policy = %snapshot.policy.id, "nothing is done on what was seen: {what}");
+            false
+        }
+    }
+}
+
+async fn differs(ctx: &Context, snapshot: &Snapshot) -> Option<String> {
+    let id = &snapshot.policy.id;
+    let policies: Api<DeserializeGuard<LatencyPolicy>> =
+        Api::namespaced(ctx.shared.client.clone(), &id.namespace);
+    let asked =
+        tokio::try_join!(policies.get(&id.name), ctx.workloads.live(&id.namespace, &snapshot.policy.target));
+    let (policy, live) = match asked {
+        Ok(asked) => asked,
+        Err(error) => {
+            return Some(format!("policy, target or namespace cannot be asked for: {}", brief(&error)));
+        }
+    };
+    let Ok(policy) = policy.0 else { return Some("the policy cannot be decoded".to_owned()) };
+    if policy.metadata.deletion_timestamp.is_some() {
+        return Some("the policy is being deleted".to_owned());
+    }
+    if convert::policy(&policy).ok().as_ref() != Some(&snapshot.policy) {
+        return Some("the policy has changed".to_owned());
+    }
+    let seen = snapshot.target.known();
+    if seen.map(|target| (Some(&target.uid), &target.opt_out)) != Some((live.uid.as_ref(), &live.opt_out)) {
+        return Some("the target has changed".to_owned());
+    }
+    let mut pauses = live.pauses;
+    pauses.extend(pause(policy.annotations(), PausedBy::Policy));
+    (pauses != snapshot.pauses).then(|| "a pause has changed".to_owned())
+}
