@@ -33,7 +33,7 @@ fn a_database_without_grants_is_diagnosed_in_part_and_the_grant_is_named() {
         world.until_event("ObjectiveBreached").await;
         world.until_condition("WithinObjective", "False").await;
         // Long enough for everything that would follow.
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        world.until_looked(5).await;
         assert!(report.runs());
         nothing_was_done(&world).await;
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{World, kubectl, run, slow};
+use crate::support::{SOON, World, eventually, kubectl, phase, run, slow};
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
 
@@ -49,5 +49,65 @@ fn a_pause_on_policy_target_or_namespace_and_suspend_hold_until_they_are_lifted(
         assert!(report.ended().await.is_err(), "nothing holds any more: it acts");
         world.until_event("RemediationCompleted").await;
         assert_eq!(world.signals(), 1);
+    });
+}
+
+#[test]
+fn a_policy_that_is_being_deleted_acts_no_more() {
+    run(async {
+        let mut world = World::new("leaving").await;
+        world.operate().await;
+        world.policy(|policy| policy["metadata"]["finalizers"] = json!(["example.com/somebody-elses"])).await;
+        world.until_calm().await;
+        kubectl(
+            &world.lab.control_plane,
+            &["delete", "lp", "orders-api", "-n", "leaving", "--wait=false"],
+            "",
+        )
+        .await;
+        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        // Another one shows when the first would have acted.
+        world
+            .policy(|policy| {
+                policy["metadata"]["name"] = json!("watching");
+                policy["spec"]["mode"] = json!("Observe");
+            })
+            .await;
+        world.until_condition_of("watching", "WithinObjective", "False").await;
+        world.until_looked(5).await;
+        assert!(report.runs() && world.signals() == 0);
+        let finalized = json!({"metadata": {"finalizers": null}}).to_string();
+        let patch = ["patch", "lp", "orders-api", "-n", "leaving", "--type=merge", "-p", &finalized];
+        kubectl(&world.lab.control_plane, &patch, "").await;
+    });
+}
+
+#[test]
+fn what_cannot_be_seen_once_more_before_the_act_is_not_acted_on() {
+    run(async {
+        let mut world = World::alone("once-more").await;
+        let may =
+            |verbs: &str| format!(r#"[{{"op": "replace", "path": "/rules/5/verbs", "value": {verbs}}}]"#);
+        let role = async |verbs: &str| {
+            let patch = may(verbs);
+            let args = ["patch", "clusterrole", "latency-operator", "--type=json", "-p", &patch];
+            kubectl(&world.lab.control_plane, &args, "").await;
+        };
+        // The watch goes on; only asking is refused.
+        role(r#"["list", "watch"]"#).await;
+        let operator = world.another_operator().await;
+        world.policy(|_| ()).await;
+        world.until_calm().await;
+        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        let refused = async || operator.log_text().contains("nothing is done on what was seen").then_some(());
+        eventually("a refusal", SOON, refused).await;
+        assert_eq!(phase(&world.until_phase("").await), "", "it waits before the gate");
+        assert!(report.runs() && world.signals() == 0);
+        role(r#"["get", "list", "watch"]"#).await;
+        assert!(report.ended().await.is_err(), "asked and answered, it acts");
+        world.operator = Some(operator);
+        world.until_event("RemediationCompleted").await;
     });
 }

@@ -356,6 +356,18 @@ impl World {
         Running { task }
     }
 
+    /// Waits until the operator has looked at its policies that many times more.
+    pub(crate) async fn until_looked(&self, times: u64) {
+        let operator = self.operator.as_ref().expect("an operator");
+        let looks = async || {
+            let metrics = operator.metrics().await.expect("metrics");
+            let of = metrics.lines().filter(|line| line.starts_with("latency_operator_evaluations_total"));
+            of.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+        };
+        let before = looks().await;
+        eventually("evaluations", SOON, async || (looks().await >= before + times).then_some(())).await;
+    }
+
     /// How often PostgreSQL says that it has cancelled or terminated something at a user's request.
     pub(crate) fn signals(&self) -> usize {
         let log = std::fs::read_to_string(self.postgres.log()).expect("the server's log");

@@ -233,6 +233,10 @@ mod tests {
         assert_eq!(with(("bucket", "+Inf", "-1"), 1), Err(NoDataReason::NotACount));
         assert_eq!(with(("bucket", "+Inf", "many"), 1), Err(NoDataReason::BadAnswer));
         assert_eq!(with(("bucket", "1", "100"), 1), Err(NoDataReason::BadAnswer));
+        assert_eq!(with(("bucket", "-5", "90"), 0), Err(NoDataReason::BadAnswer));
+        let bounds: Vec<String> = (0..=MOST_SAMPLES).map(|bound| bound.to_string()).collect();
+        let many: Vec<_> = bounds.iter().map(|bound| ("bucket", bound.as_str(), "1")).collect();
+        assert_eq!(read(&vector(&many)).unwrap_err().reason, NoDataReason::ManySeries);
         assert_eq!(with(("age", "", "0.5"), 2), Err(NoDataReason::ManySeries));
         assert_eq!(with(("age", "", "60"), 3), Err(NoDataReason::Stale));
         assert_eq!(with(("errors", "", "1"), 3), Err(NoDataReason::Empty));
