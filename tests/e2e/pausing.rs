@@ -89,25 +89,27 @@ fn what_cannot_be_seen_once_more_before_the_act_is_not_acted_on() {
         let mut world = World::alone("once-more").await;
         let may =
             |verbs: &str| format!(r#"[{{"op": "replace", "path": "/rules/5/verbs", "value": {verbs}}}]"#);
+        let lab = world.lab;
         let role = async |verbs: &str| {
             let patch = may(verbs);
             let args = ["patch", "clusterrole", "latency-operator", "--type=json", "-p", &patch];
-            kubectl(&world.lab.control_plane, &args, "").await;
+            kubectl(&lab.control_plane, &args, "").await;
         };
         // The watch goes on; only asking is refused.
         role(r#"["list", "watch"]"#).await;
-        let operator = world.another_operator().await;
+        world.operate().await;
         world.policy(|_| ()).await;
         world.until_calm().await;
         let _suffering = world.suffer_while(RUNAWAY, slow());
         let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
-        let refused = async || operator.log_text().contains("nothing is done on what was seen").then_some(());
+        let refused =
+            async || world.operator_log().contains("nothing is done on what was seen").then_some(());
         eventually("a refusal", SOON, refused).await;
-        assert_eq!(phase(&world.until_phase("").await), "", "it waits before the gate");
+        world.until_looked(3).await;
         assert!(report.runs() && world.signals() == 0);
+        assert_eq!(phase(&world.until_phase("").await), "", "it waits before the gate");
         role(r#"["get", "list", "watch"]"#).await;
         assert!(report.ended().await.is_err(), "asked and answered, it acts");
-        world.operator = Some(operator);
         world.until_event("RemediationCompleted").await;
     });
 }
