@@ -95,8 +95,6 @@ async fn breach(world: &World) -> Run {
         eventually("the server's log", SOON, async || (world.signals() > before).then(|| signalled(world)))
             .await;
     let written = written(world);
-    world.until_event("ObjectiveRecovered").await;
-    drop(suffering);
     eventually("the incident is closed", SOON, async || {
         let open = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
         let closed = |status: &latency_operator::api::LatencyIncidentStatus| {
@@ -105,6 +103,8 @@ async fn breach(world: &World) -> Run {
         open.iter().all(|incident| incident.status.as_ref().is_some_and(closed)).then_some(())
     })
     .await;
+    // Not before: it is what makes the traffic calm again.
+    drop(suffering);
     let due = engine::model::later(seen, BREACH_FOR);
     Run { to_write: engine::model::elapsed(written, due), to_signal: engine::model::elapsed(signalled, due) }
 }
