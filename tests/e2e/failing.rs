@@ -1,7 +1,5 @@
 //! What cannot be read is never acted on, and never taken for health.
 
-use std::time::Duration;
-
 use kube::api::ListParams;
 use lab::postgres::Stop;
 use lab::{Prometheus, PrometheusOptions};
