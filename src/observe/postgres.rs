@@ -275,15 +275,19 @@ pub async fn snapshot(connection: &postgres::Postgres) -> Result<PostgresFacts, 
         answer.rows.first().and_then(|row| row.try_get(0).ok()).ok_or_else(|| {
             NoData::new(NoDataReason::BadAnswer, "the diagnosis statement returned nothing")
         })?;
+    understood(&text, version, answer.peer)
+}
+
+/// What the statement's text says. Its own limits are checked: a server that exceeds them is no PostgreSQL.
+fn understood(text: &str, version: u32, peer: String) -> Result<PostgresFacts, NoData> {
     if text.len() > MOST_TEXT {
         let detail = format!("the diagnosis statement returned {} bytes, more than it can", text.len());
         return Err(NoData::new(NoDataReason::BadAnswer, detail));
     }
-    let raw: Raw = serde_json::from_str(&text).map_err(|error| {
+    let raw: Raw = serde_json::from_str(text).map_err(|error| {
         let detail = format!("the diagnosis statement returned something else: {error}");
         NoData::new(NoDataReason::BadAnswer, detail)
     })?;
-    // The statement's own limits: a server that exceeds them is no PostgreSQL.
     if raw.lock_waits.len() > MOST_WAITS || raw.sessions.len() > MOST_SESSIONS {
         let (waits, sessions) = (raw.lock_waits.len(), raw.sessions.len());
         let detail = format!(
@@ -291,7 +295,7 @@ pub async fn snapshot(connection: &postgres::Postgres) -> Result<PostgresFacts, 
         );
         return Err(NoData::new(NoDataReason::BadAnswer, detail));
     }
-    facts(raw, version, answer.peer).ok_or_else(|| {
+    facts(raw, version, peer).ok_or_else(|| {
         NoData::new(NoDataReason::BadAnswer, "the server returned a time outside of all calendars")
     })
 }
@@ -310,8 +314,9 @@ async fn version(connection: &postgres::Postgres) -> Result<u32, NoData> {
 
 fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
     let truncated = raw.waiting >= 64 || raw.lock_waits.len() >= MOST_WAITS;
+    let grantee = clean(&raw.quoted_user);
     let coverage = if !raw.reads_all {
-        Coverage::Partial { grant: format!("GRANT pg_read_all_stats TO {}", clean(&raw.quoted_user)) }
+        Coverage::Partial { grant: format!("GRANT pg_read_all_stats TO {grantee}") }
     } else if raw.untracked > 0 {
         Coverage::Partial { grant: "ALTER SYSTEM SET track_activities = on".to_owned() }
     } else {
@@ -328,6 +333,7 @@ fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
         clock: instant(raw.clock)?,
         standby: raw.standby,
         connected_as: name(Some(raw.user)),
+        grantee,
         coverage,
         may_signal: raw.may_signal,
         slots: Slots {
@@ -378,4 +384,38 @@ fn session(raw: RawSession) -> Option<Session> {
         protected: raw.protected,
         fingerprint: name(Some(raw.fingerprint)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(sessions: usize, waits: usize) -> String {
+        let session = serde_json::json!({
+            "pid": 1, "waits_for_lock": false, "backend_start": 0, "query_start": 0, "state_change": 0, "wrote": false,
+            "privileged": false, "maintenance": false, "protected": false, "fingerprint": "f",
+            "role": format!("role\n{}", "x".repeat(1000)),
+        });
+        serde_json::json!({
+            "clock": 0, "started": 0, "standby": false, "system_identifier": "1", "database": "d", "user": "u",
+            "quoted_user": "u", "reads_all": true, "may_signal": true, "usable_slots": 1, "used_slots": 1,
+            "untracked": 0, "active_seconds": 0.0, "waiting": 0, "lock_waits": vec![(1, 2); waits],
+            "sessions": vec![session; sessions],
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn more_than_the_statement_can_return_is_no_answer_and_names_are_cut() {
+        let read = |text: &str| understood(text, 150_000, String::new());
+        let facts = read(&answer(MOST_SESSIONS, MOST_WAITS)).unwrap();
+        assert_eq!(facts.sessions[0].role, format!("role{}", "x".repeat(60)));
+        for text in [
+            answer(MOST_SESSIONS + 1, 0),
+            answer(0, MOST_WAITS + 1),
+            format!("{}{}", answer(0, 0), " ".repeat(MOST_TEXT)),
+        ] {
+            assert_eq!(read(&text).unwrap_err().reason, NoDataReason::BadAnswer);
+        }
+    }
 }

@@ -105,8 +105,8 @@ async fn no_innocent_statement_is_cancelled() {
         hit.len(),
         wrong.len()
     );
-    // PostgreSQL signals a process, not a statement: one that ends between the last look and the signal, some ten
-    // microseconds later, hands it on. Looking first and signalling in a second statement is wrong in every eighth case.
+    // PostgreSQL signals a process, not a statement: one that ends between the last look and the signal, which
+    // follows at once, hands it on.
     assert!(wrong.len() * 100 <= hit.len(), "{numbers}");
     assert!(hit.len() >= ROUNDS / 10 && meant.len() < ROUNDS, "this shows nothing: {numbers}");
 }

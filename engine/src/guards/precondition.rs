@@ -66,7 +66,10 @@ mod tests {
             ("latency_protected", |setup| session(setup).protected = true),
             ("maintenance", |setup| session(setup).maintenance = true),
             ("has written", |setup| session(setup).wrote = true),
-            ("GRANT pg_signal_backend TO latency_operator", |setup| facts(setup).may_signal = false),
+            ("GRANT pg_signal_backend TO \"Odd Role\"", |setup| {
+                facts(setup).may_signal = false;
+                facts(setup).grantee = "\"Odd Role\"".into();
+            }),
         ];
         for (word, change) in changes {
             let message = refusal(change).unwrap_or_else(|| panic!("{word} was let through"));

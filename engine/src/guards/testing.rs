@@ -152,6 +152,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         clock: now,
         standby: false,
         connected_as: "latency_operator".into(),
+        grantee: "latency_operator".into(),
         coverage: Coverage::Full,
         may_signal: true,
         slots: Slots { usable: 100, used: 10 },

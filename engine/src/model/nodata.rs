@@ -176,6 +176,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_other_side_says_is_no_news_and_another_fix_is() {
+        let key = |reason, detail: &str| NoData::new(reason, detail).key();
+        let (timeout, secret) = (NoDataReason::Timeout, NoDataReason::SecretInvalid);
+        assert_eq!(key(timeout, "no answer within 1s"), key(timeout, "took no connection within 4 s"));
+        assert_ne!(key(secret, "it has no key password"), key(secret, "it has no key user"));
+    }
+
+    #[test]
     fn numbers_and_their_units_are_no_news_and_words_are() {
         for sentence in ["59s old", "1m old", "1m1s old", "1h2m old", "0.5s old", "250ms old"] {
             assert_eq!(without_numbers(sentence), "# old", "{sentence}");

@@ -58,7 +58,7 @@ impl fmt::Display for ResourceKey {
 pub enum Coverage {
     /// All sessions are readable.
     Full,
-    /// Only sessions of our own role are; the rest may hide anything.
+    /// Some are not: those of other roles, or those that do not say what they are doing. They may hide anything.
     Partial {
         /// The statement that an administrator runs to change that.
         grant: String,
@@ -169,6 +169,8 @@ pub struct PostgresFacts {
     pub standby: bool,
     /// The role that we are connected as.
     pub connected_as: String,
+    /// The same as it has to be typed in SQL, quoted by the server where it must be.
+    pub grantee: String,
     /// How much we may read.
     pub coverage: Coverage,
     /// Whether our role may signal other roles' backends (`pg_signal_backend`).

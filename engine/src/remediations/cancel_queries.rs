@@ -118,12 +118,12 @@ fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, St
     if !facts.may_signal && session.role != facts.connected_as {
         return Err(format!(
             "role {} may not signal other roles; run: GRANT pg_signal_backend TO {}",
-            facts.connected_as, facts.connected_as
+            facts.connected_as, facts.grantee
         ));
     }
     let partial = match facts.coverage {
         Coverage::Full => "",
-        Coverage::Partial { .. } => " (of our own role; other sessions cannot be read)",
+        Coverage::Partial { .. } => " (not all others can be read)",
     };
     Ok(format!("the statement of pid {pid} still runs{partial}"))
 }

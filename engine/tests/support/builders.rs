@@ -90,6 +90,7 @@ pub(crate) fn quiet_database(now: Timestamp) -> PostgresFacts {
         clock: now,
         standby: false,
         connected_as: "latency_operator".into(),
+        grantee: "latency_operator".into(),
         coverage: Coverage::Full,
         may_signal: true,
         slots: Slots { usable: 100, used: 10 },
