@@ -2,6 +2,11 @@
 //!
 //! Matching and signalling are one statement in a transaction of its own. Two statements would leave a gap in which the
 //! backend begins an innocent query; and inside a transaction `pg_stat_activity` is a cached copy.
+//!
+//! That copy is made when the statement begins to read it, and the rules (roles, memberships, regular expressions) take
+//! their time after that. So the copy is thrown away once they have all been asked, and who it is, is looked up again
+//! with nothing but the signal behind it. What remains is the instant between that look and the signal:
+//! `pg_cancel_backend` knows processes, not statements.
 
 use engine::advance::EffectReport;
 use engine::model::{CancelQuery, Writers, elapsed, later};
@@ -33,8 +38,15 @@ const CANCEL: &str = concat!(
     AND ",
     micros!("clock_timestamp()"),
     " < $10
+), again AS MATERIALIZED (
+  SELECT pid, pg_stat_clear_snapshot() FROM matched
 )
-SELECT pg_cancel_backend(pid) FROM matched"
+SELECT pg_cancel_backend(a.pid) FROM again CROSS JOIN LATERAL pg_stat_get_activity(again.pid) a
+WHERE a.state = 'active' AND ",
+    micros!("a.backend_start"),
+    " = $2 AND ",
+    micros!("a.query_start"),
+    " = $3"
 );
 
 /// The server's clock at some instant of ours.
