@@ -32,7 +32,10 @@ fn breached() -> (Snapshot, State) {
     policy.rungs.push(engine::model::Rung {
         name: "cancel".into(),
         causes: vec!["RunawayQuery".into(), "BlockingQuery".into()],
-        action: engine::model::RungAction::CancelQueries { writers: engine::model::Writers::Allow },
+        action: engine::model::RungAction::CancelQueries {
+            writers: engine::model::Writers::Allow,
+            terminate_after: None,
+        },
         mode: None,
     });
     let mut world = World::new(policy);

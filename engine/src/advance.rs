@@ -236,12 +236,14 @@ fn resolve(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         Some(Look::Running) => {
             let mut status = remediation.status.clone();
             status.effect = Some(EffectSeen::NotSeen);
-            let sentence =
-                "it was interrupted, and the statement still runs: nothing was done, or it had no effect";
-            conclude(remediation, seen, status, Phase::Failed, sentence.to_owned())
+            let sentence = format!(
+                "it was interrupted, and {}: nothing was done, or it had no effect",
+                still(remediation)
+            );
+            conclude(remediation, seen, status, Phase::Failed, sentence)
         }
         Some(Look::Gone) => {
-            unknown(remediation, seen, "it was interrupted, and the statement has gone since")
+            unknown(remediation, seen, &format!("it was interrupted, and {} since", gone(remediation)))
         }
         Some(Look::Unreadable(no_data)) if elapsed(seen.now, settled) >= RESOLVE_WITHIN => unknown(
             remediation,
@@ -270,15 +272,18 @@ fn verifying(remediation: &Remediation, seen: &Seen<'_>) -> Step {
 /// Whether the action did what it does.
 fn see_effect(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -> Step {
     let waited = elapsed(seen.now, acted_at);
-    let patient = waited < remediation.spec.verify.after.max(CLOCK_SLACK);
+    let verify = &remediation.spec.verify;
+    let patient = waited < verify.effect_within.unwrap_or(verify.after).max(CLOCK_SLACK);
+    let breached = seen.view.is_some_and(|(_, situation)| matches!(situation.overall, Overall::Breached(_)));
     let (effect, sentence) = match seen.look {
         None => return Step::Look(remediation.spec.action.clone()),
-        Some(Look::Gone) => {
-            (EffectSeen::Confirmed, format!("the statement was gone {} later", human(waited)))
-        }
+        Some(Look::Gone) => (EffectSeen::Confirmed, format!("{} {} later", gone(remediation), human(waited))),
         Some(Look::Running | Look::Unreadable(_)) if patient => return wait(seen, LOOK_EVERY, "the effect"),
+        Some(Look::Running) if verify.effect_within.is_some() && breached => {
+            return in_vain(remediation, seen, waited);
+        }
         Some(Look::Running) => {
-            (EffectSeen::NotSeen, format!("the statement still runs {} later", human(waited)))
+            (EffectSeen::NotSeen, format!("{} {} later", still(remediation), human(waited)))
         }
         Some(Look::Unreadable(no_data)) => {
             (EffectSeen::Unknown, format!("the effect cannot be seen: {no_data}"))
@@ -289,6 +294,31 @@ fn see_effect(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -
     status.effect_at = Some(seen.now);
     status.message.clone_from(&sentence);
     write(remediation, status, sentence)
+}
+
+/// It did nothing, the breach goes on, and something stronger may follow: there is no window to wait for.
+fn in_vain(remediation: &Remediation, seen: &Seen<'_>, waited: Duration) -> Step {
+    let mut status = remediation.status.clone();
+    status.effect = Some(EffectSeen::NotSeen);
+    status.effect_at = Some(seen.now);
+    status.objective = Some(ObjectiveAfter::NotRecovered);
+    status.outcome = Some(Outcome::of(EffectSeen::NotSeen, ObjectiveAfter::NotRecovered));
+    let sentence = format!("it did nothing: {} {} later", still(remediation), human(waited));
+    conclude(remediation, seen, status, Phase::Completed, sentence)
+}
+
+fn still(remediation: &Remediation) -> &'static str {
+    match remediation.spec.action {
+        Action::CancelQuery(_) => "the statement still runs",
+        Action::TerminateQuery(_) | Action::TerminateIdle(_) => "the session is still there",
+    }
+}
+
+fn gone(remediation: &Remediation) -> &'static str {
+    match remediation.spec.action {
+        Action::CancelQuery(_) => "the statement was gone",
+        Action::TerminateQuery(_) | Action::TerminateIdle(_) => "the session was gone",
+    }
 }
 
 /// Where the objective stands in the first full window that begins `after` past the effect.

@@ -27,7 +27,7 @@ fn policy(cooldown: u64, attempts: u32, writers: Writers) -> Policy {
     policy.guards.max_attempts_per_incident = attempts;
     let causes = vec!["RunawayQuery".into(), "BlockingQuery".into()];
     for name in ["first", "second"] {
-        let action = RungAction::CancelQueries { writers };
+        let action = RungAction::CancelQueries { writers, terminate_after: None };
         policy.rungs.push(Rung { name: name.into(), causes: causes.clone(), action, mode: None });
     }
     policy
@@ -286,7 +286,7 @@ impl Strictness {
             Self::Suspend => stricter.policy.suspended = true,
             Self::Writers => {
                 for rung in &mut stricter.policy.rungs {
-                    rung.action = RungAction::CancelQueries { writers: Writers::Deny };
+                    rung.action = RungAction::CancelQueries { writers: Writers::Deny, terminate_after: None };
                 }
             }
             Self::OptOut => {
@@ -331,7 +331,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
             database: server.database.clone(),
             peer: server.peer.clone(),
         },
-        action: Action::CancelQuery(engine::model::CancelQuery {
+        action: Action::CancelQuery(engine::model::SessionTarget {
             dependency: "db".into(),
             secret: "orders-db".into(),
             server,
@@ -346,6 +346,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
             after: Duration::from_secs(1),
             within: Duration::from_secs(30),
             window: Duration::from_secs(5),
+            effect_within: None,
         },
     }
 }

@@ -1,3 +1,3 @@
 //! Carrying out one admitted effect, fenced: it cannot happen after its deadline, nor to anything but what was decided.
 
-pub mod cancel_query;
+pub mod signal_session;

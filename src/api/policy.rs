@@ -386,20 +386,53 @@ pub struct Rung {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// CancelQueries.
+    /// CancelQueries or TerminateIdle.
     pub r#type: Word,
     /// For type CancelQueries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_queries: Option<CancelQueries>,
+    /// For type TerminateIdle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminate_idle: Option<TerminateIdle>,
 }
 
 /// Cancels the one statement that is the cause.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct CancelQueries {
     /// Whether a transaction that has written may be cancelled: Deny or Allow. What blocks others nearly always has written
     /// (`FOR UPDATE` counts too), so curing a BlockingQuery in practice needs Allow.
     #[serde(default = "deny")]
     pub writers: Word,
+    /// When the statement still runs so long after it was cancelled, and the breach goes on, its session is ended, by an act
+    /// of its own; never where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminate_after: Option<Duration>,
+}
+
+/// Ends the session that is idle in a transaction and keeps others waiting. There is no statement that could be cancelled.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TerminateIdle {
+    /// So long it must have been idle.
+    #[serde(default = "TerminateIdle::min_idle")]
+    pub min_idle: Duration,
+    /// Whether a transaction that has written may be ended, its work lost: Deny or Allow. Who holds a row's lock has nearly
+    /// always written (`FOR UPDATE` counts too).
+    #[serde(default = "deny")]
+    pub writers: Word,
+}
+
+impl TerminateIdle {
+    fn min_idle() -> Duration {
+        Duration::of(std::time::Duration::from_secs(120))
+    }
+}
+
+impl Default for TerminateIdle {
+    fn default() -> Self {
+        Self { min_idle: Self::min_idle(), writers: deny() }
+    }
 }
 
 fn deny() -> Word {

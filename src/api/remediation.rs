@@ -66,17 +66,35 @@ pub struct LatencyRemediationSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// CancelQueries.
+    /// CancelQueries or TerminateIdle.
     pub r#type: Word,
-    /// For type CancelQueries.
+    /// For type CancelQueries: the statement that is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cancel_query: Option<CancelQuery>,
+    pub cancel_query: Option<SessionTarget>,
+    /// For type CancelQueries: the session that is ended, because its statement was cancelled and runs all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminate_query: Option<SessionTarget>,
+    /// For type TerminateIdle: the session that is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminate_idle: Option<TerminateIdle>,
 }
 
-/// Cancel one statement of one session.
+/// End a session that is idle in a transaction.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct CancelQuery {
+pub struct TerminateIdle {
+    /// Which session.
+    pub target: SessionTarget,
+    /// Since when it is idle; another instant means that it has done something since, and it is left alone.
+    pub idle_since: Instant,
+    /// So long it must have been idle.
+    pub min_idle: Duration,
+}
+
+/// One session of one database, and its statement.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionTarget {
     /// The dependency's name in the policy.
     pub dependency: Label,
     /// The Secret that leads to the database.
@@ -85,7 +103,7 @@ pub struct CancelQuery {
     pub server: Server,
     /// The statement; another one of the same session is not touched.
     pub session: Session,
-    /// Whether it may be cancelled although its transaction has written: Deny or Allow.
+    /// Whether it may be touched although its transaction has written: Deny or Allow.
     pub writers: Word,
 }
 
@@ -125,6 +143,7 @@ pub struct Session {
 
 /// How an act is judged.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct Verify {
     /// The judged window begins this long after the effect.
     pub after: Duration,
@@ -132,6 +151,9 @@ pub struct Verify {
     pub within: Duration,
     /// The window's length.
     pub window: Duration,
+    /// Where something stronger follows: without an effect by then, and with the breach still there, the act has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect_within: Option<Duration>,
 }
 
 /// What has become of it. Written by the remediation controller only.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use engine::advance::Look;
 use engine::model::{
-    Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, ServerIdentity, Session,
+    Action, Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, ServerIdentity, Session,
     SessionIdentity, SessionState, Slots,
 };
 use serde::Deserialize;
@@ -39,7 +39,7 @@ const SNAPSHOT: &str = concat!(
     age(a.backend_xmin) AS xmin_age, coalesce(r.rolsuper OR r.rolreplication, true) AS privileged,
     coalesce(a.query_id::text, 'md5:' || left(md5(a.query), 12)) AS fingerprint, ",
     // The text is looked at where it matters only: matching it is the dearest part of the statement.
-    "(a.state = 'active' AND ",
+    "((a.state = 'active' OR a.state LIKE 'idle in transaction%') AND ",
     maintenance!(),
     ") AS maintenance, ",
     protected!(),
@@ -203,13 +203,20 @@ impl Databases {
         observed
     }
 
-    /// What has become of a statement, live.
-    pub async fn look(&self, namespace: &str, secret: &str, session: &SessionIdentity) -> Look {
+    /// What has become of what an action is about, live.
+    pub async fn look(&self, namespace: &str, action: &Action) -> Look {
+        let secret = &action.target().secret;
         let credentials = match self.secrets.credentials(namespace, secret).await {
             Ok(credentials) => credentials,
             Err(no_data) => return Look::Unreadable(no_data),
         };
-        let look = look(&self.registry.postgres(&credentials), session).await;
+        let (connection, session) = (self.registry.postgres(&credentials), &action.target().session);
+        let look = match action {
+            Action::CancelQuery(_) => look_at_statement(&connection, session).await,
+            Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
+                look_at_session(&connection, session).await
+            }
+        };
         if let Look::Unreadable(_) = &look {
             self.secrets.doubt(namespace, secret);
         }
@@ -238,30 +245,45 @@ fn fresh(slot: &Slot) -> bool {
         .is_ok_and(|seen| seen.as_ref().is_some_and(|(at, _)| at.elapsed() < Duration::from_secs(600)))
 }
 
-/// What has become of a statement, live.
-pub async fn look(connection: &postgres::Postgres, session: &SessionIdentity) -> Look {
-    let statement = sqlx::query(LOOK).bind(session.pid).bind(session.backend_start.as_microsecond());
-    let answer = match connection.run(statement).await {
-        Ok(answer) => answer,
-        Err(failure) => return Look::Unreadable(failure.no_data()),
+/// What has become of a statement, live: it is gone when its session has gone or does anything else.
+pub async fn look_at_statement(connection: &postgres::Postgres, session: &SessionIdentity) -> Look {
+    let runs = |state: &str, start: Option<i64>| {
+        state == "active" && start == Some(session.query_start.as_microsecond())
     };
-    let Some(row) = answer.rows.first() else { return Look::Gone };
-    let state: Option<String> = row.try_get(0).unwrap_or_default();
-    let query_start: Option<i64> = row.try_get(1).unwrap_or_default();
-    match (state, query_start) {
-        (None, _) => {
-            let detail = "the session's state may not be read; run: GRANT pg_read_all_stats";
-            Look::Unreadable(NoData::new(NoDataReason::PermissionDenied, detail))
-        }
-        (Some(state), _) if state == "disabled" => {
+    match state_of(connection, session).await {
+        Ok(Some((state, _))) if state == "disabled" => {
             let detail = "the session does not say what it is doing; set track_activities = on";
             Look::Unreadable(NoData::new(NoDataReason::PermissionDenied, detail))
         }
-        (Some(state), start) if state == "active" && start == Some(session.query_start.as_microsecond()) => {
-            Look::Running
-        }
-        (Some(_), _) => Look::Gone,
+        Ok(Some((state, start))) if runs(&state, start) => Look::Running,
+        Ok(_) => Look::Gone,
+        Err(no_data) => Look::Unreadable(no_data),
     }
+}
+
+/// What has become of a session, live, whatever it does.
+pub async fn look_at_session(connection: &postgres::Postgres, session: &SessionIdentity) -> Look {
+    match state_of(connection, session).await {
+        Ok(Some(_)) => Look::Running,
+        Ok(None) => Look::Gone,
+        Err(no_data) => Look::Unreadable(no_data),
+    }
+}
+
+/// The state of a session and the start of its statement; `None` where there is no such session.
+async fn state_of(
+    connection: &postgres::Postgres,
+    session: &SessionIdentity,
+) -> Result<Option<(String, Option<i64>)>, NoData> {
+    let statement = sqlx::query(LOOK).bind(session.pid).bind(session.backend_start.as_microsecond());
+    let answer = connection.run(statement).await.map_err(postgres::Failure::no_data)?;
+    let Some(row) = answer.rows.first() else { return Ok(None) };
+    let state: Option<String> = row.try_get(0).unwrap_or_default();
+    let Some(state) = state else {
+        let detail = "the session's state may not be read; run: GRANT pg_read_all_stats";
+        return Err(NoData::new(NoDataReason::PermissionDenied, detail));
+    };
+    Ok(Some((state, row.try_get(1).unwrap_or_default())))
 }
 
 /// One diagnosis snapshot.

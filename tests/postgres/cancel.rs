@@ -5,15 +5,14 @@ use std::time::Duration;
 use engine::advance::{EffectReport, Look};
 use engine::model::{NoDataReason, PostgresFacts, SessionState};
 use lab::postgres::Stop;
-use latency_operator::act::cancel_query::cancel_on;
 use latency_operator::connections::{Credentials, Postgres};
-use latency_operator::observe::postgres::look;
+use latency_operator::observe::postgres::look_at_statement;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::support::{
-    OPERATOR, Running, SOON, WATCHER, World, cancel_of, connection, fence, session, until_facts,
+    OPERATOR, Running, SOON, WATCHER, World, cancel_of, cancel_on, connection, fence, session, until_facts,
 };
 
 const SLEEP: &str = "select pg_sleep(600)";
@@ -25,8 +24,10 @@ async fn seen(connection: &Postgres, running: &Running) -> PostgresFacts {
 
 async fn until_gone(connection: &Postgres, facts: &PostgresFacts, pid: i32) {
     let identity = &session(facts, pid).identity;
-    let gone = lab::until(SOON, async || (look(connection, identity).await == Look::Gone).then_some(()));
-    assert!(gone.await.is_some(), "{:?}", look(connection, identity).await);
+    let gone = lab::until(SOON, async || {
+        (look_at_statement(connection, identity).await == Look::Gone).then_some(())
+    });
+    assert!(gone.await.is_some(), "{:?}", look_at_statement(connection, identity).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +41,7 @@ async fn the_statement_ends_and_the_session_lives_on() {
     let facts = seen(&connection, &running).await;
     let before = seen(&connection, &bystander).await;
     let identity = session(&facts, running.pid).identity.clone();
-    assert_eq!(look(&connection, &identity).await, Look::Running);
+    assert_eq!(look_at_statement(&connection, &identity).await, Look::Running);
 
     let cancel = cancel_of(&facts, running.pid);
     assert_eq!(cancel_on(&connection, &cancel, &[], fence(&facts)).await, EffectReport::Sent);
@@ -52,14 +53,17 @@ async fn the_statement_ends_and_the_session_lives_on() {
     // The session's next statement is not the one that was meant.
     let next = client.start("select pg_sleep(0.2)");
     let _ = seen(&connection, &next).await;
-    assert_eq!(look(&connection, &identity).await, Look::Gone);
+    assert_eq!(look_at_statement(&connection, &identity).await, Look::Gone);
     let report = cancel_on(&connection, &cancel, &[], fence(&facts)).await;
     assert!(matches!(report, EffectReport::NotMatched(_)), "{report:?}");
     let (client, ended) = next.ended().await;
     ended.expect("it is not hurt");
     client.leave().await;
-    assert_eq!(look(&connection, &identity).await, Look::Gone);
-    assert_eq!(look(&connection, &session(&before, bystander.pid).identity).await, Look::Running);
+    assert_eq!(look_at_statement(&connection, &identity).await, Look::Gone);
+    assert_eq!(
+        look_at_statement(&connection, &session(&before, bystander.pid).identity).await,
+        Look::Running
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +104,7 @@ async fn without_the_right_to_signal_it_is_refused_in_the_servers_words() {
         "permission denied to cancel query"
     };
     assert!(why.contains(words) && why.contains("PermissionDenied"), "{why}");
-    assert_eq!(look(&connection, &cancel.session).await, Look::Running);
+    assert_eq!(look_at_statement(&connection, &cancel.session).await, Look::Running);
     assert!(running.runs());
 
     // One's own role needs no further right.
@@ -123,7 +127,7 @@ async fn what_cannot_be_sent_is_refused_and_a_broken_connection_is_a_lost_answer
     assert!(matches!(report, EffectReport::Lost(_)), "the connection was open: {report:?}");
     let report = cancel_on(&connection, &cancel, &[], fence(&facts)).await;
     assert!(matches!(report, EffectReport::Refused(_)), "there was no connection: {report:?}");
-    let seen = look(&connection, &cancel.session).await;
+    let seen = look_at_statement(&connection, &cancel.session).await;
     let Look::Unreadable(no_data) = &seen else { panic!("{seen:?}") };
     assert_eq!(no_data.reason, NoDataReason::Unreachable);
 }

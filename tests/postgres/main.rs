@@ -16,3 +16,4 @@ mod race;
 mod settings;
 mod snapshot;
 mod support;
+mod terminate;

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use engine::advance::EffectReport;
-use engine::model::{CancelQuery, SessionState, Writers};
-use latency_operator::act::cancel_query::cancel_on;
+use engine::model::{SessionState, SessionTarget, Writers};
 use latency_operator::connections::Postgres;
 use latency_operator::observe::postgres::snapshot;
 use sqlx::Row;
 
-use crate::support::{OPERATOR, PASSWORD, Running, World, cancel_of, fence, session, until_facts};
+use crate::support::{OPERATOR, PASSWORD, Running, World, cancel_of, cancel_on, fence, session, until_facts};
 
 const SLEEP: &str = "select pg_sleep(600)";
 const TICK: Duration = Duration::from_micros(1);
 
 /// One changed thing.
-type Change = (&'static str, fn(&mut CancelQuery));
+type Change = (&'static str, fn(&mut SessionTarget));
 
 const CHANGES: [Change; 11] = [
     ("a later statement", |cancel| cancel.session.query_start += TICK),
@@ -44,12 +43,12 @@ fn is_refused(report: &EffectReport) -> bool {
 /// Asks for the statement of that process to be cancelled, with all that is known about it.
 async fn cancel(connection: &Postgres, pid: i32, writers: Writers) -> EffectReport {
     let facts = until_facts(connection, |facts| facts.session(pid).is_some()).await;
-    let cancel = CancelQuery { writers, ..cancel_of(&facts, pid) };
+    let cancel = SessionTarget { writers, ..cancel_of(&facts, pid) };
     cancel_on(connection, &cancel, &[], fence(&facts)).await
 }
 
 /// The statement is cancelled after all: nothing but what was changed stood in the way.
-async fn is_cancelled(connection: &Postgres, running: Running, cancel: &CancelQuery) {
+async fn is_cancelled(connection: &Postgres, running: Running, cancel: &SessionTarget) {
     let facts = snapshot(connection).await.expect("facts");
     assert_eq!(cancel_on(connection, cancel, &[], fence(&facts)).await, EffectReport::Sent);
     let (mut client, ended) = running.ended().await;
@@ -176,7 +175,7 @@ async fn who_has_written_is_only_cancelled_where_that_is_allowed() {
         let report = cancel_on(&connection, &right, &[], fence(&facts)).await;
         assert!(is_refused(&report), "{write}: {report:?}");
         assert!(running.runs() && signals(&world) == id);
-        let allowed = CancelQuery { writers: Writers::Allow, ..right };
+        let allowed = SessionTarget { writers: Writers::Allow, ..right };
         assert_eq!(cancel_on(&connection, &allowed, &[], fence(&facts)).await, EffectReport::Sent);
         running.ended().await.1.expect_err("cancelled");
     }

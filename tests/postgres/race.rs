@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::advance::EffectReport;
-use engine::model::{CancelQuery, SessionIdentity, Writers};
-use latency_operator::act::cancel_query::cancel_on;
+use engine::model::{SessionIdentity, SessionTarget, Writers};
 use latency_operator::observe::postgres::snapshot;
 use tokio::task::JoinHandle;
 
-use crate::support::{Client, OPERATOR, World, fence, instant, shown};
+use crate::support::{Client, OPERATOR, World, cancel_on, fence, instant, shown};
 
 const VICTIMS: usize = 4;
 const ROUNDS: usize = 1000;
@@ -74,7 +73,7 @@ async fn no_innocent_statement_is_cancelled() {
         let pid = victims[rounds % VICTIMS].pid;
         let Some((session, number)) = aim(&mut eye, pid).await else { continue };
         rounds += 1;
-        let cancel = CancelQuery {
+        let cancel = SessionTarget {
             dependency: "db".to_owned(),
             secret: "orders-db".to_owned(),
             server: facts.server.clone(),

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::model::{CancelQuery, LockWait, NoData, NoDataReason, PostgresFacts, Session, Writers};
+use engine::advance::EffectReport;
+use engine::model::{Action, LockWait, NoData, NoDataReason, PostgresFacts, Session, SessionTarget, Writers};
 use jiff::Timestamp;
 use lab::PostgresOptions;
 use lab::postgres::Auth;
+use latency_operator::act::signal_session::signal_on;
 use latency_operator::connections::{Credentials, Postgres, Registry, SslMode};
 use latency_operator::observe::postgres::snapshot;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
@@ -251,9 +253,9 @@ pub(crate) fn roots(facts: &PostgresFacts) -> BTreeMap<i32, BTreeSet<i32>> {
 }
 
 /// What would be done about the statement of that process id.
-pub(crate) fn cancel_of(facts: &PostgresFacts, pid: i32) -> CancelQuery {
+pub(crate) fn cancel_of(facts: &PostgresFacts, pid: i32) -> SessionTarget {
     let victim = session(facts, pid);
-    CancelQuery {
+    SessionTarget {
         dependency: "db".to_owned(),
         secret: "orders-db".to_owned(),
         server: facts.server.clone(),
@@ -262,6 +264,16 @@ pub(crate) fn cancel_of(facts: &PostgresFacts, pid: i32) -> CancelQuery {
         fingerprint: victim.fingerprint.clone(),
         writers: Writers::Deny,
     }
+}
+
+/// Asks for the statement to be cancelled.
+pub(crate) async fn cancel_on(
+    connection: &Postgres,
+    target: &SessionTarget,
+    protected_roles: &[String],
+    fence: Timestamp,
+) -> EffectReport {
+    signal_on(connection, &Action::CancelQuery(target.clone()), protected_roles, fence).await
 }
 
 /// Long after everything that a test does.

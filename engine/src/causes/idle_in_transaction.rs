@@ -39,13 +39,13 @@ fn blocker(database: &Database<'_>, facts: &PostgresFacts) -> Option<Finding> {
     ];
     let sentence = format!(
         "in {} pid {} (role {}) has been idle in a transaction for {idle} and blocks {} sessions, {ours} of them the \
-         target's own; cancelling would do nothing, the session would have to be terminated",
+         target's own; there is no statement that could be cancelled",
         database.name,
         root.identity.pid,
         root.role,
         victims.len(),
     );
-    Some(finding(database, root, onset, ours > 0, evidence, sentence))
+    Some(finding(database, root, onset, Some(ours), evidence, sentence))
 }
 
 fn oldest_snapshot(database: &Database<'_>, facts: &PostgresFacts) -> Option<Finding> {
@@ -71,22 +71,23 @@ fn oldest_snapshot(database: &Database<'_>, facts: &PostgresFacts) -> Option<Fin
         holder.role,
         human(idle),
     );
-    Some(finding(database, holder, onset, false, evidence, sentence))
+    Some(finding(database, holder, onset, None, evidence, sentence))
 }
 
 fn finding(
     database: &Database<'_>,
     session: &Session,
     onset: Option<jiff::Timestamp>,
-    hurts: bool,
+    victims: Option<usize>,
     evidence: Vec<Evidence>,
     sentence: String,
 ) -> Finding {
+    let blocks = victims.is_some();
     Finding {
         cause: CAUSE.name.into(),
-        confidence: database.confidence(onset, hurts),
-        // No action that this version knows helps here: people are told what to do.
-        advice: true,
+        confidence: database.confidence(onset, victims.is_some_and(|ours| ours > 0)),
+        // Who only holds a snapshot back blocks nobody: what hurts is what vacuum could not remove, and people are told.
+        advice: !blocks,
         subject: Some(Subject::Session {
             dependency: database.name.to_owned(),
             session: session.identity.clone(),

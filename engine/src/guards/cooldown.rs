@@ -5,7 +5,7 @@ use crate::model::{duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
     name: "Cooldown",
-    refuses: "until the longer of the two `cooldown`s (the earlier actor's and one's own) has passed since the last act on the resource; the next rung of the same incident may follow at once",
+    refuses: "until the longer of the two `cooldown`s (the earlier actor's and one's own) has passed since the last act on the resource; in the same incident the next rung, and the end of a session whose statement was cancelled in vain, may follow at once",
     stages: ADMIT_AND_GATE,
     applies: always,
     check,
@@ -24,7 +24,7 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         };
         let next_rung = entry.policy.namespace == candidate.policy.namespace
             && entry.incident == candidate.incident
-            && entry.rung != candidate.rung;
+            && (entry.rung != candidate.rung || candidate.action.follows_up());
         let rest = entry.cooldown.max(candidate.cooldown);
         let rested = elapsed(context.now, acted_at);
         if !next_rung && rested < rest {

@@ -73,7 +73,7 @@ const ADMIT_AND_GATE: &[Stage] = &[Stage::Admit, Stage::Gate];
 /// Asked for every action.
 fn always(kind: ActionKind) -> bool {
     match kind {
-        ActionKind::CancelQueries => true,
+        ActionKind::CancelQueries | ActionKind::TerminateIdle => true,
     }
 }
 

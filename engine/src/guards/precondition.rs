@@ -86,9 +86,10 @@ mod tests {
         ] {
             let refusal = refusal(|setup| {
                 session(setup).wrote = true;
-                let Action::CancelQuery(cancel) = &mut setup.candidate.action;
+                let Action::CancelQuery(cancel) = &mut setup.candidate.action else { panic!("a cancel") };
                 cancel.writers = then;
-                setup.snapshot.policy.rungs[0].action = RungAction::CancelQueries { writers: now };
+                setup.snapshot.policy.rungs[0].action =
+                    RungAction::CancelQueries { writers: now, terminate_after: None };
             });
             assert_eq!(refusal.is_none(), then == now, "{then:?} {now:?}");
         }

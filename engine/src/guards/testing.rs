@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use super::{Context, Stage, evaluate};
 use crate::model::{
-    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, CancelQuery, Candidate, Confidence,
-    Coverage, Dependency, Evaluation, Finding, Fleet, GuardSettings, Incident, Ledger, Limits, Measured,
-    Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction,
-    ServerIdentity, Session, SessionIdentity, SessionState, Severity, Slots, Snapshot, Source, Target,
-    TargetKind, TargetRef, Verdict, Verification, VerifySpec, Writers, earlier,
+    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Candidate, Confidence, Coverage,
+    Dependency, Evaluation, Finding, Fleet, GuardSettings, Incident, Ledger, Limits, Measured, Mode,
+    Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency, PostgresFacts,
+    Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction, ServerIdentity, Session,
+    SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Target, TargetKind,
+    TargetRef, Verdict, Verification, VerifySpec, Writers, earlier,
 };
 use crate::tick::{Overall, Situation};
 
@@ -184,7 +184,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
             leading_since: earlier(now, 600 * SECOND),
             api_contact_at: now,
             api_contact_within: 10 * SECOND,
-            enabled_actions: vec![ActionKind::CancelQueries],
+            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle],
             protected_roles: vec!["postgres".into()],
         },
     }
@@ -231,7 +231,7 @@ pub(crate) fn policy() -> Policy {
         rungs: vec![Rung {
             name: "cancel".into(),
             causes: vec!["RunawayQuery".into(), "BlockingQuery".into()],
-            action: RungAction::CancelQueries { writers: Writers::Deny },
+            action: RungAction::CancelQueries { writers: Writers::Deny, terminate_after: None },
             mode: None,
         }],
         guards: GuardSettings {
@@ -263,7 +263,7 @@ fn candidate(snapshot: &Snapshot) -> Candidate {
             database: server.database.clone(),
             peer: server.peer.clone(),
         },
-        action: Action::CancelQuery(CancelQuery {
+        action: Action::CancelQuery(SessionTarget {
             dependency: "db".into(),
             secret: "orders-db".into(),
             server,
@@ -274,6 +274,6 @@ fn candidate(snapshot: &Snapshot) -> Candidate {
         }),
         cooldown: policy.guards.cooldown,
         max_actions_per_hour: policy.guards.max_actions_per_hour,
-        verify: VerifySpec { after: SECOND, within: 30 * SECOND, window: 10 * SECOND },
+        verify: VerifySpec { after: SECOND, within: 30 * SECOND, window: 10 * SECOND, effect_within: None },
     }
 }

@@ -37,7 +37,7 @@ pub use postgres::{
     Coverage, LockWait, PostgresFacts, ResourceKey, ServerIdentity, Session, SessionIdentity, SessionState,
     Slots,
 };
-pub use proposal::{Action, ActionKind, CancelQuery, Candidate, GuardVerdict, Proposal};
+pub use proposal::{Action, ActionKind, Candidate, GuardVerdict, Proposal, SessionTarget, TerminateIdle};
 pub use record::{DecisionRecord, RecordKind, Said, Slot};
 pub use remediation::{
     DEADLINE, EffectSeen, Executing, ObjectiveAfter, Outcome, Phase, Refusal, Remediation, RemediationSpec,

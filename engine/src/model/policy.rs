@@ -224,6 +224,15 @@ pub enum RungAction {
     CancelQueries {
         /// Whether a transaction that has written may be cancelled.
         writers: Writers,
+        /// The session is ended when its statement still runs so long after it was cancelled; `None`: never.
+        terminate_after: Option<Duration>,
+    },
+    /// End the session that is idle in a transaction.
+    TerminateIdle {
+        /// Whether a transaction that has written may be ended.
+        writers: Writers,
+        /// So long it must have been idle.
+        min_idle: Duration,
     },
 }
 

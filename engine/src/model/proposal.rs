@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,6 +17,8 @@ use super::{
 pub enum ActionKind {
     /// Cancel a running statement.
     CancelQueries,
+    /// End a session that is idle in a transaction.
+    TerminateIdle,
 }
 
 impl fmt::Display for ActionKind {
@@ -24,30 +27,45 @@ impl fmt::Display for ActionKind {
     }
 }
 
-/// Cancel one statement of one session.
+/// One session of one database, and the statement that it runs, or ran last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CancelQuery {
+pub struct SessionTarget {
     /// The dependency's name in the policy.
     pub dependency: String,
     /// The Secret that leads to it.
     pub secret: String,
-    /// The server that was diagnosed; another one is not touched.
+    /// The server that was diagnosed; no other one is touched.
     pub server: ServerIdentity,
-    /// The statement.
+    /// The session and its statement; once it has begun another one it is left alone.
     pub session: SessionIdentity,
     /// The role that runs it.
     pub role: String,
     /// See [`super::Session::fingerprint`].
     pub fingerprint: String,
-    /// Whether it may be cancelled although its transaction has written.
+    /// Whether it may be touched although its transaction has written.
     pub writers: Writers,
+}
+
+/// End a session that is idle in a transaction: no statement runs that could be cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminateIdle {
+    /// Which session.
+    pub target: SessionTarget,
+    /// Since when it is idle, by the server's clock; another instant means that it has done something since.
+    pub idle_since: Timestamp,
+    /// So long it must have been idle.
+    pub min_idle: Duration,
 }
 
 /// An action that is ready to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// See [`CancelQuery`].
-    CancelQuery(CancelQuery),
+    /// Cancel the statement: its transaction fails, its session lives.
+    CancelQuery(SessionTarget),
+    /// End the session, because cancelling its statement did nothing.
+    TerminateQuery(SessionTarget),
+    /// See [`TerminateIdle`].
+    TerminateIdle(TerminateIdle),
 }
 
 impl Action {
@@ -55,31 +73,61 @@ impl Action {
     #[must_use]
     pub fn kind(&self) -> ActionKind {
         match self {
-            Self::CancelQuery(_) => ActionKind::CancelQueries,
+            Self::CancelQuery(_) | Self::TerminateQuery(_) => ActionKind::CancelQueries,
+            Self::TerminateIdle(_) => ActionKind::TerminateIdle,
+        }
+    }
+
+    /// The session that it is done to.
+    #[must_use]
+    pub fn target(&self) -> &SessionTarget {
+        match self {
+            Self::CancelQuery(target) | Self::TerminateQuery(target) => target,
+            Self::TerminateIdle(idle) => &idle.target,
         }
     }
 
     /// What it is done to.
     #[must_use]
     pub fn subject(&self) -> Subject {
+        let SessionTarget { dependency, session, .. } = self.target();
+        Subject::Session { dependency: dependency.clone(), session: session.clone() }
+    }
+
+    /// Whether it is the stronger form of an act that was carried out on the same subject and did nothing.
+    #[must_use]
+    pub fn follows_up(&self) -> bool {
         match self {
-            Self::CancelQuery(cancel) => {
-                Subject::Session { dependency: cancel.dependency.clone(), session: cancel.session.clone() }
-            }
+            Self::CancelQuery(_) | Self::TerminateIdle(_) => false,
+            Self::TerminateQuery(_) => true,
         }
+    }
+
+    /// Whether both do the same to the same.
+    #[must_use]
+    pub fn repeats(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self.subject() == other.subject()
     }
 
     /// What it does, in words.
     #[must_use]
     pub fn sentence(&self) -> String {
+        let SessionTarget { session, role, dependency, .. } = self.target();
+        let (pid, since) = (session.pid, session.query_start);
         match self {
-            Self::CancelQuery(cancel) => {
-                let CancelQuery { session, role, dependency, .. } = cancel;
+            Self::CancelQuery(_) => {
                 format!(
-                    "cancel what pid {} (role {role}) has been running in {dependency} since {:.0}",
-                    session.pid, session.query_start
+                    "cancel what pid {pid} (role {role}) has been running in {dependency} since {since:.0}"
                 )
             }
+            Self::TerminateQuery(_) => format!(
+                "end the session of pid {pid} (role {role}), whose statement of {since:.0} in {dependency} was \
+                 cancelled and runs all the same"
+            ),
+            Self::TerminateIdle(idle) => format!(
+                "end the session of pid {pid} (role {role}), idle in a transaction in {dependency} since {:.0}",
+                idle.idle_since
+            ),
         }
     }
 }

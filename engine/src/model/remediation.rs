@@ -17,6 +17,8 @@ pub struct VerifySpec {
     pub within: Duration,
     /// The window's length.
     pub window: Duration,
+    /// Where something stronger follows: without an effect by then, and with the breach still there, the act has failed.
+    pub effect_within: Option<Duration>,
 }
 
 /// What is to be done and why. Self-contained: it needs no policy. Immutable.
@@ -263,8 +265,6 @@ impl Remediation {
     /// The statement that it is about.
     #[must_use]
     pub fn session(&self) -> &SessionIdentity {
-        match &self.spec.action {
-            Action::CancelQuery(cancel) => &cancel.session,
-        }
+        &self.spec.action.target().session
     }
 }

@@ -1,6 +1,8 @@
 //! What can be done. One file an action, one line of [`REMEDIES`] each.
 
 mod cancel_queries;
+mod sessions;
+mod terminate_idle;
 
 use crate::model::{Action, ActionKind, Candidate, Finding, ResourceKey, Rung, RungAction, Snapshot};
 
@@ -36,13 +38,14 @@ pub struct Remedy {
 }
 
 /// All remedies.
-pub const REMEDIES: &[Remedy] = &[cancel_queries::REMEDY];
+pub const REMEDIES: &[Remedy] = &[cancel_queries::REMEDY, terminate_idle::REMEDY];
 
 /// The remedy that does this action.
 #[must_use]
 pub fn remedy(kind: ActionKind) -> &'static Remedy {
     match kind {
         ActionKind::CancelQueries => &cancel_queries::REMEDY,
+        ActionKind::TerminateIdle => &terminate_idle::REMEDY,
     }
 }
 
@@ -51,5 +54,6 @@ pub fn remedy(kind: ActionKind) -> &'static Remedy {
 pub fn kind_of(rung: &Rung) -> ActionKind {
     match rung.action {
         RungAction::CancelQueries { .. } => ActionKind::CancelQueries,
+        RungAction::TerminateIdle { .. } => ActionKind::TerminateIdle,
     }
 }

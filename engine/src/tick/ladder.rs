@@ -7,7 +7,7 @@ use crate::causes::{self, NO_CAUSE_FOUND};
 use crate::guards::{self, Context, Stage};
 use crate::model::{
     Action, Candidate, Finding, Incident, Outcome, Phase, Proposal, RecordKind, Remediation, ResourceKey,
-    Rung, Snapshot, State, VerifySpec, elapsed,
+    Rung, RungAction, Snapshot, State, VerifySpec, elapsed,
 };
 use crate::remediations::{kind_of, remedy};
 
@@ -104,7 +104,7 @@ fn climb(
     false
 }
 
-/// The same statement is never tried twice by a rung, unless nothing was done the first time; `MaxAttempts` bounds that.
+/// The same is never done twice to the same by a rung, unless nothing was done the first time; `MaxAttempts` bounds that.
 fn was_tried(earlier: &Remediation, action: &Action) -> bool {
     let retryable = match earlier.status.phase {
         Phase::Failed | Phase::Refused | Phase::DryRun => true,
@@ -112,7 +112,7 @@ fn was_tried(earlier: &Remediation, action: &Action) -> bool {
             false
         }
     };
-    !retryable && !earlier.spec.dry_run && earlier.spec.action.subject() == action.subject()
+    !retryable && !earlier.spec.dry_run && earlier.spec.action.repeats(action)
 }
 
 fn candidate(
@@ -124,6 +124,10 @@ fn candidate(
     attempt: u32,
 ) -> Candidate {
     let policy = &snapshot.policy;
+    let effect_within = match (&action, &rung.action) {
+        (Action::CancelQuery(_), RungAction::CancelQueries { terminate_after, .. }) => *terminate_after,
+        _ => None,
+    };
     Candidate {
         policy: policy.id.clone(),
         target: policy.target.clone(),
@@ -142,6 +146,7 @@ fn candidate(
             after: policy.verification.after,
             within: policy.verification.within,
             window: policy.evaluation.window,
+            effect_within,
         },
     }
 }

@@ -80,13 +80,21 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
         }
         ["no", "rungs"] => policy.rungs.clear(),
         ["no", "database"] => policy.dependencies.clear(),
-        ["rung", name, "cancels", rest @ ..] => {
+        ["rung", name, verb @ ("cancels" | "terminates"), rest @ ..] => {
+            let after = |word: &str| {
+                let place = rest.iter().position(|known| *known == word);
+                place.and_then(|place| rest.get(place + 1)).map(|text| span(text)).transpose()
+            };
             let writers = if rest.contains(&"writers") { Writers::Allow } else { Writers::Deny };
             let causes = rest.iter().filter(|word| word.starts_with(char::is_uppercase));
             policy.rungs.push(Rung {
                 name: (*name).to_owned(),
                 causes: causes.map(|word| (*word).to_owned().into()).collect(),
-                action: RungAction::CancelQueries { writers },
+                action: if *verb == "cancels" {
+                    RungAction::CancelQueries { writers, terminate_after: after("terminating")? }
+                } else {
+                    RungAction::TerminateIdle { writers, min_idle: after("idle")?.unwrap_or_default() }
+                },
                 mode: rest.contains(&"observing").then_some(Mode::Observe),
             });
         }

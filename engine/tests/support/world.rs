@@ -186,7 +186,7 @@ impl World {
                 leading_since: self.leading_since,
                 api_contact_at: self.now,
                 api_contact_within: Duration::from_secs(10),
-                enabled_actions: vec![ActionKind::CancelQueries],
+                enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle],
                 protected_roles: vec!["postgres".into()],
             },
         })
@@ -281,20 +281,22 @@ impl World {
 
     /// Does it; false where the operator crashes over it.
     fn effect(&mut self, remediation: &str, action: &Action) -> bool {
-        let Action::CancelQuery(cancel) = action;
+        let session = &action.target().session;
+        let terminates = !matches!(action, Action::CancelQuery(_));
+        let wanted = match action {
+            Action::CancelQuery(_) | Action::TerminateQuery(_) => SessionState::Active,
+            Action::TerminateIdle(_) => SessionState::IdleInTransaction,
+        };
         let durable = &self.remediations[remediation].status;
         let ours = durable.executing.as_ref().is_some_and(|executing| executing.epoch == self.epoch);
         assert!(durable.phase == Phase::Executing && ours, "an effect without a durable intent of ours");
         self.effects_sent.push(remediation.to_owned());
-        let runs =
-            self.sessions.values().any(|s| s.identity == cancel.session && s.state == SessionState::Active);
-        let done = runs && matches!(self.cancel, Cancel::Works | Cancel::IsLost | Cancel::CrashesAfter);
+        let runs = self.sessions.values().any(|s| s.identity == *session && s.state == wanted);
+        let works = matches!(self.cancel, Cancel::Works | Cancel::IsLost | Cancel::CrashesAfter);
+        let done = runs && (works || (terminates && matches!(self.cancel, Cancel::IsIgnored)));
         if done {
-            let name = self
-                .sessions
-                .iter()
-                .find(|(_, s)| s.identity == cancel.session)
-                .map(|(name, _)| name.clone());
+            let name =
+                self.sessions.iter().find(|(_, s)| s.identity == *session).map(|(name, _)| name.clone());
             self.end(&name.unwrap_or_default());
         }
         let report = match self.cancel {
@@ -314,10 +316,10 @@ impl World {
     }
 
     fn look(&self, action: &Action) -> Look {
-        let Action::CancelQuery(cancel) = action;
+        let session = &action.target().session;
         match self.blind {
             Some(reason) => Look::Unreadable(NoData::new(reason, "the database said so")),
-            None if self.sessions.values().any(|s| s.identity == cancel.session) => Look::Running,
+            None if self.sessions.values().any(|s| s.identity == *session) => Look::Running,
             None => Look::Gone,
         }
     }
@@ -338,7 +340,15 @@ impl World {
         let words: Vec<&str> = event.split_whitespace().collect();
         match words.as_slice() {
             [name, "starts", "as", role, rest @ ..] => self.start(name, role, rest),
-            [name, "goes", "idle"] => self.session(name)?.state = SessionState::IdleInTransaction,
+            [name, "goes", "idle"] => {
+                let now = self.now;
+                let session = self.session(name)?;
+                (session.state, session.state_change) = (SessionState::IdleInTransaction, now);
+            }
+            [name, "asks", "again"] => {
+                let now = self.now;
+                self.session(name)?.identity.query_start = now;
+            }
             [name, "blocks", count, role] => {
                 let count: i32 = count.parse().map_err(|_| format!("{count} is not a number"))?;
                 let blocker = self.session(name)?.identity.pid;
@@ -438,7 +448,7 @@ impl World {
     fn understands(&self, event: &str) -> bool {
         let words: Vec<&str> = event.split_whitespace().collect();
         match words.as_slice() {
-            [name, "goes" | "blocks" | "ends", ..] => self.sessions.contains_key(*name),
+            [name, "goes" | "asks" | "blocks" | "ends", ..] => self.sessions.contains_key(*name),
             _ => true,
         }
     }

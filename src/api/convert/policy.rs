@@ -8,7 +8,7 @@ use engine::model::{
     Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, PostgresDependency, Rung,
     RungAction, TargetKind, TargetRef, Thresholds, Verification, Writers,
 };
-use engine::remediations::{kind_of, remedy};
+use engine::remediations::{REMEDIES, kind_of, remedy};
 use kube::ResourceExt;
 
 use super::{Problem, Reader, objectives};
@@ -170,19 +170,35 @@ fn rungs(reader: &mut Reader, rungs: &[api::Rung]) -> Vec<Rung> {
 }
 
 fn action(reader: &mut Reader, path: &str, action: &api::Action) -> Option<RungAction> {
-    if action.r#type.0 != "CancelQueries" {
-        let message =
-            format!("this version does not know the action {}; it knows CancelQueries", action.r#type.0);
-        reader.problem(format!("{path}.type"), message);
-        return None;
-    }
-    let writers = match &action.cancel_queries {
-        None => Some(Writers::Deny),
-        Some(settings) => {
-            reader.word(&format!("{path}.cancelQueries.writers"), &settings.writers, "Deny and Allow")
+    match &*action.r#type.0 {
+        "CancelQueries" => {
+            let settings = action.cancel_queries.as_ref();
+            let path = format!("{path}.cancelQueries");
+            let terminate_after = settings
+                .and_then(|settings| settings.terminate_after.as_ref())
+                .map(|text| reader.duration(&format!("{path}.terminateAfter"), text, SECOND));
+            let writers = writers(reader, &path, settings.map(|settings| &settings.writers));
+            writers.map(|writers| RungAction::CancelQueries { writers, terminate_after })
         }
-    };
-    writers.map(|writers| RungAction::CancelQueries { writers })
+        "TerminateIdle" => {
+            let settings = action.terminate_idle.clone().unwrap_or_default();
+            let path = format!("{path}.terminateIdle");
+            let min_idle = reader.duration(&format!("{path}.minIdle"), &settings.min_idle, SECOND);
+            let writers = writers(reader, &path, Some(&settings.writers));
+            writers.map(|writers| RungAction::TerminateIdle { writers, min_idle })
+        }
+        unknown => {
+            let known: Vec<String> = REMEDIES.iter().map(|remedy| remedy.kind.to_string()).collect();
+            let message =
+                format!("this version does not know the action {unknown}; it knows {}", known.join(", "));
+            reader.problem(format!("{path}.type"), message);
+            None
+        }
+    }
+}
+
+fn writers(reader: &mut Reader, path: &str, word: Option<&Word>) -> Option<Writers> {
+    word.map_or(Some(Writers::Deny), |word| reader.word(&format!("{path}.writers"), word, "Deny and Allow"))
 }
 
 fn guards(reader: &mut Reader, guards: &api::Guards) -> GuardSettings {

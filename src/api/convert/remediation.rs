@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use engine::model::{
-    Action, CancelQuery, DEADLINE, Executing, PolicyRef, Refusal, Remediation, RemediationSpec,
-    RemediationStatus, ResourceKey, ServerIdentity, SessionIdentity, TargetKind, TargetRef, VerifySpec,
+    Action, DEADLINE, Executing, PolicyRef, Refusal, Remediation, RemediationSpec, RemediationStatus,
+    ResourceKey, ServerIdentity, SessionIdentity, SessionTarget, TargetKind, TargetRef, TerminateIdle,
+    VerifySpec,
 };
 use kube::ResourceExt;
 
@@ -40,18 +41,19 @@ pub fn remediation(object: &api::LatencyRemediation) -> Result<Remediation, Vec<
 
 fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec) -> Option<RemediationSpec> {
     let action = action(reader, &spec.action)?;
-    let Action::CancelQuery(cancel) = &action;
+    let server = &action.target().server;
     let resource = ResourceKey {
         namespace: namespace.to_owned(),
-        system_identifier: cancel.server.system_identifier.clone(),
-        database: cancel.server.database.clone(),
-        peer: cancel.server.peer.clone(),
+        system_identifier: server.system_identifier.clone(),
+        database: server.database.clone(),
+        peer: server.peer.clone(),
     };
     let kind: Option<TargetKind> =
         reader.word("spec.targetRef.kind", &spec.target_ref.kind, "Deployment, StatefulSet");
     let confidence = reader.word("spec.confidence", &spec.confidence, "Possible, Likely and Certain");
     let span =
         |reader: &mut Reader, path: &str, text: &text::Duration| reader.duration(path, text, Duration::ZERO);
+    let effect_within = spec.verify.effect_within.as_ref();
     Some(RemediationSpec {
         policy: PolicyRef {
             namespace: namespace.to_owned(),
@@ -75,34 +77,54 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
             after: span(reader, "spec.verify.after", &spec.verify.after),
             within: span(reader, "spec.verify.within", &spec.verify.within),
             window: span(reader, "spec.verify.window", &spec.verify.window),
+            effect_within: effect_within.map(|text| span(reader, "spec.verify.effectWithin", text)),
         },
     })
 }
 
 fn action(reader: &mut Reader, action: &api::Action) -> Option<Action> {
-    let Some(cancel) = action.cancel_query.as_ref().filter(|_| action.r#type.0 == "CancelQueries") else {
-        reader.problem("spec.action.type", format!("this version cannot carry out {}", action.r#type.0));
-        return None;
-    };
-    let writers = reader.word("spec.action.cancelQuery.writers", &cancel.writers, "Deny and Allow")?;
-    Some(Action::CancelQuery(CancelQuery {
-        dependency: cancel.dependency.0.clone(),
-        secret: cancel.secret_ref.name.0.clone(),
+    let path = "spec.action";
+    match (&*action.r#type.0, &action.cancel_query, &action.terminate_query, &action.terminate_idle) {
+        ("CancelQueries", Some(cancel), None, None) => {
+            target(reader, &format!("{path}.cancelQuery"), cancel).map(Action::CancelQuery)
+        }
+        ("CancelQueries", None, Some(terminate), None) => {
+            target(reader, &format!("{path}.terminateQuery"), terminate).map(Action::TerminateQuery)
+        }
+        ("TerminateIdle", None, None, Some(idle)) => {
+            let path = format!("{path}.terminateIdle");
+            let target = target(reader, &format!("{path}.target"), &idle.target);
+            let min_idle = reader.duration(&format!("{path}.minIdle"), &idle.min_idle, Duration::ZERO);
+            let idle_since = idle.idle_since.0;
+            target.map(|target| Action::TerminateIdle(TerminateIdle { target, idle_since, min_idle }))
+        }
+        (unknown, ..) => {
+            reader.problem(format!("{path}.type"), format!("this version cannot carry out {unknown}"));
+            None
+        }
+    }
+}
+
+fn target(reader: &mut Reader, path: &str, target: &api::SessionTarget) -> Option<SessionTarget> {
+    let writers = reader.word(&format!("{path}.writers"), &target.writers, "Deny and Allow")?;
+    Some(SessionTarget {
+        dependency: target.dependency.0.clone(),
+        secret: target.secret_ref.name.0.clone(),
         server: ServerIdentity {
-            system_identifier: cancel.server.system_identifier.clone(),
-            database: cancel.server.database.clone(),
-            peer: cancel.server.peer.clone(),
-            started_at: cancel.server.started_at.0,
+            system_identifier: target.server.system_identifier.clone(),
+            database: target.server.database.clone(),
+            peer: target.server.peer.clone(),
+            started_at: target.server.started_at.0,
         },
         session: SessionIdentity {
-            pid: cancel.session.pid,
-            backend_start: cancel.session.backend_start.0,
-            query_start: cancel.session.query_start.0,
+            pid: target.session.pid,
+            backend_start: target.session.backend_start.0,
+            query_start: target.session.query_start.0,
         },
-        role: cancel.session.role.0.clone(),
-        fingerprint: cancel.session.fingerprint.clone(),
+        role: target.session.role.0.clone(),
+        fingerprint: target.session.fingerprint.clone(),
         writers,
-    }))
+    })
 }
 
 fn status(reader: &mut Reader, status: &api::LatencyRemediationStatus) -> Option<RemediationStatus> {
@@ -140,7 +162,6 @@ fn status(reader: &mut Reader, status: &api::LatencyRemediationStatus) -> Option
 /// The API's spec of what was admitted.
 #[must_use]
 pub fn spec_of(spec: &RemediationSpec) -> api::LatencyRemediationSpec {
-    let Action::CancelQuery(cancel) = &spec.action;
     api::LatencyRemediationSpec {
         policy_ref: PolicyReference {
             name: ObjectName(spec.policy.name.clone()),
@@ -158,34 +179,58 @@ pub fn spec_of(spec: &RemediationSpec) -> api::LatencyRemediationSpec {
         cause: Word(spec.cause.to_string()),
         confidence: Word(spec.confidence.to_string()),
         reason: Sentence::of(&spec.reason),
-        action: api::Action {
-            r#type: Word(spec.action.kind().to_string()),
-            cancel_query: Some(api::CancelQuery {
-                dependency: Label(cancel.dependency.clone()),
-                secret_ref: SecretRef { name: ObjectName(cancel.secret.clone()) },
-                server: api::Server {
-                    system_identifier: cancel.server.system_identifier.clone(),
-                    database: cancel.server.database.clone(),
-                    peer: cancel.server.peer.clone(),
-                    started_at: Instant(cancel.server.started_at),
-                },
-                session: api::Session {
-                    pid: cancel.session.pid,
-                    backend_start: Instant(cancel.session.backend_start),
-                    query_start: Instant(cancel.session.query_start),
-                    role: RoleName(cancel.role.clone()),
-                    fingerprint: cancel.fingerprint.clone(),
-                },
-                writers: Word(cancel.writers.to_string()),
-            }),
-        },
+        action: action_of(&spec.action),
         cooldown: text::Duration::of(spec.cooldown),
         deadline: text::Duration::of(spec.deadline),
         verify: api::Verify {
             after: text::Duration::of(spec.verify.after),
             within: text::Duration::of(spec.verify.within),
             window: text::Duration::of(spec.verify.window),
+            effect_within: spec.verify.effect_within.map(text::Duration::of),
         },
+    }
+}
+
+fn action_of(action: &Action) -> api::Action {
+    let mut written = api::Action {
+        r#type: Word(action.kind().to_string()),
+        cancel_query: None,
+        terminate_query: None,
+        terminate_idle: None,
+    };
+    let target = Some(target_of(action.target()));
+    match action {
+        Action::CancelQuery(_) => written.cancel_query = target,
+        Action::TerminateQuery(_) => written.terminate_query = target,
+        Action::TerminateIdle(idle) => {
+            written.terminate_idle = target.map(|target| api::TerminateIdle {
+                target,
+                idle_since: Instant(idle.idle_since),
+                min_idle: text::Duration::of(idle.min_idle),
+            });
+        }
+    }
+    written
+}
+
+fn target_of(target: &SessionTarget) -> api::SessionTarget {
+    api::SessionTarget {
+        dependency: Label(target.dependency.clone()),
+        secret_ref: SecretRef { name: ObjectName(target.secret.clone()) },
+        server: api::Server {
+            system_identifier: target.server.system_identifier.clone(),
+            database: target.server.database.clone(),
+            peer: target.server.peer.clone(),
+            started_at: Instant(target.server.started_at),
+        },
+        session: api::Session {
+            pid: target.session.pid,
+            backend_start: Instant(target.session.backend_start),
+            query_start: Instant(target.session.query_start),
+            role: RoleName(target.role.clone()),
+            fingerprint: target.fingerprint.clone(),
+        },
+        writers: Word(target.writers.to_string()),
     }
 }
 

@@ -149,8 +149,7 @@ fn observe(ctx: &Context, stored: &LatencyRemediation) {
 }
 
 async fn look_at(ctx: &Context, remediation: &Remediation, action: &Effect) -> Look {
-    let Effect::CancelQuery(cancel) = action;
-    ctx.shared.databases.look(&remediation.namespace, &cancel.secret, &cancel.session).await
+    ctx.shared.databases.look(&remediation.namespace, action).await
 }
 
 /// Writes a status by compare-and-swap, and says so. The passing of the gate is noted from before the write is sent.
