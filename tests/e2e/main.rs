@@ -16,3 +16,4 @@ mod observing;
 mod pausing;
 mod replicas;
 mod support;
+mod terminating;
