@@ -1,9 +1,9 @@
 //! What breaks the API: a bad statement in a session of its own, and how that session ends.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lab::{Error, Result};
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::task::JoinHandle;
 
 use super::database::{self, Database, REPORTING};
@@ -15,6 +15,8 @@ pub(super) enum Fault {
     Runaway,
     /// A batch keeps locks that every payment needs: payments fail, and everybody queues behind them.
     Blocker,
+    /// A console locks the rows of every payment and is forgotten, in the middle of its transaction.
+    Idle,
 }
 
 impl Fault {
@@ -22,6 +24,7 @@ impl Fault {
         match self {
             Self::Runaway => "runaway",
             Self::Blocker => "blocker",
+            Self::Idle => "idle",
         }
     }
 
@@ -34,6 +37,26 @@ impl Fault {
             Self::Blocker => {
                 "a batch keeps locks that every payment needs: payments fail, and everybody queues behind them"
             }
+            Self::Idle => {
+                "somebody locks the rows of every payment, has a look at one, and goes to lunch in the middle of the \
+                 transaction: there is no statement to cancel"
+            }
+        }
+    }
+
+    /// In PostgreSQL's words, what becomes of its session when it is healed.
+    pub(super) fn ends_with(self) -> &'static str {
+        match self {
+            Self::Runaway | Self::Blocker => "canceling statement due to user request",
+            Self::Idle => "terminating connection due to administrator command",
+        }
+    }
+
+    /// What the operator has done to it when it is healed.
+    pub(super) fn cured_by(self) -> &'static str {
+        match self {
+            Self::Runaway | Self::Blocker => "cancelled the one statement that broke it",
+            Self::Idle => "ended the one session that broke it",
         }
     }
 
@@ -45,8 +68,8 @@ impl Fault {
         format!("demo/policies/{}.yaml", self.name())
     }
 
-    /// Both, for those who want to see the other one too.
-    pub(super) const ALL: [Self; 2] = [Self::Runaway, Self::Blocker];
+    /// All, for those who want to see the others too.
+    pub(super) const ALL: [Self; 3] = [Self::Runaway, Self::Blocker, Self::Idle];
 }
 
 /// A fault that was begun. Dropping it closes its connection.
@@ -74,6 +97,11 @@ pub(super) async fn begin(database: &Database, fault: Fault) -> Result<Running> 
         .fetch_one(&mut connection)
         .await
         .map_err(Error::request(doing, database.server.log()))?;
+    // A session that is idle is watched from another one: a question of its own would wake it up.
+    let mut watch = match fault {
+        Fault::Runaway | Fault::Blocker => None,
+        Fault::Idle => Some(database.connect(REPORTING).await?),
+    };
     let begun = SystemTime::now();
     let task = tokio::spawn(async move {
         let mut error = None;
@@ -84,9 +112,30 @@ pub(super) async fn begin(database: &Database, fault: Fault) -> Result<Running> 
                 break;
             }
         }
+        if let (Some(watch), None) = (&mut watch, &error) {
+            until_gone(watch, pid).await;
+            let failure = connection.execute("select 1").await.err();
+            error = failure.map(|failure| match failure.as_database_error() {
+                Some(error) => error.message().to_owned(),
+                None => failure.to_string(),
+            });
+        }
         Ended { at: SystemTime::now(), error }
     });
     Ok(Running { pid, begun, task })
+}
+
+/// Waits until there is no such session.
+async fn until_gone(watch: &mut PgConnection, pid: i32) {
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    let there = "select exists (select from pg_stat_activity where pid = $1)";
+    loop {
+        looks.tick().await;
+        match sqlx::query_scalar::<_, bool>(there).bind(pid).fetch_one(&mut *watch).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return,
+        }
+    }
 }
 
 impl Running {
@@ -117,10 +166,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_fault_has_its_files_and_ends_with_what_takes_long() {
+    fn each_fault_has_its_files_and_what_hurts_is_in_them() {
         for fault in Fault::ALL {
             let statements = statements(&database::read(&fault.sql()).unwrap());
-            assert!(statements.len() > 1 && statements.iter().any(|one| one.starts_with("select count(*)")));
+            let hurts = match fault {
+                Fault::Runaway | Fault::Blocker => "select count(*)",
+                Fault::Idle => "update ",
+            };
+            assert!(statements.len() > 1 && statements.iter().any(|one| one.starts_with(hurts)), "{fault:?}");
+            let commits = statements.iter().any(|one| one.starts_with("commit"));
+            assert!(!commits || fault != Fault::Idle, "it would not be idle in its transaction");
             assert!(database::read(&fault.policy()).unwrap().contains("kind: LatencyPolicy"));
         }
     }

@@ -23,7 +23,7 @@ pub(super) async fn live_through(stack: &Stack, fault: Fault, timeline: &mut Tim
     let before = edge::sample(&stack.prometheus).await?;
     timeline.before(&before);
     let mut running = fault::begin(&stack.database, fault).await?;
-    let mut story = Story::new(running.begun, running.pid);
+    let mut story = Story::new(running.begun, fault, running.pid);
     timeline.fault(&story, fault);
     timeline.flush(&story);
     let mut seconds = edge::seconds();

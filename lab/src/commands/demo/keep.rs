@@ -34,7 +34,7 @@ pub(super) fn explain(stack: &Stack) -> Result<()> {
          # What the operator says:\n\
          #   kubectl get events -n {NAMESPACE} --watch\n\
          #   kubectl describe lp {TARGET} -n {NAMESPACE}\n\
-         # Break it again (Ctrl-C there cancels the fault):\n{again}",
+         # Break it again (Ctrl-C there cancels the fault; Ctrl-D where it leaves a console open):\n{again}",
         kubeconfig = stack.plane.kubeconfig().display(),
         edge = stack.caddy.url(),
         prometheus = stack.prometheus.url(),
@@ -48,9 +48,14 @@ fn script(stack: &Stack, fault: Fault) -> Result<PathBuf> {
     let path = stack.session.folder().join(format!("fault-{}.sh", fault.name()));
     let sql = workspace::root().join(fault.sql());
     let psql = stack.database.server.client_command("psql");
+    // A console that is left open in the middle of its transaction.
+    let stays = match fault {
+        Fault::Runaway | Fault::Blocker => "",
+        Fault::Idle => " --file -",
+    };
     let text = format!(
         "export PGHOST=127.0.0.1 PGPORT={port} PGDATABASE={NAME} PGUSER={REPORTING} PGPASSWORD={password}\n\
-         exec {psql} --no-psqlrc --set ON_ERROR_STOP=1 --file '{sql}'\n",
+         exec {psql} --no-psqlrc --set ON_ERROR_STOP=1 --file '{sql}'{stays}\n",
         port = stack.database.server.port(),
         password = stack.database.password(REPORTING),
         sql = sql.display(),

@@ -37,7 +37,7 @@ pub(super) struct Remediation {
     pub(super) action: String,
     pub(super) cause: String,
     pub(super) confidence: String,
-    /// The session whose statement it cancels.
+    /// The session that it is about.
     pub(super) pid: Option<i64>,
     pub(super) phase: String,
     pub(super) effect: String,
@@ -87,6 +87,13 @@ fn told(event: Event) -> Told {
     }
 }
 
+/// Where an action says which session it is about.
+const PIDS: [&str; 3] = [
+    "/spec/action/cancelQuery/session/pid",
+    "/spec/action/terminateQuery/session/pid",
+    "/spec/action/terminateIdle/target/session/pid",
+];
+
 fn remediation(object: &DynamicObject) -> Remediation {
     let own = |pointer: &str| text(&object.data, pointer).to_owned();
     Remediation {
@@ -94,7 +101,7 @@ fn remediation(object: &DynamicObject) -> Remediation {
         action: own("/spec/action/type"),
         cause: own("/spec/cause"),
         confidence: own("/spec/confidence"),
-        pid: object.data.pointer("/spec/action/cancelQuery/session/pid").and_then(Value::as_i64),
+        pid: PIDS.iter().find_map(|pointer| object.data.pointer(pointer)?.as_i64()),
         phase: own("/status/phase"),
         effect: own("/status/effect"),
         outcome: own("/status/outcome"),

@@ -6,16 +6,14 @@ use std::time::SystemTime;
 use lab::{Error, Result};
 
 use super::edge::{STEADY, Sample, TARGET};
-use super::fault::Ended;
+use super::fault::{Ended, Fault};
 use super::news::{Incident, News, Remediation, Told};
-
-/// How the fault's own connection is told that somebody cancelled its statement.
-const CANCELLED: &str = "canceling statement due to user request";
 
 /// Everything that was seen since the fault began.
 #[derive(Debug)]
 pub(super) struct Story {
     pub(super) begun: SystemTime,
+    pub(super) fault: Fault,
     /// The process id of the fault's session.
     pub(super) pid: i32,
     pub(super) samples: Vec<Sample>,
@@ -28,9 +26,10 @@ pub(super) struct Story {
 }
 
 impl Story {
-    pub(super) fn new(begun: SystemTime, pid: i32) -> Self {
+    pub(super) fn new(begun: SystemTime, fault: Fault, pid: i32) -> Self {
         Self {
             begun,
+            fault,
             pid,
             samples: Vec::new(),
             events: Vec::new(),
@@ -114,7 +113,7 @@ impl Story {
             missing.push(format!("p95 at the edge never passed {target} ms: nothing was broken"));
         }
         self.remedy_is_missing(&mut missing);
-        self.cancel_is_missing(&mut missing);
+        self.signal_is_missing(&mut missing);
         if self.over_at().is_some() && self.back_at().is_none() {
             missing.push(format!(
                 "p95 at the edge was not back under {target} ms for {STEADY} seconds in a row"
@@ -151,28 +150,29 @@ impl Story {
         }
     }
 
-    /// The fault's session, and no other, was cancelled, not before the operator acted.
-    fn cancel_is_missing(&self, missing: &mut Vec<String>) {
+    /// The fault's session, and no other, was signalled, not before the operator acted.
+    fn signal_is_missing(&self, missing: &mut Vec<String>) {
         match &self.fault_ended {
-            None => missing.push("the fault's statement still runs: nobody cancelled it".to_owned()),
-            Some(Ended { error: Some(error), .. }) if error == CANCELLED => {}
+            None => missing.push("the fault's session still goes on: nobody signalled it".to_owned()),
+            Some(Ended { error: Some(error), .. }) if error == self.fault.ends_with() => {}
             Some(Ended { error: Some(error), .. }) => {
-                missing.push(format!("the fault's statement was not cancelled but ended with: {error}"));
+                missing.push(format!(
+                    "the fault's session was to end with {:?} and ended with {error:?}",
+                    self.fault.ends_with()
+                ));
             }
-            Some(Ended { error: None, .. }) => {
-                missing.push("the fault's statement ended by itself".to_owned())
-            }
+            Some(Ended { error: None, .. }) => missing.push("the fault's session ended by itself".to_owned()),
         }
         // Not by the time of the Event: that is written aside, and may come after the effect.
         let began = self.remediations.values().filter_map(|one| one.began_at).min();
         if let (Some(ended), Some(began)) = (&self.fault_ended, began)
             && ended.at < began
         {
-            missing.push("the fault's statement had ended before the operator acted".to_owned());
+            missing.push("the fault's session had ended before the operator acted".to_owned());
         }
         if self.signalled != [self.pid] {
             missing.push(format!(
-                "PostgreSQL should have cancelled session {} and no other; it signalled {:?}",
+                "PostgreSQL should have signalled session {} and no other; it signalled {:?}",
                 self.pid, self.signalled
             ));
         }
@@ -208,7 +208,7 @@ mod tests {
 
     /// As it should go.
     fn healed() -> Story {
-        let mut story = Story::new(at(100), 42);
+        let mut story = Story::new(at(100), Fault::Runaway, 42);
         story.samples = [(101, 0.04), (103, 1.2), (104, 4.0)].map(|(when, p95)| sample(when, p95)).to_vec();
         story.samples.extend((110..116).map(|when| sample(when, 0.1)));
         let event = |uid: &str, when, reason: &str| {
@@ -234,7 +234,7 @@ mod tests {
             outcome: "Healed".into(),
             closed_at: Some(at(115)),
         }));
-        story.fault_ended = Some(Ended { at: at(106), error: Some(CANCELLED.into()) });
+        story.fault_ended = Some(Ended { at: at(106), error: Some(Fault::Runaway.ends_with().into()) });
         story.signalled = vec![42];
         story
     }
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn each_thing_that_is_missing_is_named() {
         type Change = fn(&mut Story);
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 10] = [
             (|story| story.samples.retain(|sample| !sample.is_over()), "nothing was broken"),
             (|story| story.samples.truncate(3), "not back under 500 ms"),
             (|story| story.remediations.clear(), "there are 0"),
@@ -267,9 +267,13 @@ mod tests {
             ),
             (|story| story.fault_ended = Some(Ended { at: at(180), error: None }), "ended by itself"),
             (
-                |story| story.fault_ended = Some(Ended { at: at(101), error: Some(CANCELLED.into()) }),
+                |story| {
+                    story.fault_ended =
+                        Some(Ended { at: at(101), error: Some(Fault::Runaway.ends_with().into()) })
+                },
                 "before the operator",
             ),
+            (|story| story.fault = Fault::Idle, "was to end with \"terminating connection"),
             (|story| story.signalled.push(43), "it signalled [42, 43]"),
             (|story| story.incident = None, "no incident was closed"),
         ];

@@ -25,16 +25,18 @@ pub(super) async fn print(stack: &Stack, story: &Story, timeline: &Timeline) -> 
         let when = at.map_or_else(|| "never".to_owned(), |at| format!("{:.1}", story.seconds(at)));
         timeline.plain(&format!("{when:>8}  {what}"));
     }
-    timeline.heading("What was cancelled, by PostgreSQL's own log");
+    timeline.heading("What was cancelled or ended, by PostgreSQL's own log");
     timeline.plain(&cancelled(story));
 
     let on_policy = format!("involvedObject.kind=LatencyPolicy,involvedObject.name={TARGET}");
     let events = ["get", "events", "-n", NAMESPACE, "--sort-by=.eventTime", "--field-selector", &on_policy];
     show(stack, timeline, &events).await?;
     show(stack, timeline, &["get", "lp,li,lr", "-n", NAMESPACE]).await?;
-    timeline.heading(match story.missing().is_empty() {
-        true => "Healed: the API was broken, the operator cancelled the one statement that broke it, and nothing else.",
-        false => "Not as it should be:",
+    timeline.heading(&match story.missing().is_empty() {
+        true => {
+            format!("Healed: the API was broken, the operator {}, and nothing else.", story.fault.cured_by())
+        }
+        false => "Not as it should be:".to_owned(),
     });
     for sentence in story.missing() {
         timeline.plain(&format!("  - {sentence}"));
