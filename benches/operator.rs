@@ -23,8 +23,8 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 use support::{OPERATOR, SOON, World, eventually, run, slow};
 
-/// In a namespace the operator acts at most six times in an hour.
-const RUNS_IN_A_NAMESPACE: usize = 6;
+/// The third same fix in a day is refused.
+const RUNS_IN_A_NAMESPACE: usize = 2;
 /// The policy's `breachFor`.
 const BREACH_FOR: Duration = Duration::from_secs(2);
 

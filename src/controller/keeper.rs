@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::model::{EntryKey, Fleet, Ledger, Limits, Proposal, Remediation};
+use engine::model::{EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation};
 use engine::{Admitted, admit};
 use jiff::Timestamp;
 
@@ -94,6 +94,12 @@ impl Keeper {
             .get(policy)
             .map(|known| known.values().filter(relevant).cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// What a policy did in the last 24 hours.
+    #[must_use]
+    pub fn history(&self, (namespace, name): &PolicyKey) -> Vec<PastAct> {
+        self.lock().ledger.history(namespace, name)
     }
 
     /// The newest remediation of a policy.

@@ -6,7 +6,9 @@
 mod budget;
 mod confidence;
 mod cooldown;
+mod flapping;
 mod freshness;
+mod ineffective;
 mod leadership;
 mod max_attempts;
 mod min_requests;
@@ -61,9 +63,11 @@ pub const GUARDS: &[Guard] = &[
     confidence::GUARD,
     precondition::GUARD,
     max_attempts::GUARD,
+    flapping::GUARD,
     leadership::GUARD,
     one_at_a_time::GUARD,
     cooldown::GUARD,
+    ineffective::GUARD,
     budget::GUARD,
 ];
 

@@ -179,6 +179,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
             severity: Severity::P2,
         }),
         next_ordinal: 3,
+        history: Vec::new(),
         remediations: vec![],
         operator: OperatorHealth {
             leading_since: earlier(now, 600 * SECOND),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidate, PolicyRef, Remediation, ResourceKey, elapsed};
+use super::{ActionKind, Candidate, Outcome, PastAct, PolicyRef, Remediation, ResourceKey, elapsed};
 
 /// Namespace and name of a LatencyRemediation.
 pub type EntryKey = (String, String);
@@ -21,8 +21,12 @@ pub struct Entry {
     pub incident: String,
     /// The rung's name.
     pub rung: String,
+    /// What it does.
+    pub kind: ActionKind,
     /// What it affects.
     pub resource: ResourceKey,
+    /// How it ended, once it has.
+    pub outcome: Option<Outcome>,
     /// It holds the resource.
     pub open: bool,
     /// When an effect may have reached the world, if it may have.
@@ -39,7 +43,9 @@ impl Entry {
             policy: remediation.spec.policy.clone(),
             incident: remediation.spec.incident.clone(),
             rung: remediation.spec.rung.clone(),
+            kind: remediation.spec.action.kind(),
             resource: remediation.spec.resource.clone(),
+            outcome: remediation.status.outcome,
             open: remediation.is_open(),
             acted_at: remediation.may_have_acted_at(),
             cooldown: remediation.spec.cooldown,
@@ -94,7 +100,9 @@ impl Ledger {
                 policy: candidate.policy.clone(),
                 incident: candidate.incident.clone(),
                 rung: candidate.rung.clone(),
+                kind: candidate.action.kind(),
                 resource: candidate.resource.clone(),
+                outcome: None,
                 open: true,
                 acted_at: None,
                 cooldown: candidate.cooldown,
@@ -123,6 +131,28 @@ impl Ledger {
     /// All entries but one's own, with their keys.
     pub fn others<'a>(&'a self, own: &'a EntryKey) -> impl Iterator<Item = (&'a EntryKey, &'a Entry)> {
         self.entries.iter().filter(move |(key, _)| *key != own)
+    }
+
+    /// What a policy of that namespace and name did, as far as any window counts it, oldest first. By name and not by uid: a
+    /// policy that is deleted and created again has the same history.
+    #[must_use]
+    pub fn history(&self, namespace: &str, policy: &str) -> Vec<PastAct> {
+        let own = |entry: &&Entry| entry.policy.namespace == namespace && entry.policy.name == policy;
+        let mut acts: Vec<PastAct> = self
+            .entries
+            .values()
+            .filter(own)
+            .filter_map(|entry| {
+                Some(PastAct {
+                    acted_at: entry.acted_at?,
+                    incident: entry.incident.clone(),
+                    kind: entry.kind,
+                    resource: entry.resource.clone(),
+                })
+            })
+            .collect();
+        acts.sort();
+        acts
     }
 
     /// How many entries there are.

@@ -43,7 +43,7 @@ pub use remediation::{
     DEADLINE, EffectSeen, Executing, ObjectiveAfter, Outcome, Phase, Refusal, Remediation, RemediationSpec,
     RemediationStatus, VerifySpec,
 };
-pub use snapshot::{OperatorHealth, Pause, PausedBy, Snapshot, Target};
+pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
 pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,
     TransactionIdentity,

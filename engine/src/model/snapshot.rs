@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, Incident, Observed, Policy, PostgresFacts, Remediation, Traffic};
+use super::{ActionKind, Incident, Observed, Policy, PostgresFacts, Remediation, ResourceKey, Traffic};
 
 /// The guarded workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,19 @@ pub struct OperatorHealth {
     pub protected_roles: Vec<String>,
 }
 
+/// Something that was done, or may have been.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PastAct {
+    /// When.
+    pub acted_at: Timestamp,
+    /// The incident's name.
+    pub incident: String,
+    /// What.
+    pub kind: ActionKind,
+    /// To what.
+    pub resource: ResourceKey,
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -104,6 +117,8 @@ pub struct Snapshot {
     pub next_ordinal: u64,
     /// The LatencyRemediations of the open incident, and all others of the policy that are not over.
     pub remediations: Vec<Remediation>,
+    /// What the policy did in the last 24 hours, oldest first, whatever became of the objects.
+    pub history: Vec<PastAct>,
     /// The operator.
     pub operator: OperatorHealth,
 }

@@ -186,10 +186,15 @@ fn escalation(
     let escalated =
         |why: &'static str, sentence: String| Some(RecordKind::Escalated { why: why.into(), sentence });
     let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.dry_run;
-    let refusals = decided.records.iter().flat_map(RecordKind::refusals);
-    let exhausted = refusals.into_iter().find(|verdict| verdict.guard == "MaxAttempts");
-    if let Some(verdict) = exhausted {
-        return escalated("AttemptsExhausted", verdict.message.clone());
+    let refused_by = |guard: &str| {
+        let mut refusals = decided.records.iter().flat_map(RecordKind::refusals);
+        refusals.find(|verdict| verdict.guard == guard).map(|verdict| verdict.message.clone())
+    };
+    if let Some(message) = refused_by("MaxAttempts") {
+        return escalated("AttemptsExhausted", message);
+    }
+    if let Some(message) = refused_by("Flapping") {
+        return escalated("Flapping", message);
     }
     if situation.findings.is_empty() {
         let looked_for = elapsed(snapshot.now, incident.opened_at);

@@ -82,8 +82,11 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
         kinds.extend(situation.findings.iter().cloned().map(RecordKind::Cause));
     }
     kinds.extend(decided.records);
-    let pending: Vec<Slot> =
+    let mut pending: Vec<Slot> =
         decided.proposals.iter().map(|proposal| rung_slot(&proposal.candidate.rung)).collect();
+    if !pending.is_empty() {
+        pending.push(Slot("escalation".to_owned()));
+    }
     let records = said::publishable(snapshot, &mut state, &situation, kinds, &pending);
     Tick { state, situation, records, proposals: decided.proposals }
 }
@@ -119,6 +122,21 @@ pub fn settle(snapshot: &Snapshot, tick: &mut Tick, answers: &[Admitted]) {
         };
         tick.records.push(said::say(snapshot, &mut tick.state, incident.clone(), kind));
     }
+    if let Some(sentence) = in_vain(answers) {
+        let kind = RecordKind::Escalated { why: "Ineffective".into(), sentence };
+        tick.records.push(said::say(snapshot, &mut tick.state, incident, kind));
+    }
+}
+
+/// Nothing may go, and that is because it has not helped of late: no later look changes that soon, people have to.
+fn in_vain(answers: &[Admitted]) -> Option<String> {
+    let mut sentence = None;
+    for answer in answers {
+        let Admitted::No { refusals } = answer else { return None };
+        let refusal = refusals.iter().find(|refusal| refusal.guard == "Ineffective");
+        sentence = sentence.or_else(|| refusal.map(|refusal| refusal.message.clone()));
+    }
+    sentence
 }
 
 fn rung_slot(rung: &str) -> Slot {
@@ -224,7 +242,35 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
 mod tests {
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{NoData, NoDataReason};
+    use crate::model::{GuardVerdict, NoData, NoDataReason};
+
+    #[test]
+    fn what_has_not_helped_of_late_is_told_to_people_unless_something_else_may_go() {
+        let setup = Setup::acting();
+        let proposal = Proposal { candidate: setup.candidate.clone(), verdicts: Vec::new() };
+        let refusal = |guard: &'static str| GuardVerdict {
+            guard: guard.into(),
+            passed: false,
+            message: format!("{guard} says no"),
+        };
+        let settled = |answers: &[Admitted]| {
+            let mut tick = tick(&setup.snapshot, &State::default());
+            tick.proposals = answers.iter().map(|_| proposal.clone()).collect();
+            settle(&setup.snapshot, &mut tick, answers);
+            let escalated = |record: &DecisionRecord| {
+                let RecordKind::Escalated { why, .. } = &record.kind else { return None };
+                Some(why.to_string())
+            };
+            tick.records.iter().find_map(escalated)
+        };
+        let no = |guards: &[&'static str]| Admitted::No {
+            refusals: guards.iter().map(|guard| refusal(guard)).collect(),
+        };
+        let yes = Admitted::Yes { verdicts: Vec::new() };
+        assert_eq!(settled(&[no(&["Cooldown", "Ineffective"])]).as_deref(), Some("Ineffective"));
+        assert_eq!(settled(&[no(&["Cooldown"])]), None);
+        assert_eq!(settled(&[no(&["Ineffective"]), yes]), None);
+    }
 
     #[test]
     fn an_objective_that_the_buckets_cannot_show_is_spoken_for_by_the_others() {

@@ -181,6 +181,7 @@ impl World {
             pauses: self.pauses.clone(),
             incident: self.incident.clone(),
             next_ordinal: self.ordinal,
+            history: self.ledger.history(&self.policy.id.namespace, &self.policy.id.name),
             remediations: self.remediations.values().cloned().collect(),
             operator: OperatorHealth {
                 leading_since: self.leading_since,

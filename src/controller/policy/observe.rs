@@ -56,6 +56,7 @@ pub(super) async fn snapshot(
         remediations: shared
             .keeper
             .of_policy(runtime.key(), incident.as_ref().map(|open| open.name.as_str())),
+        history: shared.keeper.history(runtime.key()),
         incident,
         next_ordinal: runtime.reserved.unwrap_or(runtime.ordinal.saturating_add(1)),
         operator: OperatorHealth {

@@ -34,7 +34,8 @@ pub(super) fn explain(stack: &Stack) -> Result<()> {
          # What the operator says:\n\
          #   kubectl get events -n {NAMESPACE} --watch\n\
          #   kubectl describe lp {TARGET} -n {NAMESPACE}\n\
-         # Break it again (Ctrl-C there cancels the fault; Ctrl-D where it leaves a console open):\n{again}",
+         # Break it again (Ctrl-C there cancels the fault; Ctrl-D where it leaves a console open).\n\
+         # The same cure is refused the third time within 24 hours, by Flapping:\n{again}",
         kubeconfig = stack.plane.kubeconfig().display(),
         edge = stack.caddy.url(),
         prometheus = stack.prometheus.url(),

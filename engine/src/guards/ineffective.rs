@@ -1,0 +1,102 @@
+//! `Ineffective`: what did not help three times in a row, whoever tried, is not tried again for a while.
+
+use std::time::Duration;
+
+use super::{ADMIT_AND_GATE, Context, Guard, always};
+use crate::model::{Entry, EntryKey, Outcome, duration::human, elapsed};
+
+pub(super) const GUARD: Guard = Guard {
+    name: "Ineffective",
+    refuses: "for 24 hours after the last three acts of this kind on the resource, in other incidents and whoever acted, have all been Ineffective",
+    stages: ADMIT_AND_GATE,
+    applies: always,
+    check,
+};
+
+/// The window.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// So many in a row.
+const ROW: usize = 3;
+
+fn check(context: &Context<'_>) -> Result<String, String> {
+    let candidate = context.candidate;
+    if candidate.is_dry_run() {
+        return Ok("a dry run cannot help".to_owned());
+    }
+    let admission = context.admission()?;
+    let own = context.own();
+    let kind = candidate.action.kind();
+    // One's own incident is MaxAttempts' business: the next rung, or the next candidate, may be what helps.
+    let mut past: Vec<(&EntryKey, &Entry)> = admission
+        .ledger
+        .others(&own)
+        .filter(|(_, e)| e.kind == kind && e.resource.same_as(&candidate.resource))
+        .filter(|(_, e)| e.policy.namespace != candidate.policy.namespace || e.incident != candidate.incident)
+        .filter(|(_, e)| e.outcome.is_some())
+        .filter(|(_, e)| e.acted_at.is_some_and(|at| elapsed(context.now, at) < DAY))
+        .collect();
+    past.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.acted_at));
+    let in_vain: Vec<_> =
+        past.iter().take_while(|(_, entry)| entry.outcome == Some(Outcome::Ineffective)).collect();
+    if in_vain.len() < ROW {
+        return Ok(format!("{} acts of this kind in a row did not help, {ROW} are too many", in_vain.len()));
+    }
+    let names: Vec<String> =
+        in_vain.iter().take(ROW).map(|((namespace, name), _)| format!("{namespace}/{name}")).collect();
+    let newest = in_vain.first().and_then(|(_, entry)| entry.acted_at);
+    let ago =
+        newest.map_or_else(String::new, |at| format!(", the last {} ago", human(elapsed(context.now, at))));
+    Err(format!(
+        "the last {ROW} times {kind} did not help on {}{ago} ({}); it is not tried again within {}",
+        candidate.resource,
+        names.join(", "),
+        human(DAY)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Stage;
+    use super::super::testing::{Setup, refused};
+    use super::*;
+    use crate::model::{Phase, Remediation, earlier};
+
+    /// Acts on the same database in other incidents, one a minute, the newest last.
+    fn after(outcomes: &[Outcome], change: impl Fn(&mut Remediation)) -> Option<String> {
+        let mut setup = Setup::acting();
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let mut done = setup.remediation();
+            done.name = format!("done-{index}");
+            done.spec.incident = format!("another-api-{index}");
+            done.spec.policy.name = "another-api".into();
+            done.status.phase = Phase::Completed;
+            done.status.outcome = Some(*outcome);
+            let minutes = u64::try_from(outcomes.len() - index).unwrap();
+            done.status.acted_at = Some(earlier(setup.now, Duration::from_secs(60 * minutes)));
+            done.created_at = earlier(setup.now, 10 * DAY);
+            change(&mut done);
+            setup.ledger.observe(&done);
+        }
+        refused(&setup, GUARD.name, Stage::Admit)
+    }
+
+    const NO: Outcome = Outcome::Ineffective;
+
+    #[test]
+    fn three_in_a_row_are_too_many_whoever_tried() {
+        assert_eq!(after(&[NO, NO], |_| ()), None);
+        let message = after(&[Outcome::Healed, NO, NO, NO], |_| ()).unwrap();
+        assert!(message.contains("shop/done-3, shop/done-2, shop/done-1"), "{message}");
+        assert_eq!(after(&[NO, NO, Outcome::Healed], |_| ()), None, "it helped since");
+        assert_eq!(after(&[NO, Outcome::Inconclusive, NO], |_| ()), None);
+    }
+
+    #[test]
+    fn what_was_a_day_ago_elsewhere_or_in_the_same_incident_does_not_count() {
+        let thrice = [NO, NO, NO];
+        let now = Setup::acting().now;
+        assert_eq!(after(&thrice, |done| done.status.acted_at = Some(earlier(now, DAY))), None);
+        assert_eq!(after(&thrice, |done| done.spec.resource.database = "stock".into()), None);
+        assert_eq!(after(&thrice, |done| done.spec.incident = "orders-api-12345678-2".into()), None);
+    }
+}
