@@ -1,6 +1,7 @@
 //! Mode Auto: the right thing is done, once, and proven.
 
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
 
 use crate::support::{SOON, World, eventually, hanging, kubectl, outcome, phase, run, slow};
 
@@ -133,5 +134,41 @@ fn requests_that_all_hang_are_a_breach_and_are_healed() {
         let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
         assert_eq!(all.iter().map(phase).collect::<Vec<_>>(), ["Completed"]);
         assert_eq!(world.signals(), 1);
+    });
+}
+
+#[test]
+fn the_third_same_fix_in_a_day_is_refused_although_the_policy_was_deleted_and_created_again() {
+    run(async {
+        let mut world = World::new("flapping").await;
+        world.operate().await;
+        let quick = |policy: &mut serde_json::Value| policy["spec"]["guards"]["cooldown"] = json!("1s");
+        for _ in 0..2 {
+            // A policy of the same name, and another uid.
+            world.policy(quick).await;
+            world.until_calm().await;
+            let _suffering = world.suffer_while(RUNAWAY, slow());
+            let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+            assert!(report.ended().await.is_err(), "it was to be cancelled");
+            eventually("the incident is closed", SOON, async || {
+                let all = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
+                let phases = all.into_iter().map(|incident| incident.status.unwrap_or_default().phase);
+                phases.flatten().all(|phase| phase.0 == "Closed").then_some(())
+            })
+            .await;
+            world.policies().delete("orders-api", &DeleteParams::default()).await.expect("deleted");
+        }
+        world.policy(quick).await;
+        world.until_calm().await;
+        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+
+        let event = world.until_event("IncidentEscalated").await;
+        assert!(event.contains("2 of 2 incidents within 24h were met by CancelQueries"), "{event}");
+        let event = world.until_event("RemediationBlocked").await;
+        assert!(event.contains("refused by Flapping"), "{event}");
+        world.until_looked(3).await;
+        assert!(report.runs());
+        assert_eq!(world.signals(), 2);
     });
 }
