@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use kube::CustomResourceExt;
-use latency_operator::api::{self, LatencyPolicy};
+use latency_operator::api::{self, LatencyBudget, LatencyPolicy};
 use serde_json::{Value, json};
 
 #[test]
@@ -52,7 +52,10 @@ fn every_field_is_described_and_every_list_and_text_is_bounded() {
         let root = &schema["openAPIV3Schema"]["properties"];
         let mut found = Vec::new();
         walk("spec", &root["spec"], &mut found);
-        walk("status", &root["status"], &mut found);
+        // Budgets have none: nobody writes one.
+        if let Some(status) = root.get("status") {
+            walk("status", status, &mut found);
+        }
         for (path, schema) in found {
             // Conditions are the API machinery's own type.
             if path.contains("conditions[]") {
@@ -107,4 +110,20 @@ fn the_rules_of_a_policy_hold_offline_too() {
         "metadata": {"name": "orders-api"}, "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "other"}},
     });
     assert!(violations(|_| (), Some(&old)).contains("targetRef is immutable"));
+}
+
+#[test]
+fn a_freeze_window_ends_after_it_begins() {
+    let schema = serde_json::to_value(LatencyBudget::crd()).expect("a CRD")["spec"]["versions"][0]["schema"]
+        ["openAPIV3Schema"]
+        .clone();
+    let check = |from: &str, until: &str| {
+        let budget = json!({"metadata": {"name": "night"}, "spec": {"freezeWindows": [{"from": from, "until": until}]}});
+        kube_cel::Validator::new().validate(&schema, &budget, None).map_err(|errors| errors.to_string())
+    };
+    // As instants, not as texts.
+    assert_eq!(check("2026-12-24T23:00:00Z", "2026-12-24T23:00:00-08:00"), Ok(()));
+    assert_eq!(check("2026-12-24T23:00:00+09:00", "2026-12-24T15:00:00Z"), Ok(()));
+    let refused = check("2026-12-27T00:00:00Z", "2026-12-24T00:00:00Z");
+    assert!(refused.is_err_and(|error| error.contains("ends after it begins")));
 }

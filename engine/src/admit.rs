@@ -31,7 +31,7 @@ pub fn admit(
     proposals: &[Proposal],
     ledger: &Ledger,
     fleet: Fleet,
-    limits: Limits,
+    limits: &Limits,
     now: Timestamp,
 ) -> (Ledger, Vec<Admitted>) {
     let mut ledger = ledger.clone();
@@ -83,7 +83,7 @@ mod tests {
     fn two_policies_of_one_batch_never_hold_the_same_database() {
         let setup = Setup::acting();
         let batch = proposals(&setup, &["one", "two"]);
-        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, setup.limits, setup.now);
+        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
         assert!(matches!(answers[0], Admitted::Yes { .. }));
         let Admitted::No { refusals } = &answers[1] else { panic!("both were admitted") };
         assert_eq!(refusals[0].guard, "OneAtATime");
@@ -101,7 +101,7 @@ mod tests {
         for (proposal, database) in batch.iter_mut().zip(["orders", "stock", "bills"]) {
             proposal.candidate.resource.database = database.to_owned();
         }
-        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, setup.limits, setup.now);
+        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
         let [Admitted::No { refusals }, Admitted::Yes { .. }, Admitted::Passed] = answers.as_slice() else {
             panic!("{answers:?}")
         };
@@ -116,7 +116,7 @@ mod tests {
         for dry in &mut batch[..2] {
             dry.candidate.mode = Mode::Observe;
         }
-        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, setup.limits, setup.now);
+        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
         assert!(answers.iter().all(|answer| matches!(answer, Admitted::Yes { .. })));
         assert_eq!(ledger.len(), 1);
     }
@@ -125,7 +125,7 @@ mod tests {
     fn a_reservation_that_is_given_back_frees_the_resource() {
         let setup = Setup::acting();
         let batch = proposals(&setup, &["one"]);
-        let (mut ledger, _) = admit(&batch, &setup.ledger, setup.fleet, setup.limits, setup.now);
+        let (mut ledger, _) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
         let candidate = &batch[0].candidate;
         ledger.release(&(candidate.policy.namespace.clone(), candidate.object_name()));
         assert!(ledger.is_empty());

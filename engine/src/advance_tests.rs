@@ -35,7 +35,7 @@ impl Eyes {
     }
 
     fn step(&self, remediation: &Remediation) -> Step {
-        let ledger = Ledger::default();
+        let (ledger, limits) = (Ledger::default(), Limits::default());
         let seen = Seen {
             now: self.now,
             holder: "me",
@@ -45,7 +45,7 @@ impl Eyes {
             admission: Some(Admission {
                 ledger: &ledger,
                 fleet: Fleet { leading: self.leading, ledger_complete: true },
-                limits: Limits::default(),
+                limits: &limits,
             }),
             passed_gate_at: self.passed_gate_at,
             effect: self.effect.as_ref(),

@@ -228,7 +228,7 @@ proptest! {
     ) {
         let candidate = candidate(cooldown, ceilings.0);
         let ledger = ledger(&entries, &candidate);
-        let limits = Limits { concurrent: ceilings.1, per_hour_and_namespace: ceilings.2, per_hour: ceilings.3 };
+        let limits = Limits { concurrent: ceilings.1, per_hour_and_namespace: ceilings.2, per_hour: ceilings.3, ..Limits::default() };
         let mut strict = candidate.clone();
         strict.cooldown += Duration::from_secs(stricter);
         strict.max_actions_per_hour = strict.max_actions_per_hour.saturating_sub(1);
@@ -236,10 +236,11 @@ proptest! {
             concurrent: limits.concurrent.saturating_sub(1),
             per_hour: limits.per_hour.saturating_sub(1),
             per_hour_and_namespace: limits.per_hour_and_namespace.saturating_sub(1),
+            ..Limits::default()
         };
         let refused = |verdicts: &[GuardVerdict]| refusals(verdicts).iter().map(|v| v.guard.to_string()).collect::<Vec<_>>();
-        let lenient = refused(&asked(&candidate, &ledger, limits));
-        let strict = refused(&asked(&strict, &ledger, lower));
+        let lenient = refused(&asked(&candidate, &ledger, &limits));
+        let strict = refused(&asked(&strict, &ledger, &lower));
         for guard in lenient {
             prop_assert!(strict.contains(&guard), "{} refused the lenient and let the strict through", guard);
         }
@@ -377,7 +378,7 @@ fn ledger(entries: &[(u64, usize, bool, u64)], candidate: &Candidate) -> Ledger 
     Ledger::from_list(&remediations.collect::<Vec<_>>())
 }
 
-fn asked(candidate: &Candidate, ledger: &Ledger, limits: Limits) -> Vec<GuardVerdict> {
+fn asked(candidate: &Candidate, ledger: &Ledger, limits: &Limits) -> Vec<GuardVerdict> {
     let admission = Admission { ledger, fleet: Fleet { leading: true, ledger_complete: true }, limits };
     evaluate(&Context {
         stage: Stage::Admit,

@@ -4,6 +4,7 @@
 // kube's derive takes several printed columns with arguments of the same names.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod budget;
 pub mod conditions;
 pub mod convert;
 pub mod incident;
@@ -11,6 +12,7 @@ pub mod policy;
 pub mod remediation;
 pub mod text;
 
+pub use budget::{LatencyBudget, LatencyBudgetSpec};
 pub use incident::{LatencyIncident, LatencyIncidentSpec, LatencyIncidentStatus};
 pub use policy::{LatencyPolicy, LatencyPolicySpec, LatencyPolicyStatus};
 pub use remediation::{LatencyRemediation, LatencyRemediationSpec, LatencyRemediationStatus};
@@ -33,5 +35,5 @@ pub const ALLOWED: &str = "latency-operator.dev/allowed";
 /// The definitions of all kinds, in the order in which they are printed.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![LatencyPolicy::crd(), LatencyIncident::crd(), LatencyRemediation::crd()]
+    vec![LatencyPolicy::crd(), LatencyIncident::crd(), LatencyRemediation::crd(), LatencyBudget::crd()]
 }

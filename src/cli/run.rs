@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use engine::model::Limits;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::{Registry, Secrets};
+use crate::controller::budgets::Budgets;
 use crate::controller::events::Publisher;
 use crate::controller::keeper::Keeper;
 use crate::controller::{self, Shared, Views};
@@ -142,6 +142,9 @@ async fn work(
     let listed = controller::list_remediations(&client, &scopes).await;
     keeper.build(listed.context("the LatencyRemediations cannot be listed, so nothing may be done")?);
 
+    let budgets = Budgets::default();
+    budgets.refresh(&client).await;
+
     let clock = Clock::start();
     let secrets = Secrets::new(client.clone());
     let registry = Registry::default();
@@ -158,7 +161,7 @@ async fn work(
         leadership,
         lease: config.lease,
         keeper,
-        limits: Limits::default(),
+        budgets: budgets.clone(),
         actions: config.actions,
         protected_roles: config.protected_roles,
         secrets,
@@ -171,7 +174,11 @@ async fn work(
         views: Views::default(),
     });
     health.set_ready(true);
-    controller::lead(shared, scopes, stopping).await;
+    let watching = shared.watching.clone();
+    tokio::select! {
+        () = controller::lead(shared, scopes, stopping) => {}
+        () = budgets.follow(watching) => anyhow::bail!("the watch of LatencyBudgets has ended"),
+    }
     // Every publisher has gone with the controllers: what was handed in is written, and the task ends.
     if tokio::time::timeout(Duration::from_secs(3), publishing).await.is_err() {
         tracing::warn!("not every Event could be written in time");

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::Situation;
-use engine::model::{ActionKind, Limits, Snapshot};
+use engine::model::{ActionKind, Snapshot};
 use kube::Client;
 use tokio::sync::mpsc;
 
+use super::budgets::Budgets;
 use super::events::Publisher;
 use super::keeper::{Keeper, PolicyKey};
 use super::policy::Runtimes;
@@ -41,7 +42,7 @@ pub struct Shared {
     /// The ledger's owner.
     pub keeper: Keeper,
     /// Ceilings over all policies.
-    pub limits: Limits,
+    pub budgets: Budgets,
     /// Actions that are switched on.
     pub actions: Vec<ActionKind>,
     /// Database roles that are never touched.

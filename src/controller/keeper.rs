@@ -63,7 +63,7 @@ impl Keeper {
         &self,
         proposals: &[Proposal],
         leading: bool,
-        limits: Limits,
+        limits: &Limits,
         now: Timestamp,
     ) -> Vec<Admitted> {
         let mut kept = self.lock();

@@ -3,6 +3,7 @@
 //! The policy controller looks, decides and tells; it only proposes. The remediation controller carries out the steps that
 //! `engine::advance` returns, also for a policy that is paused, invalid or gone.
 
+pub mod budgets;
 pub mod context;
 pub mod events;
 mod isolate;

@@ -10,6 +10,7 @@
 )]
 
 mod acting;
+mod budgets;
 mod failing;
 mod input;
 mod observing;

@@ -1,15 +1,23 @@
 //! `Budget`: a ceiling on how much is done at all. What needs more than this is not an incident but a condition.
 
 use super::{ADMIT_AND_GATE, Context, Guard, always};
-use crate::model::in_the_last_hour;
+use crate::model::{Budget, Entry, Freeze, Limits, in_the_last_hour};
 
 pub(super) const GUARD: Guard = Guard {
     name: "Budget",
-    refuses: "beyond the policy's `maxActionsPerHour`, 6 acts an hour in a namespace, 20 in the cluster, or 3 open remediations in the cluster",
+    refuses: "beyond the policy's `maxActionsPerHour`; beyond, while frozen by, or where denied by any LatencyBudget of the namespace; and, where none sets its own, beyond 6 acts an hour in a namespace, 20 in the cluster, or 3 open remediations in the cluster",
     stages: ADMIT_AND_GATE,
     applies: always,
     check,
 };
+
+/// So much of something is used, and so much of it there is, whoever says so.
+struct Ceiling {
+    what: &'static str,
+    used: u32,
+    most: u32,
+    by: Option<String>,
+}
 
 fn check(context: &Context<'_>) -> Result<String, String> {
     let candidate = context.candidate;
@@ -17,31 +25,120 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         return Ok("a dry run counts in nothing".to_owned());
     }
     let admission = context.admission()?;
-    let own = context.own();
-    let others = || admission.ledger.others(&own).map(|(_, entry)| entry);
-    let open = u32::try_from(others().filter(|entry| entry.open).count()).unwrap_or(u32::MAX);
-    let namespace = &candidate.policy.namespace;
-    let in_namespace =
-        in_the_last_hour(others().filter(|entry| entry.policy.namespace == *namespace), context.now);
-    let in_cluster = in_the_last_hour(others(), context.now);
-    // By name and not by uid: a policy that is deleted and created again does not get a new budget.
-    let of_policy = in_the_last_hour(
-        others().filter(|e| e.policy.namespace == *namespace && e.policy.name == candidate.policy.name),
-        context.now,
-    );
     let limits = admission.limits;
-    let budgets = [
-        ("acts of this policy in 60 minutes", of_policy, candidate.max_actions_per_hour),
-        ("acts in this namespace in 60 minutes", in_namespace, limits.per_hour_and_namespace),
-        ("acts in the cluster in 60 minutes", in_cluster, limits.per_hour),
-        ("open remediations in the cluster", open, limits.concurrent),
-    ];
-    match budgets.iter().find(|(_, used, most)| used >= most) {
-        Some((what, used, most)) => Err(format!("{used} of {most} {what} are used up")),
+    if let Some(why) = &limits.unreadable {
+        return Err(format!("not all LatencyBudgets are known: {why}"));
+    }
+    let namespace = &candidate.policy.namespace;
+    let budgets: Vec<&Budget> = limits.budgets.iter().filter(|budget| budget.applies(namespace)).collect();
+    for budget in &budgets {
+        let frozen = budget.frozen(context.now);
+        if frozen != Freeze::None {
+            return Err(format!("LatencyBudget {} is frozen ({frozen})", budget.name));
+        }
+        let kind = candidate.action.kind();
+        if budget.denied.contains(&kind) {
+            return Err(format!("LatencyBudget {} denies {kind} in namespace {namespace}", budget.name));
+        }
+    }
+    let own = context.own();
+    let others: Vec<&Entry> = admission.ledger.others(&own).map(|(_, entry)| entry).collect();
+    let of_policy = own_acts(context, &others);
+    let mut ceilings = vec![Ceiling {
+        what: "acts of this policy in 60 minutes",
+        used: of_policy,
+        most: candidate.max_actions_per_hour,
+        by: None,
+    }];
+    ceilings.extend(namespace_ceilings(context, &others, &budgets, limits));
+    ceilings.extend(cluster_ceilings(context, &others, &budgets, limits));
+    match ceilings.iter().find(|ceiling| ceiling.used >= ceiling.most) {
+        Some(Ceiling { what, used, most, by }) => {
+            let by = by.as_ref().map(|name| format!(" (LatencyBudget {name})")).unwrap_or_default();
+            Err(format!("{used} of {most} {what} are used up{by}"))
+        }
         None => {
             Ok(format!("{of_policy} of {} acts of this policy in 60 minutes", candidate.max_actions_per_hour))
         }
     }
+}
+
+/// By name and not by uid: a policy that is deleted and created again does not get a new budget.
+fn own_acts(context: &Context<'_>, others: &[&Entry]) -> u32 {
+    let policy = &context.candidate.policy;
+    let own = |e: &&Entry| e.policy.namespace == policy.namespace && e.policy.name == policy.name;
+    in_the_last_hour(others.iter().copied().filter(own), context.now)
+}
+
+fn namespace_ceilings(
+    context: &Context<'_>,
+    others: &[&Entry],
+    budgets: &[&Budget],
+    limits: &Limits,
+) -> Vec<Ceiling> {
+    let namespace = &context.candidate.policy.namespace;
+    let here = others.iter().copied().filter(|entry| entry.policy.namespace == *namespace);
+    let used = in_the_last_hour(here, context.now);
+    let what = "acts in this namespace in 60 minutes";
+    either(
+        budgets
+            .iter()
+            .filter_map(|b| Some(Ceiling { what, used, most: b.per_hour_and_namespace?, by: named(b) })),
+        || Ceiling { what, used, most: limits.per_hour_and_namespace, by: None },
+    )
+}
+
+fn cluster_ceilings(
+    context: &Context<'_>,
+    others: &[&Entry],
+    budgets: &[&Budget],
+    limits: &Limits,
+) -> Vec<Ceiling> {
+    let acts = |of: &dyn Fn(&str) -> bool| {
+        in_the_last_hour(others.iter().copied().filter(|entry| of(&entry.policy.namespace)), context.now)
+    };
+    let open = |of: &dyn Fn(&str) -> bool| {
+        let count = others.iter().filter(|entry| entry.open && of(&entry.policy.namespace)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    };
+    let what = |budget: &Budget, whole: &'static str, part: &'static str| {
+        if budget.namespaces.is_empty() { whole } else { part }
+    };
+    let mut ceilings = either(
+        budgets.iter().filter_map(|b| {
+            let what = what(b, "acts in the cluster in 60 minutes", "acts in its namespaces in 60 minutes");
+            Some(Ceiling { what, most: b.per_hour?, used: acts(&|ns| b.applies(ns)), by: named(b) })
+        }),
+        || Ceiling {
+            what: "acts in the cluster in 60 minutes",
+            used: acts(&|_| true),
+            most: limits.per_hour,
+            by: None,
+        },
+    );
+    ceilings.extend(either(
+        budgets.iter().filter_map(|b| {
+            let what = what(b, "open remediations in the cluster", "open remediations in its namespaces");
+            Some(Ceiling { what, most: b.concurrent?, used: open(&|ns| b.applies(ns)), by: named(b) })
+        }),
+        || Ceiling {
+            what: "open remediations in the cluster",
+            used: open(&|_| true),
+            most: limits.concurrent,
+            by: None,
+        },
+    ));
+    ceilings
+}
+
+fn named(budget: &Budget) -> Option<String> {
+    Some(budget.name.clone())
+}
+
+/// All that are set, or the one that is built in.
+fn either(set: impl Iterator<Item = Ceiling>, built_in: impl FnOnce() -> Ceiling) -> Vec<Ceiling> {
+    let set: Vec<Ceiling> = set.collect();
+    if set.is_empty() { vec![built_in()] } else { set }
 }
 
 #[cfg(test)]
@@ -96,5 +193,96 @@ mod tests {
         };
         assert_eq!(with(2, 1, open), None);
         assert!(with(3, 1, open).unwrap().contains("3 of 3 open remediations"));
+    }
+
+    fn budget(name: &str) -> Budget {
+        Budget {
+            name: name.into(),
+            namespaces: Vec::new(),
+            per_hour: None,
+            per_hour_and_namespace: None,
+            concurrent: None,
+            denied: Vec::new(),
+            freeze: Freeze::None,
+            windows: Vec::new(),
+        }
+    }
+
+    /// What is said with these budgets, after as many acts of another policy of the namespace.
+    fn under(budgets: &[Budget], done: usize) -> Option<String> {
+        let mut setup = Setup::acting();
+        setup.limits.budgets = budgets.to_vec();
+        for index in 0..done {
+            let mut remediation = setup.remediation();
+            remediation.name = format!("done-{index}");
+            remediation.spec.policy.name = "another".into();
+            remediation.status.phase = Phase::Completed;
+            remediation.status.acted_at = Some(earlier(setup.now, Duration::from_secs(60)));
+            setup.ledger.observe(&remediation);
+        }
+        let at_admission = refused(&setup, GUARD.name, Stage::Admit);
+        assert_eq!(at_admission, refused(&setup, GUARD.name, Stage::Gate));
+        at_admission
+    }
+
+    #[test]
+    fn a_frozen_budget_begins_nothing_and_elsewhere_it_says_nothing() {
+        for freeze in [Freeze::New, Freeze::All] {
+            let frozen = Budget { freeze, ..budget("night") };
+            let message = under(std::slice::from_ref(&frozen), 0);
+            assert_eq!(message, Some(format!("LatencyBudget night is frozen ({freeze})")));
+            let elsewhere = Budget { namespaces: vec!["elsewhere".into()], ..frozen.clone() };
+            assert_eq!(under(&[elsewhere], 0), None);
+            let here = Budget { namespaces: vec!["elsewhere".into(), "shop".into()], ..frozen };
+            assert!(under(&[here], 0).is_some());
+        }
+    }
+
+    #[test]
+    fn a_window_freezes_from_its_first_instant_to_its_last() {
+        let now = Setup::acting().now;
+        let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+        for (from, until, frozen) in [
+            (earlier(now, minute), crate::model::later(now, minute), true),
+            (now, crate::model::later(now, second), true),
+            (earlier(now, minute), now, false),
+            (crate::model::later(now, second), crate::model::later(now, minute), false),
+        ] {
+            let windows = vec![crate::model::FreezeWindow { from, until, freeze: Freeze::New }];
+            assert_eq!(under(&[Budget { windows, ..budget("sale") }], 0).is_some(), frozen, "{from} {until}");
+        }
+    }
+
+    #[test]
+    fn the_strictest_of_all_that_apply_holds_and_what_none_sets_is_built_in() {
+        let (lax, strict) = (
+            Budget { per_hour_and_namespace: Some(50), ..budget("lax") },
+            Budget { per_hour_and_namespace: Some(2), ..budget("strict") },
+        );
+        assert_eq!(under(&[lax.clone()], 19), None, "more than is built in");
+        assert_eq!(under(&[lax.clone(), strict.clone()], 1), None);
+        let message = under(&[lax.clone(), strict], 2).unwrap();
+        assert_eq!(message, "2 of 2 acts in this namespace in 60 minutes are used up (LatencyBudget strict)");
+        // The cluster's own ceiling is still the one that is built in.
+        assert!(under(&[lax], 20).unwrap().contains("20 of 20 acts in the cluster"));
+        let elsewhere = Budget { namespaces: vec!["elsewhere".into()], per_hour: Some(0), ..budget("other") };
+        assert_eq!(under(&[elsewhere], 5), None);
+        let part = Budget { namespaces: vec!["shop".into()], per_hour: Some(1), ..budget("shops") };
+        assert!(under(&[part], 1).unwrap().contains("1 of 1 acts in its namespaces"));
+        let open = Budget { concurrent: Some(0), ..budget("hands-off") };
+        assert!(under(&[open], 0).unwrap().contains("0 of 0 open remediations"));
+    }
+
+    #[test]
+    fn a_denied_action_and_budgets_that_are_not_known_refuse() {
+        let denied = vec![crate::model::ActionKind::CancelQueries];
+        assert!(
+            under(&[Budget { denied, ..budget("careful") }], 0).unwrap().contains("denies CancelQueries")
+        );
+        let denied = vec![crate::model::ActionKind::TerminateIdle];
+        assert_eq!(under(&[Budget { denied, ..budget("careful") }], 0), None);
+        let mut setup = Setup::acting();
+        setup.limits.unreadable = Some("forbidden".into());
+        assert!(refused(&setup, GUARD.name, Stage::Gate).unwrap().contains("forbidden"));
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Setup {
 
 /// What the guard says at that stage, if it refuses.
 pub(crate) fn refused(setup: &Setup, guard: &str, stage: Stage) -> Option<String> {
-    let admission = Admission { ledger: &setup.ledger, fleet: setup.fleet, limits: setup.limits };
+    let admission = Admission { ledger: &setup.ledger, fleet: setup.fleet, limits: &setup.limits };
     let context = Context {
         stage,
         now: setup.now,

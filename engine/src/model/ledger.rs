@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, Candidate, Outcome, PastAct, PolicyRef, Remediation, ResourceKey, elapsed};
+use super::{ActionKind, Candidate, Limits, Outcome, PastAct, PolicyRef, Remediation, ResourceKey, elapsed};
 
 /// Namespace and name of a LatencyRemediation.
 pub type EntryKey = (String, String);
@@ -198,23 +198,6 @@ pub struct Fleet {
     pub ledger_complete: bool,
 }
 
-/// Ceilings over all policies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Open remediations at one time.
-    pub concurrent: u32,
-    /// Acts in any 60 minutes.
-    pub per_hour: u32,
-    /// Acts in any 60 minutes in one namespace.
-    pub per_hour_and_namespace: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { concurrent: 3, per_hour: 20, per_hour_and_namespace: 6 }
-    }
-}
-
 /// What the guards of admission look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Admission<'a> {
@@ -223,7 +206,7 @@ pub struct Admission<'a> {
     /// The operator's replicas.
     pub fleet: Fleet,
     /// The ceilings.
-    pub limits: Limits,
+    pub limits: &'a Limits,
 }
 
 #[cfg(test)]

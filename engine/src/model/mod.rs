@@ -3,6 +3,7 @@
 //! Instants are [`jiff::Timestamp`]s (UTC), spans are [`std::time::Duration`]s. Every map is ordered, so that the same
 //! input always yields the same output, byte for byte.
 
+mod budget;
 pub mod duration;
 mod finding;
 mod incident;
@@ -23,10 +24,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use budget::{Budget, Freeze, FreezeWindow, Limits};
 pub use finding::{Confidence, Evidence, Finding, Subject};
 pub use incident::Incident;
 pub(crate) use ledger::in_the_last_hour;
-pub use ledger::{Admission, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger, Limits};
+pub use ledger::{Admission, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
     Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,

@@ -131,7 +131,7 @@ impl World {
             (None, None) => {}
         }
         let fleet = Fleet { leading: true, ledger_complete: true };
-        let (ledger, answers) = admit(&ticked.proposals, &self.ledger, fleet, Limits::default(), self.now);
+        let (ledger, answers) = admit(&ticked.proposals, &self.ledger, fleet, &Limits::default(), self.now);
         self.ledger = ledger;
         settle(&snapshot, &mut ticked, &answers);
         for (proposal, answer) in ticked.proposals.iter().zip(&answers) {
@@ -251,6 +251,7 @@ impl World {
         if remediation.status.phase == Phase::Executing {
             self.executing_seen.entry(remediation.name.clone()).or_insert(self.now);
         }
+        let limits = Limits::default();
         let seen = Seen {
             now: self.now,
             holder: "operator",
@@ -260,7 +261,7 @@ impl World {
             admission: Some(Admission {
                 ledger: &self.ledger,
                 fleet: Fleet { leading: true, ledger_complete: true },
-                limits: Limits::default(),
+                limits: &limits,
             }),
             passed_gate_at: self.passed_gate.get(&remediation.name).copied(),
             effect: self.effects.get(&remediation.name),

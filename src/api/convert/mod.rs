@@ -1,6 +1,7 @@
 //! From API objects to the engine's values and back. What cannot be understood is named with its field's path; nothing in
 //! here panics, whatever is stored.
 
+mod budget;
 mod objectives;
 mod policy;
 mod remediation;
@@ -14,6 +15,7 @@ use engine::model::{duration, ratio};
 
 use super::text;
 
+pub use budget::budget;
 pub use policy::policy;
 pub use remediation::{remediation, spec_of, status_of};
 

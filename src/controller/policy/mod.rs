@@ -90,7 +90,7 @@ pub async fn reconcile(
     let answers = ctx.shared.keeper.admit(
         &ticked.proposals,
         ctx.shared.leadership.held(),
-        ctx.shared.limits,
+        &ctx.shared.budgets.limits(),
         snapshot.now,
     );
     settle(snapshot, &mut ticked, &answers);

@@ -75,12 +75,14 @@ pub async fn reconcile(
         // 2. decide (no I/O)
         let view = view_of(&ctx, &remediation);
         let mut step = next(&ctx, &remediation, view.as_ref(), look.take().as_ref());
-        // 3. before the gate, see whether what was judged is still so (reads only); if not, decide as if nothing were known
+        // 3. before the gate, see whether what was judged is still so (reads only), and decide again: under the ceilings of this
+        //    moment, and as if nothing were known where it is not
         if passes_gate(&remediation, &step)
             && let Some(judged) = &view
-            && !confirm::is_current(&ctx, &judged.0).await
         {
-            step = next(&ctx, &remediation, None, None);
+            ctx.shared.budgets.refresh(&ctx.shared.client).await;
+            let current = confirm::is_current(&ctx, &judged.0).await;
+            step = next(&ctx, &remediation, view.as_ref().filter(|_| current), None);
         }
         // 4. do that one thing
         match step {
@@ -121,6 +123,7 @@ fn next(ctx: &Context, remediation: &Remediation, view: Option<&View>, look: Opt
     let local = ctx.locals.of(remediation, now);
     let leading = shared.leadership.held();
     let (ledger, ledger_complete) = shared.keeper.ledger();
+    let limits = shared.budgets.limits();
     let seen = Seen {
         now,
         holder: shared.leadership.identity(),
@@ -130,7 +133,7 @@ fn next(ctx: &Context, remediation: &Remediation, view: Option<&View>, look: Opt
         admission: Some(Admission {
             ledger: &ledger,
             fleet: Fleet { leading, ledger_complete },
-            limits: shared.limits,
+            limits: &limits,
         }),
         passed_gate_at: local.passed_gate_at,
         effect: local.effect.as_ref(),

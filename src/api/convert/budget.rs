@@ -1,0 +1,61 @@
+//! `LatencyBudget` to the engine's budget. There is no budget that cannot be understood: what this version does not know
+//! forbids everything that it could mean.
+
+use engine::model::{Budget, Freeze, FreezeWindow};
+use kube::ResourceExt;
+
+use super::variant;
+use crate::api::budget as api;
+use crate::api::text::Word;
+
+/// The engine's budget.
+#[must_use]
+pub fn budget(object: &api::LatencyBudget) -> Budget {
+    let spec = &object.spec;
+    let ceiling = |most: Option<i32>| most.map(|most| u32::try_from(most).unwrap_or(0));
+    Budget {
+        name: object.name_any(),
+        namespaces: spec.namespaces.iter().map(|name| name.0.clone()).collect(),
+        per_hour: ceiling(spec.max_actions_per_hour),
+        per_hour_and_namespace: ceiling(spec.max_actions_per_hour_and_namespace),
+        concurrent: ceiling(spec.max_concurrent),
+        // An action that this version does not know, it does not carry out either.
+        denied: spec.denied_actions.iter().filter_map(|word| variant(&word.0)).collect(),
+        freeze: freeze(&spec.freeze),
+        windows: spec
+            .freeze_windows
+            .iter()
+            .map(|window| FreezeWindow {
+                from: window.from.0,
+                until: window.until.0,
+                freeze: freeze(&window.freeze),
+            })
+            .collect(),
+    }
+}
+
+fn freeze(word: &Word) -> Freeze {
+    variant(&word.0).unwrap_or(Freeze::All)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_forbids() {
+        let budget_of = |spec: serde_json::Value| {
+            let object = json!({"metadata": {"name": "night"}, "spec": spec});
+            budget(&serde_json::from_value(object).unwrap())
+        };
+        let plain = budget_of(json!({}));
+        assert_eq!((plain.freeze, plain.per_hour, plain.applies("anywhere")), (Freeze::None, None, true));
+        let known =
+            budget_of(json!({"freeze": "New", "maxActionsPerHour": 3, "deniedActions": ["Rollback"]}));
+        assert_eq!((known.freeze, known.per_hour, known.denied.len()), (Freeze::New, Some(3), 0));
+        assert_eq!(budget_of(json!({"freeze": "Sometimes"})).freeze, Freeze::All);
+        assert_eq!(budget_of(json!({"maxConcurrent": -1})).concurrent, Some(0));
+    }
+}
