@@ -259,7 +259,7 @@ mod tests {
             Budget { per_hour_and_namespace: Some(50), ..budget("lax") },
             Budget { per_hour_and_namespace: Some(2), ..budget("strict") },
         );
-        assert_eq!(under(&[lax.clone()], 19), None, "more than is built in");
+        assert_eq!(under(std::slice::from_ref(&lax), 19), None, "more than is built in");
         assert_eq!(under(&[lax.clone(), strict.clone()], 1), None);
         let message = under(&[lax.clone(), strict], 2).unwrap();
         assert_eq!(message, "2 of 2 acts in this namespace in 60 minutes are used up (LatencyBudget strict)");
