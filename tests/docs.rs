@@ -15,7 +15,7 @@ use engine::causes::CAUSES;
 use engine::guards::{GUARDS, Stage};
 use engine::model::duration::format;
 use engine::remediations::REMEDIES;
-use latency_operator::api::{LatencyPolicy, convert};
+use latency_operator::api::{LatencyBudget, LatencyPolicy, convert};
 use latency_operator::config::Config;
 use latency_operator::controller::reasons::REASONS;
 use latency_operator::observe::prometheus::presets::{PRESETS, Place};
@@ -263,6 +263,21 @@ fn every_policy_that_is_shown_is_valid() {
         .find(|block| block.contains("kind: LatencyPolicy"))
         .expect("one");
     assert!(ten.lines().count() <= 12, "the short policy has {} lines", ten.lines().count());
+}
+
+#[test]
+fn the_budget_that_is_shown_is_understood_to_its_last_field() {
+    let blocks = blocks("docs/budgets.md", "yaml");
+    let [block] = blocks.as_slice() else { panic!("{} budgets are shown", blocks.len()) };
+    let written: serde_json::Value = serde_saphyr::from_str(block).expect("YAML");
+    let budget: LatencyBudget = serde_saphyr::from_str(block).expect("a budget");
+    let read = serde_json::to_value(&budget.spec).expect("JSON");
+    let keys = |value: &serde_json::Value| {
+        value.as_object().expect("an object").keys().cloned().collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(keys(&written["spec"]), keys(&read), "every field is shown, and none that there is not");
+    let budget = convert::budget(&budget);
+    assert_eq!((budget.denied.len(), budget.windows.len()), (1, 1));
 }
 
 #[test]
