@@ -143,7 +143,7 @@ async fn work(
     keeper.build(listed.context("the LatencyRemediations cannot be listed, so nothing may be done")?);
 
     let budgets = Budgets::default();
-    budgets.refresh(&client).await;
+    let _ = budgets.refresh(&client).await;
 
     let clock = Clock::start();
     let secrets = Secrets::new(client.clone());

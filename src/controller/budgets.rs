@@ -31,6 +31,20 @@ struct Known {
     listing: BTreeMap<String, Result<Budget, String>>,
 }
 
+impl Known {
+    fn limits(&self) -> Limits {
+        let undecodable = self.budgets.iter().find_map(|(name, budget)| {
+            let error = budget.as_ref().err()?;
+            Some(format!("LatencyBudget {name} cannot be read: {error}"))
+        });
+        Limits {
+            budgets: self.budgets.values().flatten().cloned().collect(),
+            unreadable: self.missing.clone().or(undecodable),
+            ..Limits::default()
+        }
+    }
+}
+
 impl Default for Budgets {
     fn default() -> Self {
         let missing = Some("they have not been read yet".to_owned());
@@ -43,20 +57,11 @@ impl Budgets {
     /// The ceilings that hold now.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        let known = self.lock();
-        let undecodable = known.budgets.iter().find_map(|(name, budget)| {
-            let error = budget.as_ref().err()?;
-            Some(format!("LatencyBudget {name} cannot be read: {error}"))
-        });
-        Limits {
-            budgets: known.budgets.values().flatten().cloned().collect(),
-            unreadable: known.missing.clone().or(undecodable),
-            ..Limits::default()
-        }
+        self.lock().limits()
     }
 
-    /// Reads them all, live: what a watch showed may be minutes old.
-    pub async fn refresh(&self, client: &Client) {
+    /// The ceilings as the API server holds them at this moment: what a watch showed may be minutes old.
+    pub async fn refresh(&self, client: &Client) -> Limits {
         let api: Api<Object> = Api::all(client.clone());
         let listed = api.list(&ListParams::default()).await;
         let mut known = self.lock();
@@ -72,6 +77,7 @@ impl Budgets {
             }
             Err(error) => known.missing = Some(format!("they cannot be listed: {}", brief(&error))),
         }
+        known.limits()
     }
 
     /// Follows them for ever.

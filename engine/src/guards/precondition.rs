@@ -96,6 +96,24 @@ mod tests {
     }
 
     #[test]
+    fn the_rung_must_still_be_there_and_do_this_against_this_cause() {
+        type Change = fn(&mut Setup);
+        let changes: [Change; 4] = [
+            |setup| setup.snapshot.policy.rungs.clear(),
+            |setup| setup.snapshot.policy.rungs[0].name = "another".into(),
+            |setup| setup.snapshot.policy.rungs[0].causes = vec!["BlockingQuery".into()],
+            |setup| {
+                let min_idle = Duration::ZERO;
+                let action = RungAction::TerminateIdle { writers: Writers::Allow, min_idle };
+                setup.snapshot.policy.rungs[0].action = action;
+            },
+        ];
+        for change in changes {
+            assert!(refusal(change).unwrap().contains("has no rung cancel with CancelQueries"));
+        }
+    }
+
+    #[test]
     fn the_dependency_must_still_be_the_one_that_was_diagnosed() {
         assert!(refusal(|setup| setup.snapshot.policy.dependencies.clear()).is_some());
         assert!(

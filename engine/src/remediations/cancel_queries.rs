@@ -41,18 +41,16 @@ fn was_in_vain(snapshot: &Snapshot, rung: &Rung, target: &SessionTarget) -> bool
 }
 
 fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, String> {
-    let (writers, terminates) = match snapshot.policy.rung(&candidate.rung).map(|rung| &rung.action) {
-        Some(RungAction::CancelQueries { writers, terminate_after }) => {
-            (Some(*writers), terminate_after.is_some())
-        }
-        Some(RungAction::TerminateIdle { .. }) | None => (None, false),
+    let RungAction::CancelQueries { writers, terminate_after } = sessions::rung(snapshot, candidate)?.action
+    else {
+        return Err("the rung does something else now".to_owned());
     };
     let (facts, session) = sessions::touchable(snapshot, candidate, writers, "cancelQueries.writers: Allow")?;
     let pid = session.identity.pid;
     if session.state != SessionState::Active {
         return Err(format!("pid {pid} runs no statement; cancelling would do nothing"));
     }
-    if candidate.action.follows_up() && !terminates {
+    if candidate.action.follows_up() && terminate_after.is_none() {
         return Err("the rung has no cancelQueries.terminateAfter any more".to_owned());
     }
     Ok(format!("the statement of pid {pid} still runs{}", sessions::partly(facts)))

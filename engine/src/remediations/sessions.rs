@@ -1,8 +1,9 @@
 //! What all actions on a session of a database have in common.
 
+use super::kind_of;
 use crate::model::{
-    Candidate, Coverage, Dependency, Finding, Observed, PostgresFacts, ResourceKey, Session, SessionTarget,
-    Snapshot, Subject, Writers, duration::human,
+    Candidate, Coverage, Dependency, Finding, Observed, PostgresFacts, ResourceKey, Rung, Session,
+    SessionTarget, Snapshot, Subject, Writers, duration::human,
 };
 
 /// The session that a finding is about, and the database that is locked for it.
@@ -33,12 +34,21 @@ pub(super) fn target<'a>(
     Some((target, resource, found))
 }
 
+/// The rung as it is now, if it still does this against this cause: an author may have changed his mind.
+pub(super) fn rung<'a>(snapshot: &'a Snapshot, candidate: &Candidate) -> Result<&'a Rung, String> {
+    let kind = candidate.action.kind();
+    let rung = snapshot.policy.rung(&candidate.rung);
+    rung.filter(|rung| kind_of(rung) == kind && rung.causes.contains(&candidate.cause)).ok_or_else(|| {
+        format!("the policy has no rung {} with {kind} against {} any more", candidate.rung, candidate.cause)
+    })
+}
+
 /// The session as it is now, if it is still the one that was decided about and may be touched. `writers` is what the rung
 /// says now, `allow` the setting that would let writers be touched.
 pub(super) fn touchable<'a>(
     snapshot: &'a Snapshot,
     candidate: &Candidate,
-    writers: Option<Writers>,
+    writers: Writers,
     allow: &str,
 ) -> Result<(&'a PostgresFacts, &'a Session), String> {
     let target = candidate.action.target();
@@ -76,7 +86,7 @@ pub(super) fn touchable<'a>(
         return Err(format!("pid {pid} runs DDL, maintenance, a bulk copy or the end of a transaction"));
     }
     // The stricter of what was decided and what the rung says now: an author may have changed his mind.
-    if session.wrote && (target.writers, writers) != (Writers::Allow, Some(Writers::Allow)) {
+    if session.wrote && (target.writers, writers) != (Writers::Allow, Writers::Allow) {
         let age = session
             .xact_start
             .map_or("of unknown age".to_owned(), |start| format!("{} old", human(facts.age(start))));

@@ -26,9 +26,8 @@ fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, St
     let Action::TerminateIdle(idle) = &candidate.action else {
         return Err("it is another action".to_owned());
     };
-    let (writers, min_idle) = match snapshot.policy.rung(&candidate.rung).map(|rung| &rung.action) {
-        Some(RungAction::TerminateIdle { writers, min_idle }) => (Some(*writers), *min_idle),
-        Some(RungAction::CancelQueries { .. }) | None => (None, idle.min_idle),
+    let RungAction::TerminateIdle { writers, min_idle } = sessions::rung(snapshot, candidate)?.action else {
+        return Err("the rung does something else now".to_owned());
     };
     let (facts, session) = sessions::touchable(snapshot, candidate, writers, "terminateIdle.writers: Allow")?;
     let pid = session.identity.pid;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use engine::advance::{Look, Step};
 use engine::model::{
-    Action as Effect, Admission, Fleet, Phase, RecordKind, Remediation, RemediationStatus, elapsed,
+    Action as Effect, Admission, Fleet, Limits, Phase, RecordKind, Remediation, RemediationStatus, elapsed,
 };
 use engine::{Seen, advance};
 use kube::core::DeserializeGuard;
@@ -74,15 +74,16 @@ pub async fn reconcile(
         };
         // 2. decide (no I/O)
         let view = view_of(&ctx, &remediation);
-        let mut step = next(&ctx, &remediation, view.as_ref(), look.take().as_ref());
+        let limits = ctx.shared.budgets.limits();
+        let mut step = next(&ctx, &remediation, view.as_ref(), look.take().as_ref(), &limits);
         // 3. before the gate, see whether what was judged is still so (reads only), and decide again: under the ceilings of this
         //    moment, and as if nothing were known where it is not
         if passes_gate(&remediation, &step)
             && let Some(judged) = &view
         {
-            ctx.shared.budgets.refresh(&ctx.shared.client).await;
+            let limits = ctx.shared.budgets.refresh(&ctx.shared.client).await;
             let current = confirm::is_current(&ctx, &judged.0).await;
-            step = next(&ctx, &remediation, view.as_ref().filter(|_| current), None);
+            step = next(&ctx, &remediation, view.as_ref().filter(|_| current), None, &limits);
         }
         // 4. do that one thing
         match step {
@@ -117,24 +118,25 @@ fn passes_gate(remediation: &Remediation, step: &Step) -> bool {
     admitted && matches!(step, Step::Write { status, .. } if status.phase == Phase::Executing)
 }
 
-fn next(ctx: &Context, remediation: &Remediation, view: Option<&View>, look: Option<&Look>) -> Step {
+fn next(
+    ctx: &Context,
+    remediation: &Remediation,
+    view: Option<&View>,
+    look: Option<&Look>,
+    limits: &Limits,
+) -> Step {
     let shared = &ctx.shared;
     let now = shared.clock.now();
     let local = ctx.locals.of(remediation, now);
     let leading = shared.leadership.held();
     let (ledger, ledger_complete) = shared.keeper.ledger();
-    let limits = shared.budgets.limits();
     let seen = Seen {
         now,
         holder: shared.leadership.identity(),
         epoch: shared.leadership.epoch(),
         leading,
         view: view.map(|view| (&view.0, &view.1)),
-        admission: Some(Admission {
-            ledger: &ledger,
-            fleet: Fleet { leading, ledger_complete },
-            limits: &limits,
-        }),
+        admission: Some(Admission { ledger: &ledger, fleet: Fleet { leading, ledger_complete }, limits }),
         passed_gate_at: local.passed_gate_at,
         effect: local.effect.as_ref(),
         executing_seen_at: local.executing_seen_at,
