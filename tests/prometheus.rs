@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::model::{NoDataReason, Observed, Policy, Traffic};
+use engine::model::{NoData, NoDataReason, ObjectiveMemory, Observed, Policy, Scope, Traffic, ViewTraffic};
+use jiff::Timestamp;
 use lab::exporter::{Answer, ExporterOptions};
 use lab::prometheus::Target;
 use lab::{Exporter, Prometheus, PrometheusOptions, Session};
@@ -52,7 +53,7 @@ impl Rig {
     async fn until(&self, policy: &Policy, wanted: impl Fn(&Observed<Traffic>) -> bool) -> Observed<Traffic> {
         let mut last = None;
         let found = lab::until(Duration::from_secs(30), async || {
-            let read = self.source.traffic(policy).await.remove("p95").expect("the objective");
+            let read = self.source.traffic(policy, true).await.remove("p95").expect("the objective");
             last = Some(read.clone());
             wanted(&read).then_some(read)
         });
@@ -125,6 +126,85 @@ async fn both_presets_read_the_traffic_that_there_is() {
     }
 }
 
+fn caddy_with_views(server: &str, views: &Value) -> Value {
+    let mut source = caddy(server);
+    source["prometheus"]["views"] = views.clone();
+    source
+}
+
+/// What the views' source says of a window that could be read.
+fn views(read: &Observed<Traffic>) -> Result<&[ViewTraffic], &NoData> {
+    match &read.known().expect("the reading stands whatever becomes of the views").views {
+        Observed::Known { value, .. } => Ok(value),
+        Observed::Missing(no_data) => Err(no_data),
+    }
+}
+
+fn scope(policy: &Policy, read: &Observed<Traffic>) -> Option<Scope> {
+    let memory = ObjectiveMemory::default();
+    engine::judge::judge(
+        &policy.objectives[0],
+        Some(read),
+        &memory,
+        &policy.evaluation,
+        Timestamp::UNIX_EPOCH,
+    )
+    .scope
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_tell_one_slow_view_from_a_slow_target() {
+    let rig = Rig::start().await;
+    rig.exporter.set(lab::Traffic::steady(100.0, Duration::from_millis(50)));
+    rig.exporter.set_view("report-list", lab::Traffic::steady(20.0, Duration::from_secs(3)));
+    let sources = [django(), caddy_with_views("orders", &json!({"preset": "Django"}))];
+    for source in &sources {
+        let policy = policy("shop", "orders-api", source);
+        let isolated = Some(Scope::Isolated { views: vec!["report-list".to_owned()] });
+        let read = rig.until(&policy, |read| scope(&policy, read) == isolated).await;
+        let views = views(&read).expect("views");
+        let names: Vec<&str> = views.iter().map(|view| view.view.as_str()).collect();
+        assert_eq!(names, ["order-list", "report-list"], "{source}");
+        assert_eq!(views[1].bucket_at(0.5).map(|bucket| bucket.count), Some(0.0), "{source}");
+        let share = views[1].completed() / (views[0].completed() + views[1].completed());
+        assert!((share - 1.0 / 6.0).abs() < 0.02, "{source}: {share}");
+    }
+    rig.exporter.set(lab::Traffic::steady(100.0, Duration::from_secs(2)));
+    for source in &sources {
+        let policy = policy("shop", "orders-api", source);
+        rig.until(&policy, |read| scope(&policy, read) == Some(Scope::SystemWide)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_that_cannot_be_read_say_why_and_spoil_nothing() {
+    let rig = Rig::start().await;
+    let known = |read: &Observed<Traffic>| read.known().is_some();
+    let django_of = |labels: Value| json!({"preset": "Django", "matchLabels": labels});
+    for (target, source, wanted) in [
+        ("orders-api", caddy("orders"), "Caddy counts no views"),
+        (
+            "orders-api",
+            caddy_with_views("orders", &django_of(json!({"job": "other"}))),
+            "no series for the views",
+        ),
+        // The edge is this namespace's; the pods are another target's, whatever the labels say.
+        (
+            "orders",
+            caddy_with_views("orders", &django_of(json!({"pod": "orders-api-6d4cf56db6-x7k2p"}))),
+            "no series for the views",
+        ),
+    ] {
+        let read = rig.until(&policy("shop", target, &source), known).await;
+        let no_data = views(&read).expect_err("nobody's views");
+        assert_eq!(no_data.reason, NoDataReason::Empty, "{source}");
+        assert!(no_data.detail.contains(wanted), "{source}: {no_data}");
+    }
+    let policy = policy("shop", "orders-api", &django());
+    let read = rig.source.traffic(&policy, false).await.remove("p95").expect("the objective");
+    assert_eq!(views(&read).expect_err("nobody asked").reason, NoDataReason::NotYetRead);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_reads_another_namespaces_or_another_targets_series() {
     let rig = Rig::start().await;
@@ -144,7 +224,7 @@ async fn nobody_reads_another_namespaces_or_another_targets_series() {
     ] {
         let read = rig
             .source
-            .traffic(&policy(namespace, target, &source))
+            .traffic(&policy(namespace, target, &source), false)
             .await
             .remove("p95")
             .expect("the objective");
@@ -201,7 +281,7 @@ async fn what_is_no_prometheus_is_told_apart() {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let served =
             tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
-        let read = source(&url).traffic(&policy).await.remove("p95").expect("the objective");
+        let read = source(&url).traffic(&policy, true).await.remove("p95").expect("the objective");
         assert_eq!(reason(&read), Some(wanted), "{status} {body}: {read:?}");
         served.abort();
     }

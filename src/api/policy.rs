@@ -289,6 +289,23 @@ pub struct PrometheusSource {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8), schema_with = "match_labels")]
     pub match_labels: BTreeMap<String, String>,
+    /// Where the views of the application are counted when this source knows none, as an edge: they tell one slow view
+    /// from a slow target. In the same backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub views: Option<Views>,
+}
+
+/// Where the views of the application are counted.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Views {
+    /// Whose metrics: Django (django-prometheus in the target's pods).
+    pub preset: Word,
+    /// Further labels that the series must carry. They narrow what the preset matches (the policy's namespace and the
+    /// target's pods) and cannot replace it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8), schema_with = "match_labels")]
+    pub match_labels: BTreeMap<String, String>,
 }
 
 fn default_backend() -> Label {

@@ -10,9 +10,9 @@ use crate::model::{
     Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Candidate, Confidence, Coverage,
     Dependency, Evaluation, Finding, Fleet, GuardSettings, Incident, Ledger, Limits, Measured, Mode,
     Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency, PostgresFacts,
-    Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction, ServerIdentity, Session,
-    SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Target, TargetKind,
-    TargetRef, Verdict, Verification, VerifySpec, Writers, earlier,
+    Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction, Scope, ServerIdentity,
+    Session, SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Target,
+    TargetKind, TargetRef, Verdict, Verification, VerifySpec, Writers, earlier,
 };
 use crate::tick::{Overall, Situation};
 
@@ -109,6 +109,7 @@ fn reading(now: Timestamp) -> Reading {
             sentence: "slow".into(),
             notes: vec![],
         }),
+        scope: Some(Scope::SystemWide),
     }
 }
 
@@ -218,6 +219,7 @@ pub(crate) fn policy() -> Policy {
                 backend: "default".into(),
                 preset: Preset::Django,
                 match_labels: BTreeMap::new(),
+                views: None,
             },
         }],
         dependencies: BTreeMap::from([(

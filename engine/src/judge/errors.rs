@@ -51,6 +51,7 @@ mod tests {
                 Some(value) => Observed::Known { at: Timestamp::UNIX_EPOCH, value },
                 None => Observed::missing(NoDataReason::Empty, "no such series"),
             },
+            views: Observed::missing(NoDataReason::NotYetRead, ""),
         };
         judge(&traffic, 0.01, &[RatioSeverity { level: Severity::P1, above: 0.05 }]).0
     }

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::breach_of;
+use super::{breach_of, f64_of};
 use crate::model::{
     Breach, BreachKind, Evaluation, Measured, NoData, NoDataReason, Objective, ObjectiveKind,
     ObjectiveMemory, Severity, Traffic,
@@ -72,11 +72,6 @@ fn worst_level(objective: &Objective) -> Severity {
     worst.unwrap_or(Severity::P1).max(Severity::P1)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
-fn f64_of(count: u64) -> f64 {
-    count as f64
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -99,6 +94,7 @@ mod tests {
                 backend: "b".into(),
                 preset: Preset::Caddy,
                 match_labels: BTreeMap::new(),
+                views: None,
             },
         };
         let mut memory = ObjectiveMemory::default();
@@ -111,6 +107,7 @@ mod tests {
             buckets: vec![Bucket { le: f64::INFINITY, count: completed }],
             in_flight: Observed::Known { at: NOW, value: in_flight },
             errors: Observed::missing(NoDataReason::Empty, ""),
+            views: Observed::missing(NoDataReason::NotYetRead, ""),
         };
         let evaluation = Evaluation {
             interval: Duration::from_secs(1),

@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// Shares are quotients of extrapolated counts; what differs by less than this is equal.
-const EPSILON: f64 = 1e-9;
+pub(super) const EPSILON: f64 = 1e-9;
 
 pub(super) fn judge(
     traffic: &Traffic,
@@ -110,6 +110,7 @@ mod tests {
             buckets: counts.iter().map(|(le, count)| Bucket { le: *le, count: *count }).collect(),
             in_flight: Observed::missing(NoDataReason::Empty, ""),
             errors: Observed::missing(NoDataReason::Empty, ""),
+            views: Observed::missing(NoDataReason::NotYetRead, ""),
         }
     }
 

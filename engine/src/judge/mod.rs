@@ -3,12 +3,13 @@
 mod errors;
 mod hanging;
 mod latency;
+mod scope;
 
 use jiff::Timestamp;
 
 use crate::model::{
-    BaselineWindow, Breach, Evaluation, Measured, NoData, NoDataReason, Objective, ObjectiveKind,
-    ObjectiveMemory, Observed, Reading, Traffic, Verdict,
+    BaselineWindow, Breach, BreachKind, Evaluation, Measured, NoData, NoDataReason, Objective, ObjectiveKind,
+    ObjectiveMemory, Observed, Reading, Scope, Severity, Traffic, Verdict,
 };
 
 pub use latency::quantile;
@@ -41,7 +42,28 @@ pub fn judge(
             ObjectiveKind::ErrorRatio { target, severities } => errors::judge(traffic, *target, severities),
         },
     };
-    Reading { objective: objective.name.clone(), at, verdict, measured }
+    let scope = scope_of(objective, traffic, &verdict, evaluation);
+    Reading { objective: objective.name.clone(), at, verdict, measured, scope }
+}
+
+/// How much of the target is slow, where something is.
+fn scope_of(
+    objective: &Objective,
+    traffic: &Traffic,
+    verdict: &Verdict,
+    evaluation: &Evaluation,
+) -> Option<Scope> {
+    let Verdict::Breached(breach) = verdict else { return None };
+    match (breach.kind, &objective.kind) {
+        (BreachKind::Slow, ObjectiveKind::Latency { quantile, target, .. }) => {
+            Some(scope::judge(traffic, *quantile, *target, evaluation.min_requests))
+        }
+        (BreachKind::Hanging, _) => Some(Scope::Unknown(NoData::new(
+            NoDataReason::Empty,
+            "requests that never finish are counted in no view",
+        ))),
+        (BreachKind::Slow, ObjectiveKind::ErrorRatio { .. }) | (BreachKind::Errors, _) => None,
+    }
 }
 
 /// Takes a reading into the objective's memory: healthy windows become the baseline, missing ones are counted.
@@ -63,7 +85,13 @@ pub fn remember(memory: &mut ObjectiveMemory, reading: &Reading, traffic: Option
 }
 
 fn no_reading(objective: &Objective, at: Timestamp, no_data: NoData) -> Reading {
-    Reading { objective: objective.name.clone(), at, verdict: Verdict::NoData(no_data), measured: None }
+    Reading {
+        objective: objective.name.clone(),
+        at,
+        verdict: Verdict::NoData(no_data),
+        measured: None,
+        scope: None,
+    }
 }
 
 fn counted(traffic: &Traffic) -> Measured {
@@ -76,6 +104,61 @@ fn counted(traffic: &Traffic) -> Measured {
 }
 
 /// A breach, as bad as the worst level that `exceeds` says yes to.
-fn breach_of(kind: crate::model::BreachKind, levels: impl Iterator<Item = crate::model::Severity>) -> Breach {
-    Breach { kind, severity: levels.max().unwrap_or(crate::model::Severity::P2) }
+fn breach_of(kind: BreachKind, levels: impl Iterator<Item = Severity>) -> Breach {
+    Breach { kind, severity: levels.max().unwrap_or(Severity::P2) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+fn f64_of(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::guards::testing::Setup;
+    use crate::model::{Bucket, RatioSeverity};
+
+    fn scope(kind: ObjectiveKind, completed: f64, within: f64, errors: f64) -> Option<Scope> {
+        let policy = Setup::acting().snapshot.policy;
+        let objective = Objective { kind, ..policy.objectives[0].clone() };
+        let now = Timestamp::UNIX_EPOCH;
+        let known = |value| Observed::Known { at: now, value };
+        let traffic = Traffic {
+            window: policy.evaluation.window,
+            buckets: vec![Bucket { le: 0.5, count: within }, Bucket { le: f64::INFINITY, count: completed }],
+            in_flight: known(80.0),
+            errors: known(errors),
+            views: Observed::missing(NoDataReason::NotYetRead, "not yet"),
+        };
+        let mut memory = ObjectiveMemory::default();
+        for at in [now; 3] {
+            memory.baseline.learn(BaselineWindow { at, completed: 1000.0, in_flight: 4.0 });
+        }
+        let observed = Observed::Known { at: now, value: traffic };
+        judge(&objective, Some(&observed), &memory, &policy.evaluation, now).scope
+    }
+
+    #[test]
+    fn only_what_is_slow_or_hangs_has_a_scope() {
+        let latency = || ObjectiveKind::Latency {
+            quantile: 0.95,
+            target: Duration::from_millis(500),
+            severities: vec![],
+        };
+        let errors = || ObjectiveKind::ErrorRatio {
+            target: 0.01,
+            severities: vec![RatioSeverity { level: Severity::P1, above: 0.05 }],
+        };
+        let not_yet = Scope::Unknown(NoData::new(NoDataReason::NotYetRead, "not yet"));
+        assert_eq!(scope(latency(), 1000.0, 900.0, 0.0), Some(not_yet), "slow");
+        assert_eq!(scope(latency(), 1000.0, 1000.0, 900.0), None, "healthy");
+        assert_eq!(scope(errors(), 1000.0, 0.0, 900.0), None, "failing");
+        for kind in [latency(), errors()] {
+            let Some(Scope::Unknown(no_data)) = scope(kind, 0.0, 0.0, 0.0) else { panic!("hanging") };
+            assert!(no_data.detail.contains("in no view"), "{no_data}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
     Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
     PolicyRef, PostgresDependency, Preset, RatioSeverity, Rung, RungAction, Severity, Source, TargetKind,
-    TargetRef, Thresholds, Verification, Writers,
+    TargetRef, Thresholds, Verification, ViewSource, Writers,
 };
 pub use postgres::{
     Coverage, LockWait, PostgresFacts, ResourceKey, ServerIdentity, Session, SessionIdentity, SessionState,
@@ -50,7 +50,7 @@ pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,
     TransactionIdentity,
 };
-pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Traffic, Verdict};
+pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, Verdict, ViewTraffic};
 
 /// The name of a cause, a guard or an action: a constant of the engine's tables, or the text of a stored record.
 pub type Name = Cow<'static, str>;

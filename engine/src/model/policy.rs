@@ -124,7 +124,18 @@ pub enum Source {
         preset: Preset,
         /// Further equality matchers; they narrow the preset's own and cannot replace them.
         match_labels: BTreeMap<String, String>,
+        /// Where the views are counted, when the preset counts none.
+        views: Option<ViewSource>,
     },
+}
+
+/// Where the views of the application behind a source are counted; in the source's own backend.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ViewSource {
+    /// Whose metrics.
+    pub preset: Preset,
+    /// Further equality matchers; they narrow the preset's own and cannot replace them.
+    pub match_labels: BTreeMap<String, String>,
 }
 
 /// From which latency on a breach is worse.

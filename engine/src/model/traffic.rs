@@ -1,5 +1,6 @@
 //! What a source read over one window, and the verdict on it.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,27 +28,70 @@ pub struct Traffic {
     pub in_flight: Observed<f64>,
     /// Requests of the window that failed on the server's side.
     pub errors: Observed<f64>,
+    /// The same window by view, where its source or another one knows views; read while something is broken.
+    pub views: Observed<Vec<ViewTraffic>>,
+}
+
+/// The part of a window that one view of the application served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ViewTraffic {
+    /// The view as its source names it; empty where it has no name.
+    pub view: String,
+    /// As in [`Traffic`]; the bounds are those of the source of the views.
+    pub buckets: Vec<Bucket>,
 }
 
 impl Traffic {
     /// Requests completed in the window.
     #[must_use]
     pub fn completed(&self) -> f64 {
-        self.buckets.last().map_or(0.0, |bucket| bucket.count)
+        completed(&self.buckets)
     }
 
     /// The smallest finite bucket at or above `seconds`.
     #[must_use]
     pub fn bucket_at(&self, seconds: f64) -> Option<Bucket> {
-        // Bounds come as text: 0.1 and 0.10000000000000001 are one bound.
-        self.buckets.iter().find(|b| b.le.is_finite() && b.le >= seconds - 1e-9).copied()
+        bucket_at(&self.buckets, seconds)
     }
 
     /// The largest finite bound.
     #[must_use]
     pub fn largest_bound(&self) -> Option<f64> {
-        self.buckets.iter().rev().map(|b| b.le).find(|le| le.is_finite())
+        largest_bound(&self.buckets)
     }
+}
+
+impl ViewTraffic {
+    /// Requests that the view completed in the window.
+    #[must_use]
+    pub fn completed(&self) -> f64 {
+        completed(&self.buckets)
+    }
+
+    /// The smallest finite bucket at or above `seconds`.
+    #[must_use]
+    pub fn bucket_at(&self, seconds: f64) -> Option<Bucket> {
+        bucket_at(&self.buckets, seconds)
+    }
+
+    /// The largest finite bound.
+    #[must_use]
+    pub fn largest_bound(&self) -> Option<f64> {
+        largest_bound(&self.buckets)
+    }
+}
+
+fn completed(buckets: &[Bucket]) -> f64 {
+    buckets.last().map_or(0.0, |bucket| bucket.count)
+}
+
+fn bucket_at(buckets: &[Bucket], seconds: f64) -> Option<Bucket> {
+    // Bounds come as text: 0.1 and 0.10000000000000001 are one bound.
+    buckets.iter().find(|b| b.le.is_finite() && b.le >= seconds - 1e-9).copied()
+}
+
+fn largest_bound(buckets: &[Bucket]) -> Option<f64> {
+    buckets.iter().rev().map(|b| b.le).find(|le| le.is_finite())
 }
 
 /// In which way an objective is breached.
@@ -95,6 +139,55 @@ pub struct Measured {
     pub notes: Vec<String>,
 }
 
+/// How much of the target is slow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Some views are slow by themselves, and the rest keeps the promise.
+    Isolated {
+        /// Which, by name.
+        views: Vec<String>,
+    },
+    /// What is slow is shared by all.
+    SystemWide,
+    /// It cannot be said.
+    Unknown(NoData),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Isolated { views } => {
+                let verb = if views.len() == 1 { "is" } else { "are" };
+                write!(f, "only {} {verb} slow", listed(views))
+            }
+            Self::SystemWide => f.write_str("the whole target is slow"),
+            Self::Unknown(no_data) => {
+                write!(f, "whether the whole target is slow is not known: {}", no_data.detail)
+            }
+        }
+    }
+}
+
+/// So many views are named; who wants all of them asks the source.
+const MOST_NAMED: usize = 5;
+/// A view's name is cut off here: it is the application's text.
+const LONGEST_NAME: usize = 80;
+
+/// `a, b and c`, and how many more there are.
+fn listed(views: &[String]) -> String {
+    let mut named: Vec<String> = views.iter().take(MOST_NAMED).map(|view| shown(view)).collect();
+    let last = match views.len().saturating_sub(MOST_NAMED) {
+        0 => named.pop().unwrap_or_default(),
+        more => format!("{more} more"),
+    };
+    if named.is_empty() { last } else { format!("{} and {last}", named.join(", ")) }
+}
+
+fn shown(view: &str) -> String {
+    let shown: String = view.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
+    if shown.is_empty() { "the view without a name".to_owned() } else { shown }
+}
+
 /// The verdict on one objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
@@ -106,6 +199,8 @@ pub struct Reading {
     pub verdict: Verdict,
     /// Its numbers, where there are any.
     pub measured: Option<Measured>,
+    /// How much of the target is slow, where requests are slow or hang; errors have none.
+    pub scope: Option<Scope>,
 }
 
 impl Reading {
@@ -133,5 +228,35 @@ impl Reading {
             (Verdict::Breached(_), None) => "breached".to_owned(),
             (Verdict::Healthy, None) => "healthy".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(views: &[&str]) -> String {
+        Scope::Isolated { views: views.iter().map(|view| (*view).to_owned()).collect() }.to_string()
+    }
+
+    #[test]
+    fn a_scope_is_said_in_one_sentence() {
+        assert_eq!(only(&["/orders"]), "only /orders is slow");
+        assert_eq!(only(&["/orders", "/reports"]), "only /orders and /reports are slow");
+        assert_eq!(only(&["a", "b", "c", "d", "e"]), "only a, b, c, d and e are slow");
+        assert_eq!(only(&["a", "b", "c", "d", "e", "f", "g"]), "only a, b, c, d, e and 2 more are slow");
+        assert_eq!(Scope::SystemWide.to_string(), "the whole target is slow");
+        let unknown = Scope::Unknown(NoData::new(NoDataReason::Empty, "Caddy counts no views"));
+        assert_eq!(
+            unknown.to_string(),
+            "whether the whole target is slow is not known: Caddy counts no views"
+        );
+    }
+
+    #[test]
+    fn the_applications_text_is_cut_and_cannot_break_a_line() {
+        assert_eq!(only(&[&"é".repeat(200)]), format!("only {} is slow", "é".repeat(80)));
+        assert_eq!(only(&["a\n\u{1b}[31mb"]), "only a[31mb is slow");
+        assert_eq!(only(&[""]), "only the view without a name is slow");
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    Bucket, Coverage, Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind, Observed,
-    Policy, PolicyRef, PostgresDependency, PostgresFacts, Preset, ServerIdentity, Slots, Source, TargetKind,
-    TargetRef, Thresholds, Traffic, Verification, earlier,
+    Bucket, Coverage, Dependency, Evaluation, GuardSettings, Mode, NoDataReason, Objective, ObjectiveKind,
+    Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, Preset, ServerIdentity, Slots, Source,
+    TargetKind, TargetRef, Thresholds, Traffic, Verification, earlier,
 };
 use jiff::Timestamp;
 
@@ -44,6 +44,7 @@ pub(crate) fn policy() -> Policy {
                 backend: "default".into(),
                 preset: Preset::Caddy,
                 match_labels: BTreeMap::new(),
+                views: None,
             },
         }],
         dependencies: BTreeMap::from([(
@@ -74,6 +75,7 @@ pub(crate) fn traffic(at: Timestamp, requests: f64, slow: Duration, in_flight: f
         buckets: bounds.iter().map(|le| Bucket { le: *le, count: count(*le) }).collect(),
         in_flight: Observed::Known { at, value: in_flight },
         errors: Observed::Known { at, value: errors },
+        views: Observed::missing(NoDataReason::NotYetRead, ""),
     }
 }
 

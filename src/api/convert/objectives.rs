@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::model::{LatencySeverity, Objective, ObjectiveKind, Preset, RatioSeverity, Severity, Source};
+use engine::model::{
+    LatencySeverity, Objective, ObjectiveKind, Preset, RatioSeverity, Severity, Source, ViewSource,
+};
 
 use super::Reader;
 use crate::api::policy as api;
@@ -69,6 +71,7 @@ fn default_source() -> Source {
         backend: "default".to_owned(),
         preset: Preset::Django,
         match_labels: BTreeMap::new(),
+        views: None,
     }
 }
 
@@ -138,23 +141,49 @@ fn source(reader: &mut Reader, path: &str, source: &api::Source) -> Option<Sourc
     };
     let path = format!("{path}.prometheus");
     let preset: Preset = reader.word(&format!("{path}.preset"), &prometheus.preset, "Django and Caddy")?;
-    for label in prometheus.match_labels.keys().filter(|label| !is_label_name(label)) {
+    let match_labels = match_labels(reader, &path, &prometheus.match_labels);
+    if preset == Preset::Caddy && prometheus.match_labels.is_empty() {
+        let message =
+            "an edge serves many; name the labels that tell this target's series, for example server: orders";
+        reader.problem(format!("{path}.matchLabels"), message);
+    }
+    let path = format!("{path}.views");
+    let views = match (&prometheus.views, preset) {
+        (None, _) => None,
+        (Some(_), Preset::Django) => {
+            reader.problem(path, "Django counts its views itself; leave it out");
+            None
+        }
+        (Some(views), Preset::Caddy) => self::views(reader, &path, views),
+    };
+    Some(Source::Prometheus { backend: prometheus.backend.0.clone(), preset, match_labels, views })
+}
+
+fn views(reader: &mut Reader, path: &str, views: &api::Views) -> Option<ViewSource> {
+    let preset: Preset = reader.word(&format!("{path}.preset"), &views.preset, "Django")?;
+    match preset {
+        Preset::Django => {}
+        Preset::Caddy => {
+            reader.problem(format!("{path}.preset"), "Caddy counts no views; use Django");
+            return None;
+        }
+    }
+    Some(ViewSource { preset, match_labels: match_labels(reader, path, &views.match_labels) })
+}
+
+fn match_labels(
+    reader: &mut Reader,
+    path: &str,
+    labels: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    for label in labels.keys().filter(|label| !is_label_name(label)) {
         let shown: String = label.chars().take(40).collect();
         reader.problem(
             format!("{path}.matchLabels"),
             format!("\"{shown}\" is not the name of a Prometheus label"),
         );
     }
-    if preset == Preset::Caddy && prometheus.match_labels.is_empty() {
-        let message =
-            "an edge serves many; name the labels that tell this target's series, for example server: orders";
-        reader.problem(format!("{path}.matchLabels"), message);
-    }
-    Some(Source::Prometheus {
-        backend: prometheus.backend.0.clone(),
-        preset,
-        match_labels: prometheus.match_labels.clone(),
-    })
+    labels.clone()
 }
 
 /// The data model of Prometheus: `[a-zA-Z_][a-zA-Z0-9_]*`, and a bound.
@@ -163,4 +192,54 @@ fn is_label_name(label: &str) -> bool {
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !label.starts_with(|first: char| first.is_ascii_digit())
         && !label.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(prometheus: &Value) -> (Option<Source>, Vec<String>) {
+        let object: api::Source =
+            serde_json::from_value(json!({"type": "Prometheus", "prometheus": prometheus})).unwrap();
+        let mut reader = Reader::default();
+        let read = source(&mut reader, "source", &object);
+        (read, reader.problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn edge(views: &Value) -> (Option<Source>, Vec<String>) {
+        read(&json!({"preset": "Caddy", "matchLabels": {"server": "orders"}, "views": views}))
+    }
+
+    #[test]
+    fn an_edge_may_name_where_its_views_are_counted() {
+        let (source, problems) = edge(&json!({"preset": "Django", "matchLabels": {"job": "orders"}}));
+        assert_eq!(problems, [""; 0]);
+        let Some(Source::Prometheus { preset, views, .. }) = source else { panic!("no source") };
+        let match_labels = BTreeMap::from([("job".to_owned(), "orders".to_owned())]);
+        assert_eq!(
+            (preset, views),
+            (Preset::Caddy, Some(ViewSource { preset: Preset::Django, match_labels }))
+        );
+    }
+
+    #[test]
+    fn views_that_cannot_be_are_named_with_their_path() {
+        for (views, problem) in [
+            (json!({"preset": "Caddy"}), "source.prometheus.views.preset: Caddy counts no views; use Django"),
+            (
+                json!({"preset": "Rails"}),
+                "source.prometheus.views.preset: this version does not know Rails; it knows Django",
+            ),
+            (
+                json!({"preset": "Django", "matchLabels": {"a-b": "c"}}),
+                "source.prometheus.views.matchLabels: \"a-b\" is not the name of a Prometheus label",
+            ),
+        ] {
+            assert_eq!(edge(&views).1, [problem]);
+        }
+        let (_, problems) = read(&json!({"preset": "Django", "views": {"preset": "Django"}}));
+        assert_eq!(problems, ["source.prometheus.views: Django counts its views itself; leave it out"]);
+    }
 }

@@ -38,7 +38,7 @@ pub(super) async fn snapshot(
     let namespace = policy.id.namespace.clone();
     let started = Instant::now();
     let (traffic, databases, target) = tokio::join!(
-        shared.prometheus.traffic(&policy),
+        shared.prometheus.traffic(&policy, alert),
         databases(ctx, &policy, alert),
         ctx.workloads.target(&namespace, &policy.target, alert, shared.clock.now()),
     );

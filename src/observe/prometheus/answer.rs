@@ -22,7 +22,7 @@ struct Answer {
 }
 
 /// Histograms have a dozen buckets, and careful ones a hundred.
-const MOST_SAMPLES: usize = 500;
+pub(super) const MOST_SAMPLES: usize = 500;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,10 +32,17 @@ struct Data {
 }
 
 #[derive(Deserialize)]
-struct Sample {
+pub(super) struct Sample {
     metric: BTreeMap<String, String>,
     /// A time and the value as text, as JSON knows neither NaN nor Inf.
     value: Option<(f64, String)>,
+}
+
+impl Sample {
+    /// A label; one that is not there is empty, as Prometheus has it.
+    pub(super) fn label(&self, name: &str) -> &str {
+        self.metric.get(name).map(String::as_str).unwrap_or_default()
+    }
 }
 
 /// The traffic in an answer.
@@ -57,7 +64,7 @@ pub(super) fn traffic(
     let mut buckets: Vec<Bucket> = Vec::new();
     let mut scalars: BTreeMap<&str, Result<f64, NoData>> = BTreeMap::new();
     for sample in &samples {
-        let part = sample.metric.get(PART).map(String::as_str).unwrap_or_default();
+        let part = sample.label(PART);
         let value = number(sample);
         if part == "bucket" {
             add(&mut buckets, bound(sample)?, value?)?;
@@ -66,17 +73,11 @@ pub(super) fn traffic(
             return Err(NoData::new(NoDataReason::ManySeries, detail));
         }
     }
-    let missing = |what: &str| {
-        let detail = format!("{} has no series for {what} that match", backend.name);
-        NoData::new(NoDataReason::Empty, detail)
-    };
+    let missing = |what: &str| missing(what, backend);
     if buckets.is_empty() {
         return Err(missing("the latency histogram"));
     }
-    buckets.sort_by(|a, b| a.le.total_cmp(&b.le));
-    if buckets.last().is_none_or(|last| last.le.is_finite()) {
-        return Err(NoData::new(NoDataReason::BadAnswer, "the histogram has no infinite bucket".to_owned()));
-    }
+    let buckets = histogram(buckets)?;
     fresh(scalars.remove("age").unwrap_or_else(|| Err(missing("the newest sample")))?, backend)?;
     let mut scalar = |part: &str, absent: Result<f64, NoData>| match scalars.remove(part).unwrap_or(absent) {
         Ok(value) => Observed::Known { at: now, value: value.max(0.0) },
@@ -85,10 +86,16 @@ pub(super) fn traffic(
     let in_flight = scalar("in_flight", Err(missing("requests in flight")));
     // A kind of failure that has never happened has no series, while the histogram beside it has: that is none.
     let errors = scalar("errors", Ok(0.0));
-    Ok(Traffic { window, buckets: cumulative(buckets), in_flight, errors })
+    let views = Observed::missing(NoDataReason::NotYetRead, super::VIEWS_LATER);
+    Ok(Traffic { window, buckets, in_flight, errors, views })
 }
 
-fn samples(body: &[u8], name: &str) -> Result<Vec<Sample>, NoData> {
+pub(super) fn missing(what: &str, backend: &Backend) -> NoData {
+    let detail = format!("{} has no series for {what} that match", backend.name);
+    NoData::new(NoDataReason::Empty, detail)
+}
+
+pub(super) fn samples(body: &[u8], name: &str) -> Result<Vec<Sample>, NoData> {
     let bad = |what: &str| NoData::new(NoDataReason::BadAnswer, format!("{name} answered with {what}"));
     let answer: Answer =
         serde_json::from_slice(body).map_err(|_| bad("something that is no Prometheus answer"))?;
@@ -108,7 +115,7 @@ fn samples(body: &[u8], name: &str) -> Result<Vec<Sample>, NoData> {
     serde_json::from_value(data.result).map_err(|_| bad("samples of another shape"))
 }
 
-fn number(sample: &Sample) -> Result<f64, NoData> {
+pub(super) fn number(sample: &Sample) -> Result<f64, NoData> {
     let Some((_, text)) = &sample.value else {
         return Err(NoData::new(
             NoDataReason::BadAnswer,
@@ -128,7 +135,7 @@ fn number(sample: &Sample) -> Result<f64, NoData> {
 }
 
 /// `le` is compared as a number: Prometheus 3 writes `1.0` where 2 wrote `1`.
-fn bound(sample: &Sample) -> Result<f64, NoData> {
+pub(super) fn bound(sample: &Sample) -> Result<f64, NoData> {
     let bad =
         || NoData::new(NoDataReason::BadAnswer, "a bucket has no bound that is a length of time".to_owned());
     let text = sample.metric.get("le").ok_or_else(bad)?;
@@ -138,7 +145,7 @@ fn bound(sample: &Sample) -> Result<f64, NoData> {
 }
 
 /// Two spellings of one bound are two halves of one bucket.
-fn add(buckets: &mut Vec<Bucket>, le: f64, count: f64) -> Result<(), NoData> {
+pub(super) fn add(buckets: &mut Vec<Bucket>, le: f64, count: f64) -> Result<(), NoData> {
     if count < 0.0 {
         return Err(NoData::new(
             NoDataReason::NotACount,
@@ -152,6 +159,15 @@ fn add(buckets: &mut Vec<Bucket>, le: f64, count: f64) -> Result<(), NoData> {
     Ok(())
 }
 
+/// Buckets in whatever order as one histogram.
+pub(super) fn histogram(mut buckets: Vec<Bucket>) -> Result<Vec<Bucket>, NoData> {
+    buckets.sort_by(|a, b| a.le.total_cmp(&b.le));
+    if buckets.last().is_none_or(|last| last.le.is_finite()) {
+        return Err(NoData::new(NoDataReason::BadAnswer, "the histogram has no infinite bucket".to_owned()));
+    }
+    Ok(cumulative(buckets))
+}
+
 /// Extrapolation is done bucket by bucket; a bucket never counts less than the one below it.
 fn cumulative(mut buckets: Vec<Bucket>) -> Vec<Bucket> {
     let mut most: f64 = 0.0;
@@ -163,7 +179,7 @@ fn cumulative(mut buckets: Vec<Bucket>) -> Vec<Bucket> {
 }
 
 /// A range query goes on to speak for a target that is not scraped any more: the age of the newest sample tells.
-fn fresh(age: f64, backend: &Backend) -> Result<(), NoData> {
+pub(super) fn fresh(age: f64, backend: &Backend) -> Result<(), NoData> {
     let limit = backend.scrape_interval.saturating_mul(3).max(Duration::from_secs(5));
     let age = Duration::try_from_secs_f64(age.max(0.0)).unwrap_or(Duration::MAX);
     if age <= limit {

@@ -1,17 +1,21 @@
 //! Prometheus-compatible backends: everything that one reading needs in one query, judged nowhere in here.
 
 mod answer;
+mod cache;
 pub mod presets;
 mod query;
+mod views;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::model::{NoData, NoDataReason, Objective, Observed, Policy, Source, Traffic};
+use engine::model::{NoData, NoDataReason, Objective, Observed, Policy, Source, Traffic, ViewTraffic};
 use futures::StreamExt;
+use jiff::Timestamp;
 
+use self::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Backend;
 use crate::telemetry::Metrics;
@@ -27,7 +31,8 @@ pub struct BackendError {
     reason: String,
 }
 
-type Shared = Arc<tokio::sync::Mutex<Option<(Instant, Observed<Traffic>)>>>;
+/// What stands for the views while nobody needs them.
+const VIEWS_LATER: &str = "views are read once something is broken";
 
 /// All backends of the configuration.
 #[derive(Clone)]
@@ -35,8 +40,8 @@ pub struct Prometheus {
     backends: Arc<BTreeMap<String, Connected>>,
     clock: Clock,
     metrics: Metrics,
-    /// Equal queries are sent once and shared.
-    shared: Arc<Mutex<HashMap<(String, String), Shared>>>,
+    readings: Arc<Cache<Traffic>>,
+    views: Arc<Cache<Vec<ViewTraffic>>>,
 }
 
 struct Connected {
@@ -55,7 +60,13 @@ impl Prometheus {
             let http = client(config).map_err(|reason| BackendError { name: config.name.clone(), reason })?;
             connected.insert(config.name.clone(), Connected { config: config.clone(), http });
         }
-        Ok(Self { backends: Arc::new(connected), clock, metrics, shared: Arc::default() })
+        Ok(Self {
+            backends: Arc::new(connected),
+            clock,
+            metrics,
+            readings: Arc::default(),
+            views: Arc::default(),
+        })
     }
 
     /// The configuration of the backend of that name.
@@ -78,68 +89,124 @@ impl Prometheus {
         problems
     }
 
-    /// What the sources say for each objective. Objectives with one source are read together.
-    pub async fn traffic(&self, policy: &Policy) -> BTreeMap<String, Observed<Traffic>> {
-        let reads = policy.objectives.iter().map(|objective| async {
-            let observed = match self.plan(policy, objective) {
-                Ok((backend, query)) => self.read(backend, query, policy.evaluation.window).await,
-                Err(no_data) => Observed::Missing(no_data),
+    /// What the sources say for each objective. Objectives with one source are read together. The views, which are the
+    /// larger answer, are read only when it is looked `closely`; whatever becomes of them, the reading stands.
+    pub async fn traffic(&self, policy: &Policy, closely: bool) -> BTreeMap<String, Observed<Traffic>> {
+        let reads = policy.objectives.iter().map(|objective| async move {
+            let (reading, views) =
+                tokio::join!(self.reading(policy, objective), self.by_view(policy, objective, closely));
+            let observed = match reading {
+                Observed::Known { at, value } => Observed::Known { at, value: Traffic { views, ..value } },
+                Observed::Missing(no_data) => Observed::Missing(no_data),
             };
             (objective.name.clone(), observed)
         });
         futures::future::join_all(reads).await.into_iter().collect()
     }
 
+    async fn reading(&self, policy: &Policy, objective: &Objective) -> Observed<Traffic> {
+        let window = policy.evaluation.window;
+        match self.plan(policy, objective) {
+            Ok((backend, query)) => {
+                let parse = |body: &[u8], now: Timestamp| answer::traffic(body, &backend.config, window, now);
+                self.read(&self.readings, backend, query, parse).await
+            }
+            Err(no_data) => Observed::Missing(no_data),
+        }
+    }
+
+    async fn by_view(
+        &self,
+        policy: &Policy,
+        objective: &Objective,
+        closely: bool,
+    ) -> Observed<Vec<ViewTraffic>> {
+        if !closely {
+            return Observed::missing(NoDataReason::NotYetRead, VIEWS_LATER);
+        }
+        match self.plan_views(policy, objective) {
+            Ok((backend, label, query)) => {
+                let parse = |body: &[u8], _: Timestamp| views::views(body, &backend.config, label);
+                self.read(&self.views, backend, query, parse).await
+            }
+            Err(no_data) => Observed::Missing(no_data),
+        }
+    }
+
     fn plan(&self, policy: &Policy, objective: &Objective) -> Result<(&Connected, String), NoData> {
-        let Source::Prometheus { backend, preset, match_labels } = &objective.source;
-        let connected = self.backends.get(backend).ok_or_else(|| {
-            let detail = format!("the operator's configuration has no backend {backend}");
-            NoData::new(NoDataReason::NoBackend, detail)
-        })?;
+        let Source::Prometheus { backend, preset, match_labels, views: _ } = &objective.source;
+        let connected = self.connected(backend)?;
         let metrics = presets::metrics(*preset);
-        let injected = presets::injected(metrics, &connected.config, &policy.id.namespace, &policy.target)
-            .map_err(|reason| NoData::new(NoDataReason::NoBackend, reason))?;
+        let injected = injected(metrics, connected, policy)?;
         Ok((connected, query::reading(metrics, &injected, match_labels, policy.evaluation.window)))
     }
 
-    /// One reading; one that was made within the last scrape is shared.
-    async fn read(&self, backend: &Connected, query: String, window: Duration) -> Observed<Traffic> {
-        let key = (backend.config.name.clone(), query);
-        let shared = {
-            let mut known = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|other, slot| *other == key || Arc::strong_count(slot) > 1 || recent(slot));
-            known.entry(key.clone()).or_default().clone()
+    /// The backend, the label that tells the views apart, and the query.
+    fn plan_views(
+        &self,
+        policy: &Policy,
+        objective: &Objective,
+    ) -> Result<(&Connected, &'static str, String), NoData> {
+        let Source::Prometheus { backend, preset, match_labels, views } = &objective.source;
+        let connected = self.connected(backend)?;
+        let own = presets::metrics(*preset);
+        let (metrics, match_labels) = match views {
+            Some(views) if own.view_label.is_none() => (presets::metrics(views.preset), &views.match_labels),
+            Some(_) | None => (own, match_labels),
         };
-        let mut slot = shared.lock().await;
+        let label = metrics.view_label.ok_or_else(|| {
+            let preset = metrics.preset;
+            let detail =
+                format!("{preset:?} counts no views; name a source of views (source.prometheus.views)");
+            NoData::new(NoDataReason::Empty, detail)
+        })?;
+        let injected = injected(metrics, connected, policy)?;
+        let query = query::views(metrics, label, &injected, match_labels, policy.evaluation.window);
+        Ok((connected, label, query))
+    }
+
+    fn connected(&self, backend: &str) -> Result<&Connected, NoData> {
+        self.backends.get(backend).ok_or_else(|| {
+            let detail = format!("the operator's configuration has no backend {backend}");
+            NoData::new(NoDataReason::NoBackend, detail)
+        })
+    }
+
+    /// One answer; one that came within the last scrape is shared.
+    async fn read<T: Clone>(
+        &self,
+        cache: &Cache<T>,
+        backend: &Connected,
+        query: String,
+        parse: impl FnOnce(&[u8], Timestamp) -> Result<T, NoData>,
+    ) -> Observed<T> {
         // Half a scrape: younger than any change that could be seen, and older than what two readers do at once.
         let fresh = backend.config.scrape_interval / 2;
-        if let Some((at, observed)) = slot.as_ref()
-            && at.elapsed() < fresh
-        {
-            return observed.clone();
-        }
-        let started = Instant::now();
-        let answered =
-            tokio::time::timeout(backend.config.timeout, ask(backend, &key.1)).await.unwrap_or_else(|_| {
-                let within = engine::model::duration::human(backend.config.timeout);
-                Err(NoData::new(
-                    NoDataReason::Timeout,
-                    format!("{} did not answer within {within}", backend.config.name),
-                ))
-            });
-        self.metrics.read("prometheus", started.elapsed());
-        let now = self.clock.now();
-        let observed = answered
-            .and_then(|body| answer::traffic(&body, &backend.config, window, now))
-            .map_or_else(Observed::Missing, |value| Observed::Known { at: now, value });
-        *slot = Some((Instant::now(), observed.clone()));
-        observed
+        let asked = async {
+            let started = Instant::now();
+            let answered = tokio::time::timeout(backend.config.timeout, ask(backend, &query))
+                .await
+                .unwrap_or_else(|_| {
+                    let within = engine::model::duration::human(backend.config.timeout);
+                    Err(NoData::new(
+                        NoDataReason::Timeout,
+                        format!("{} did not answer within {within}", backend.config.name),
+                    ))
+                });
+            self.metrics.read("prometheus", started.elapsed());
+            let now = self.clock.now();
+            answered
+                .and_then(|body| parse(&body, now))
+                .map_or_else(Observed::Missing, |value| Observed::Known { at: now, value })
+        };
+        cache.get((backend.config.name.clone(), query.clone()), fresh, asked).await
     }
 }
 
-fn recent(slot: &Shared) -> bool {
-    slot.try_lock()
-        .is_ok_and(|slot| slot.as_ref().is_some_and(|(at, _)| at.elapsed() < Duration::from_secs(300)))
+/// The matchers that keep the policy to its own series.
+fn injected(metrics: &presets::Metrics, backend: &Connected, policy: &Policy) -> Result<String, NoData> {
+    presets::injected(metrics, &backend.config, &policy.id.namespace, &policy.target)
+        .map_err(|reason| NoData::new(NoDataReason::NoBackend, reason))
 }
 
 fn client(config: &Backend) -> Result<reqwest::Client, String> {

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub in_flight: &'static str,
     /// Requests that failed in the window `[]`. What has never happened has no series: that is none, not unknown.
     pub errors: &'static str,
+    /// The histogram's label that tells the views of the application apart, where there is one.
+    pub view_label: Option<&'static str>,
 }
 
 /// django-prometheus.
@@ -38,6 +40,7 @@ const DJANGO: Metrics = Metrics {
     own: r#"view!~"prometheus.*|.*health.*""#,
     in_flight: "sum(django_http_requests_before_middlewares_total{}) - sum(django_http_responses_before_middlewares_total{})",
     errors: r#"sum(increase(django_http_responses_total_by_status_view_method_total{status=~"5..",}[]))"#,
+    view_label: Some("view"),
 };
 
 /// Caddy.
@@ -49,6 +52,7 @@ const CADDY: Metrics = Metrics {
     in_flight: r#"sum(caddy_http_requests_in_flight{handler="reverse_proxy",})"#,
     // Errors that Caddy makes itself (no upstream) are not in the histogram.
     errors: r#"(sum(increase(caddy_http_request_duration_seconds_count{handler="reverse_proxy",code=~"5..",}[])) or vector(0)) + (sum(increase(caddy_http_request_errors_total{handler="reverse_proxy",}[])) or vector(0))"#,
+    view_label: None,
 };
 
 /// All presets.

@@ -1,5 +1,6 @@
 //! One instant query for one reading: bucket counts, requests in flight, errors, and the age of the newest sample, told
-//! apart by the label `q`. One query means one instant: the parts cannot contradict each other.
+//! apart by the label `q`. One query means one instant: the parts cannot contradict each other. The views are a query of
+//! their own, which is only asked while something is broken.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,26 +17,63 @@ pub(super) fn reading(
     match_labels: &BTreeMap<String, String>,
     window: Duration,
 ) -> String {
+    let matchers = all_of(injected, match_labels);
+    let range = range(window);
+    parts(&[
+        ("bucket", buckets(metrics, "le", &matchers, &range)),
+        ("in_flight", with(metrics.in_flight, &matchers, &range)),
+        ("errors", with(metrics.errors, &matchers, &range)),
+        ("age", age(metrics, &matchers)),
+    ])
+}
+
+/// The query for one window of traffic by view, which `label` of the histogram tells.
+pub(super) fn views(
+    metrics: &Metrics,
+    label: &str,
+    injected: &str,
+    match_labels: &BTreeMap<String, String>,
+    window: Duration,
+) -> String {
+    let matchers = all_of(injected, match_labels);
+    parts(&[
+        ("bucket", buckets(metrics, &format!("{label}, le"), &matchers, &range(window))),
+        ("age", age(metrics, &matchers)),
+    ])
+}
+
+fn all_of(injected: &str, match_labels: &BTreeMap<String, String>) -> String {
     let mut matchers = injected.to_owned();
     for (label, value) in match_labels {
         matchers.push_str(&format!(",{label}={}", quoted(value)));
     }
-    let window = format!("[{}ms]", window.as_millis().max(1000));
-    let histogram = metrics.histogram;
-    let own = format!("{{{},{matchers}}}", metrics.own);
-    let parts = [
-        ("bucket", format!("sum by (le) (increase({histogram}_bucket{own}{window}))")),
-        ("in_flight", with(metrics.in_flight, &matchers, &window)),
-        ("errors", with(metrics.errors, &matchers, &window)),
-        ("age", format!("time() - max(timestamp({histogram}_count{own}))")),
-    ];
-    let parts =
-        parts.map(|(part, query)| format!("label_replace({query}, \"{PART}\", \"{part}\", \"\", \"\")"));
+    matchers
+}
+
+fn range(window: Duration) -> String {
+    format!("[{}ms]", window.as_millis().max(1000))
+}
+
+fn buckets(metrics: &Metrics, by: &str, matchers: &str, range: &str) -> String {
+    let Metrics { histogram, own, .. } = metrics;
+    format!("sum by ({by}) (increase({histogram}_bucket{{{own},{matchers}}}{range}))")
+}
+
+fn age(metrics: &Metrics, matchers: &str) -> String {
+    let Metrics { histogram, own, .. } = metrics;
+    format!("time() - max(timestamp({histogram}_count{{{own},{matchers}}}))")
+}
+
+fn parts(parts: &[(&str, String)]) -> String {
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(part, query)| format!("label_replace({query}, \"{PART}\", \"{part}\", \"\", \"\")"))
+        .collect();
     parts.join(" or ")
 }
 
-/// Fills the selectors (`{}`, or `{own="...",}` with a trailing comma) and windows (`[]`) of a preset's expression.
-fn with(expression: &str, matchers: &str, window: &str) -> String {
+/// Fills the selectors (`{}`, or `{own="...",}` with a trailing comma) and ranges (`[]`) of a preset's expression.
+fn with(expression: &str, matchers: &str, range: &str) -> String {
     // One place after the other, so that nothing is filled into what an author wrote.
     let mut filled = String::with_capacity(expression.len() + 2 * matchers.len());
     let mut rest = expression;
@@ -43,7 +81,7 @@ fn with(expression: &str, matchers: &str, window: &str) -> String {
         let (taken, put) = match rest.as_bytes() {
             [b'{', b'}', ..] => (2, format!("{{{matchers}}}")),
             [b',', b'}', ..] => (2, format!(",{matchers}}}")),
-            [b'[', b']', ..] => (2, window.to_owned()),
+            [b'[', b']', ..] => (2, range.to_owned()),
             _ => (next.len_utf8(), next.to_string()),
         };
         filled.push_str(&put);
@@ -59,7 +97,8 @@ mod tests {
     use crate::config::Config;
     use engine::model::{Preset, TargetKind, TargetRef};
 
-    fn query(preset: Preset, edge: bool, labels: &[(&str, &str)]) -> Result<String, String> {
+    /// All queries that a preset leads to.
+    fn queries(preset: Preset, edge: bool, labels: &[(&str, &str)]) -> Result<Vec<String>, String> {
         let label = if edge { "\n  edgeNamespaceLabel: exported_namespace" } else { "" };
         let text = format!(
             "apiVersion: {}\nbackends:\n- name: default\n  url: http://127.0.0.1:9090{label}",
@@ -70,27 +109,34 @@ mod tests {
         let metrics = metrics(preset);
         let injected = injected(metrics, &config.backends[0], "shop", &target)?;
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Ok(reading(metrics, &injected, &labels, Duration::from_secs(120)))
+        let window = Duration::from_secs(120);
+        let mut queries = vec![reading(metrics, &injected, &labels, window)];
+        queries.extend(metrics.view_label.map(|label| views(metrics, label, &injected, &labels, window)));
+        Ok(queries)
     }
 
     #[test]
     fn every_selector_carries_the_injected_matchers_whatever_the_policy_adds() {
-        for (preset, matcher) in [
-            (Preset::Django, r#"namespace="shop",pod=~"orders-api-[a-z0-9]+-[a-z0-9]{5}""#),
-            (Preset::Caddy, r#"exported_namespace="shop""#),
+        for (preset, matcher, count) in [
+            (Preset::Django, r#"namespace="shop",pod=~"orders-api-[a-z0-9]+-[a-z0-9]{5}""#, 2),
+            (Preset::Caddy, r#"exported_namespace="shop""#, 1),
         ] {
-            let query =
-                query(preset, true, &[("namespace", "other"), ("x", "a\"} or up"), ("y", "[]{},}")]).unwrap();
-            let inserted = query.matches("{5}").count() + query.matches("[]{},}").count();
-            let selectors = query.matches('{').count() - inserted;
-            assert_eq!(query.matches(matcher).count(), selectors, "{query}");
-            assert_eq!(query.matches(r#"x="a\"} or up""#).count(), query.matches(matcher).count(), "{query}");
-            assert_eq!(query.matches(r#"y="[]{},}""#).count(), query.matches(matcher).count(), "{query}");
+            let labels = [("namespace", "other"), ("x", "a\"} or up"), ("y", "[]{},}")];
+            let queries = queries(preset, true, &labels).unwrap();
+            assert_eq!(queries.len(), count, "{queries:?}");
+            for query in queries {
+                let inserted = query.matches("{5}").count() + query.matches("[]{},}").count();
+                let selectors = query.matches('{').count() - inserted;
+                assert!(selectors >= 2, "{query}");
+                for each in [matcher, r#"x="a\"} or up""#, r#"y="[]{},}""#] {
+                    assert_eq!(query.matches(each).count(), selectors, "{each}: {query}");
+                }
+            }
         }
     }
 
     #[test]
     fn an_edge_needs_a_label_for_its_namespace() {
-        assert!(query(Preset::Caddy, false, &[]).unwrap_err().contains("edgeNamespaceLabel"));
+        assert!(queries(Preset::Caddy, false, &[]).unwrap_err().contains("edgeNamespaceLabel"));
     }
 }
