@@ -228,7 +228,10 @@ mod tests {
     #[test]
     fn the_least_file_has_all_defaults() {
         let config = Config::parse(&format!("apiVersion: {API_VERSION}")).unwrap();
-        assert_eq!(config.actions, vec![ActionKind::CancelQueries, ActionKind::TerminateIdle]);
+        assert_eq!(
+            config.actions,
+            vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale]
+        );
         assert_eq!(config.lease.duration, Duration::from_secs(15));
         assert!(config.policy_metrics);
     }

@@ -13,3 +13,4 @@ pub mod controller;
 pub mod leader;
 pub mod observe;
 pub mod telemetry;
+pub mod write;

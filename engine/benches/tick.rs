@@ -37,6 +37,7 @@ fn breached() -> (Snapshot, State) {
             terminate_after: None,
         },
         mode: None,
+        max_hold: Duration::from_secs(3600),
     });
     let mut world = World::new(policy);
     for second in 0..8 {

@@ -99,7 +99,7 @@ mod tests {
         setup.ledger.observe(&held);
         let mut batch = proposals(&setup, &["one", "one", "one"]);
         for (proposal, database) in batch.iter_mut().zip(["orders", "stock", "bills"]) {
-            proposal.candidate.resource.database = database.to_owned();
+            proposal.candidate.resource.as_database().database = database.to_owned();
         }
         let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
         let [Admitted::No { refusals }, Admitted::Yes { .. }, Admitted::Passed] = answers.as_slice() else {

@@ -4,16 +4,21 @@
 //! that it did not write itself a moment ago looks at the world, and never does it again. Because all of this is decided
 //! here, a simulation that feeds conflicts, lost answers and crashes exercises the code that runs in production.
 
+mod effect;
+mod undo;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::causes;
 use crate::guards::{self, Context, Stage};
 use crate::model::{
     Action, Admission, Candidate, EffectSeen, Executing, GuardVerdict, Mode, NoData, ObjectiveAfter, Outcome,
-    Phase, Policy, Reading, RecordKind, Refusal, Remediation, RemediationStatus, Snapshot, Verdict,
-    duration::human, elapsed, later,
+    Phase, Policy, Reading, RecordKind, Refusal, Remediation, RemediationStatus, Scale, Snapshot, UndoState,
+    Verdict, WorkloadNow, duration::human, elapsed, later,
 };
+use crate::remediations::remedy;
 use crate::tick::{Overall, Situation};
 
 /// What the effect that this process sent has answered.
@@ -29,13 +34,15 @@ pub enum EffectReport {
     Lost(String),
 }
 
-/// What the world shows of the statement.
+/// What the world shows of what an action is done to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
-    /// It still runs.
+    /// The statement still runs, or the session is still there.
     Running,
-    /// Its session has gone, or runs another statement.
+    /// The session has gone or runs another statement, or the workload is not there.
     Gone,
+    /// The workload as it is.
+    Workload(WorkloadNow),
     /// It cannot be seen.
     Unreadable(NoData),
 }
@@ -51,8 +58,11 @@ pub struct Seen<'a> {
     pub epoch: u64,
     /// It provably holds the Lease at this instant.
     pub leading: bool,
-    /// The newest look at the policy, if there is a policy and it has been looked at.
+    /// The newest look at the policy, if there is a policy and it has been looked at; without one, for what is owed, the
+    /// newest look at what the undo watches.
     pub view: Option<(&'a Snapshot, &'a Situation)>,
+    /// There certainly is no such policy any more.
+    pub policy_gone: bool,
     /// Ledger, replicas and ceilings.
     pub admission: Option<Admission<'a>>,
     /// When this very process began to pass the gate (before it sent the write), if it did and has sent no effect since.
@@ -82,8 +92,17 @@ pub enum Step {
         /// No effect after this instant.
         fence: Timestamp,
     },
-    /// Look what has become of the statement, and call again.
+    /// Look what has become of what it is done to, and call again.
     Look(Action),
+    /// Set the replicas back: only if they are what they are said to be. Doing it twice does no more than once.
+    Restore {
+        /// Which workload.
+        scale: Scale,
+        /// Not after this instant.
+        fence: Timestamp,
+    },
+    /// Nothing is owed any more: take the finalizer away.
+    Release,
     /// Call again then, or when something new is known.
     Wait {
         /// When.
@@ -112,7 +131,7 @@ pub fn advance(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         Phase::Executing => executing(remediation, seen),
         Phase::Verifying => verifying(remediation, seen),
         Phase::Completed | Phase::Refused | Phase::Failed | Phase::DryRun | Phase::OutcomeUnknown => {
-            Step::Done
+            undo::next(remediation, seen)
         }
     }
 }
@@ -124,7 +143,7 @@ fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         return end(remediation, seen, Phase::DryRun, sentence);
     }
     if remediation.deleting {
-        return Step::Done;
+        return if remediation.held { Step::Release } else { Step::Done };
     }
     let waited = elapsed(seen.now, remediation.created_at);
     let Some((snapshot, _)) = seen.view else {
@@ -165,6 +184,7 @@ fn pass_gate(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         started_at: seen.now,
         deadline: remediation.spec.deadline,
     });
+    status.undo = undo::owed(&remediation.spec, seen.now);
     status.message = format!("{} because of {}", remediation.spec.action.sentence(), remediation.spec.cause);
     let sentence = format!("{}: {}", status.message, remediation.spec.reason);
     write(remediation, status, sentence)
@@ -175,15 +195,20 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         Some(EffectReport::Sent) => return sent(remediation, seen),
         Some(EffectReport::NotMatched(why)) => {
             return refuse(
-                remediation,
+                &nothing_done(remediation),
                 seen,
-                "Precondition",
+                match remediation.spec.action {
+                    Action::Scale(_) => "Contested",
+                    Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
+                        "Precondition"
+                    }
+                },
                 format!("at the instant of acting {why}; nothing was done"),
             );
         }
         Some(EffectReport::Refused(why)) => {
             return end(
-                remediation,
+                &nothing_done(remediation),
                 seen,
                 Phase::Failed,
                 format!("it was refused and nothing was done: {why}"),
@@ -203,14 +228,23 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
                 "{} passed before it could be done; nothing was sent",
                 human(remediation.spec.deadline)
             );
-            return end(remediation, seen, Phase::Failed, sentence);
+            return end(&nothing_done(remediation), seen, Phase::Failed, sentence);
         }
         if !seen.leading {
             return wait(seen, LOOK_EVERY, "the Lease is not provably held");
         }
         return Step::Effect { action: remediation.spec.action.clone(), fence };
     }
-    resolve(remediation, seen)
+    effect::resolve(remediation, seen)
+}
+
+/// The same with nothing to take back.
+fn nothing_done(remediation: &Remediation) -> Remediation {
+    let mut remediation = remediation.clone();
+    if let Some(undo) = &mut remediation.status.undo {
+        undo.state = UndoState::None;
+    }
+    remediation
 }
 
 fn sent(remediation: &Remediation, seen: &Seen<'_>) -> Step {
@@ -222,103 +256,41 @@ fn sent(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     write(remediation, status, sentence)
 }
 
-/// An `Executing` whose effect this process knows nothing about. Once its fence has passed nothing can happen any more,
-/// and the world is asked what did.
-fn resolve(remediation: &Remediation, seen: &Seen<'_>) -> Step {
-    let since = seen.executing_seen_at.unwrap_or(seen.now);
-    let settled = later(since, remediation.spec.deadline.saturating_add(CLOCK_SLACK));
-    if seen.now < settled {
-        let why = "the fence of an act whose answer is not known".to_owned();
-        return Step::Wait { until: settled, why };
-    }
-    match seen.look {
-        None => Step::Look(remediation.spec.action.clone()),
-        Some(Look::Running) => {
-            let mut status = remediation.status.clone();
-            status.effect = Some(EffectSeen::NotSeen);
-            let sentence = format!(
-                "it was interrupted, and {}: nothing was done, or it had no effect",
-                still(remediation)
-            );
-            conclude(remediation, seen, status, Phase::Failed, sentence)
-        }
-        Some(Look::Gone) => {
-            unknown(remediation, seen, &format!("it was interrupted, and {} since", gone(remediation)))
-        }
-        Some(Look::Unreadable(no_data)) if elapsed(seen.now, settled) >= RESOLVE_WITHIN => unknown(
-            remediation,
-            seen,
-            &format!("it was interrupted, and the database cannot be read ({no_data})"),
-        ),
-        Some(Look::Unreadable(no_data)) => wait(seen, Duration::from_secs(2), &no_data.to_string()),
-    }
-}
-
-fn unknown(remediation: &Remediation, seen: &Seen<'_>, what: &str) -> Step {
-    let mut status = remediation.status.clone();
-    status.effect = Some(EffectSeen::Unknown);
-    let sentence = format!("{what}: whether that was our doing cannot be told; it is not repeated");
-    conclude(remediation, seen, status, Phase::OutcomeUnknown, sentence)
-}
-
 fn verifying(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     let acted_at = remediation.status.acted_at.unwrap_or(seen.now);
+    if let Some(trouble) = worse(remediation, seen, acted_at) {
+        return made_worse(remediation, seen, acted_at, &trouble);
+    }
     match (remediation.status.effect, remediation.status.effect_at) {
         (Some(effect), Some(effect_at)) => judge(remediation, seen, effect, acted_at, effect_at),
-        _ => see_effect(remediation, seen, acted_at),
+        _ => effect::see(remediation, seen, acted_at),
     }
 }
 
-/// Whether the action did what it does.
-fn see_effect(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -> Step {
-    let waited = elapsed(seen.now, acted_at);
-    let verify = &remediation.spec.verify;
-    let patient = waited < verify.effect_within.unwrap_or(verify.after).max(CLOCK_SLACK);
-    let breached = seen.view.is_some_and(|(_, situation)| matches!(situation.overall, Overall::Breached(_)));
-    let (effect, sentence) = match seen.look {
-        None => return Step::Look(remediation.spec.action.clone()),
-        Some(Look::Gone) => (EffectSeen::Confirmed, format!("{} {} later", gone(remediation), human(waited))),
-        Some(Look::Running | Look::Unreadable(_)) if patient => return wait(seen, LOOK_EVERY, "the effect"),
-        Some(Look::Running) if verify.effect_within.is_some() && breached => {
-            return in_vain(remediation, seen, waited);
-        }
-        Some(Look::Running) => {
-            (EffectSeen::NotSeen, format!("{} {} later", still(remediation), human(waited)))
-        }
-        Some(Look::Unreadable(no_data)) => {
-            (EffectSeen::Unknown, format!("the effect cannot be seen: {no_data}"))
-        }
-    };
-    let mut status = remediation.status.clone();
-    status.effect = Some(effect);
-    status.effect_at = Some(seen.now);
-    status.message.clone_from(&sentence);
-    write(remediation, status, sentence)
+/// What the act has done to a database, if it has: one that was well at the gate is in trouble that began after the act,
+/// and the objectives are still broken. That they merely rose is no evidence.
+fn worse(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -> Option<String> {
+    let adds_load = remedy(remediation.spec.action.kind()).traits.adds_load;
+    let (_, situation) =
+        seen.view.filter(|(snapshot, _)| adds_load && snapshot.now > later(acted_at, CLOCK_SLACK))?;
+    if !matches!(situation.overall, Overall::Breached(_)) {
+        return None;
+    }
+    let trouble = causes::trouble_in_databases(&situation.findings, &remediation.spec.cause)
+        .find(|finding| finding.onset.is_none_or(|onset| later(onset, CLOCK_SLACK) >= acted_at))?;
+    Some(format!("{} ({}): {}", trouble.cause, trouble.confidence, trouble.sentence))
 }
 
-/// It did nothing, the breach goes on, and something stronger may follow: there is no window to wait for.
-fn in_vain(remediation: &Remediation, seen: &Seen<'_>, waited: Duration) -> Step {
+fn made_worse(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp, trouble: &str) -> Step {
     let mut status = remediation.status.clone();
-    status.effect = Some(EffectSeen::NotSeen);
-    status.effect_at = Some(seen.now);
-    status.objective = Some(ObjectiveAfter::NotRecovered);
-    status.outcome = Some(Outcome::of(EffectSeen::NotSeen, ObjectiveAfter::NotRecovered));
-    let sentence = format!("it did nothing: {} {} later", still(remediation), human(waited));
+    let effect = *status.effect.get_or_insert(EffectSeen::Unknown);
+    status.effect_at.get_or_insert(seen.now);
+    status.objective = Some(ObjectiveAfter::Worse);
+    status.outcome = Some(Outcome::of(effect, ObjectiveAfter::Worse));
+    let span = human(elapsed(seen.now, acted_at));
+    let sentence =
+        format!("it made things worse: the databases were well before, and {span} after the act: {trouble}");
     conclude(remediation, seen, status, Phase::Completed, sentence)
-}
-
-fn still(remediation: &Remediation) -> &'static str {
-    match remediation.spec.action {
-        Action::CancelQuery(_) => "the statement still runs",
-        Action::TerminateQuery(_) | Action::TerminateIdle(_) => "the session is still there",
-    }
-}
-
-fn gone(remediation: &Remediation) -> &'static str {
-    match remediation.spec.action {
-        Action::CancelQuery(_) => "the statement was gone",
-        Action::TerminateQuery(_) | Action::TerminateIdle(_) => "the session was gone",
-    }
 }
 
 /// Where the objective stands in the first full window that begins `after` past the effect.
@@ -353,6 +325,7 @@ fn judge(
         Outcome::Healed => "it helped",
         Outcome::RecoveredUnattributed => "the objectives are kept again, but no effect of ours was seen",
         Outcome::Ineffective => "it did not help",
+        Outcome::Worse => "it made things worse",
         Outcome::Inconclusive => "whether it helped cannot be said",
     };
     let span = human(elapsed(seen.now, acted_at));
@@ -397,6 +370,7 @@ fn candidate_of(remediation: &Remediation, policy: &Policy) -> Candidate {
         cooldown: spec.cooldown.max(policy.guards.cooldown),
         max_actions_per_hour: policy.guards.max_actions_per_hour,
         verify: spec.verify.clone(),
+        undo: spec.undo.clone(),
     }
 }
 

@@ -37,6 +37,7 @@ impl Eyes {
     fn step(&self, remediation: &Remediation) -> Step {
         let (ledger, limits) = (Ledger::default(), Limits::default());
         let seen = Seen {
+            policy_gone: false,
             now: self.now,
             holder: "me",
             epoch: 7,

@@ -28,7 +28,13 @@ fn policy(cooldown: u64, attempts: u32, writers: Writers) -> Policy {
     let causes = vec!["RunawayQuery".into(), "BlockingQuery".into()];
     for name in ["first", "second"] {
         let action = RungAction::CancelQueries { writers, terminate_after: None };
-        policy.rungs.push(Rung { name: name.into(), causes: causes.clone(), action, mode: None });
+        policy.rungs.push(Rung {
+            name: name.into(),
+            causes: causes.clone(),
+            action,
+            mode: None,
+            max_hold: Duration::from_secs(3600),
+        });
     }
     policy
 }
@@ -326,12 +332,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
         cause: "RunawayQuery".into(),
         confidence: Confidence::Certain,
         reason: String::new(),
-        resource: engine::model::ResourceKey {
-            namespace: policy.id.namespace.clone(),
-            system_identifier: server.system_identifier.clone(),
-            database: server.database.clone(),
-            peer: server.peer.clone(),
-        },
+        resource: engine::model::ResourceKey::database(&policy.id.namespace, &server),
         action: Action::CancelQuery(engine::model::SessionTarget {
             dependency: "db".into(),
             secret: "orders-db".into(),
@@ -349,6 +350,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
             window: Duration::from_secs(5),
             effect_within: None,
         },
+        undo: None,
     }
 }
 
@@ -359,7 +361,9 @@ fn ledger(entries: &[(u64, usize, bool, u64)], candidate: &Candidate) -> Ledger 
         spec.cooldown = Duration::from_secs(*cooldown);
         spec.incident = format!("incident-{policy}");
         if index % 2 == 1 {
-            spec.resource.database = format!("other-{index}");
+            let mut server = builders::quiet_database(builders::start()).server;
+            server.database = format!("other-{index}");
+            spec.resource = engine::model::ResourceKey::database("shop", &server);
         }
         let status = engine::model::RemediationStatus {
             phase: if *open { Phase::Verifying } else { Phase::Completed },
@@ -371,6 +375,7 @@ fn ledger(entries: &[(u64, usize, bool, u64)], candidate: &Candidate) -> Ledger 
             name: format!("done-{index}"),
             created_at: builders::start(),
             deleting: false,
+            held: false,
             spec,
             status,
         }

@@ -101,7 +101,8 @@ pub async fn signal(
     fence: Timestamp,
     clock: ServerClock,
 ) -> EffectReport {
-    let credentials = match secrets.credentials(namespace, &action.target().secret).await {
+    let Some(target) = action.session() else { return no_session() };
+    let credentials = match secrets.credentials(namespace, &target.secret).await {
         Ok(credentials) => credentials,
         Err(no_data) => return EffectReport::Refused(no_data.to_string()),
     };
@@ -115,7 +116,8 @@ pub async fn signal_on(
     protected_roles: &[String],
     fence: Timestamp,
 ) -> EffectReport {
-    match connection.run(statement(action, protected_roles, fence)).await {
+    let Some(statement) = statement(action, protected_roles, fence) else { return no_session() };
+    match connection.run(statement).await {
         Ok(answer) => match answer.rows.first().map(|row| row.try_get::<bool, _>(0)) {
             Some(Ok(true)) => EffectReport::Sent,
             Some(Ok(false)) => EffectReport::NotMatched("the backend had gone".to_owned()),
@@ -131,14 +133,19 @@ pub async fn signal_on(
     }
 }
 
-fn statement(action: &Action, protected_roles: &[String], fence: Timestamp) -> Statement {
+fn no_session() -> EffectReport {
+    EffectReport::Refused("it is done to no session".to_owned())
+}
+
+fn statement(action: &Action, protected_roles: &[String], fence: Timestamp) -> Option<Statement> {
     let (sql, idle_since) = match action {
+        Action::Scale(_) => return None,
         Action::CancelQuery(_) => (CANCEL, None),
         Action::TerminateQuery(_) => (TERMINATE, None),
         Action::TerminateIdle(idle) => (TERMINATE, Some(idle.idle_since.as_microsecond())),
     };
-    let target = action.target();
-    sqlx::query(sql)
+    let target = action.session()?;
+    let statement = sqlx::query(sql)
         .bind(target.session.pid)
         .bind(target.session.backend_start.as_microsecond())
         .bind(target.session.query_start.as_microsecond())
@@ -149,5 +156,6 @@ fn statement(action: &Action, protected_roles: &[String], fence: Timestamp) -> S
         .bind(target.server.started_at.as_microsecond())
         .bind(target.server.system_identifier.clone())
         .bind(fence.as_microsecond())
-        .bind(idle_since)
+        .bind(idle_since);
+    Some(statement)
 }

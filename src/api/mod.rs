@@ -29,6 +29,8 @@ pub const PAUSED_UNTIL: &str = "latency-operator.dev/paused-until";
 pub const PAUSED_REASON: &str = "latency-operator.dev/paused-reason";
 /// On a target: leave it alone.
 pub const OPT_OUT: &str = "latency-operator.dev/opt-out";
+/// On a LatencyRemediation: it stays until nothing is owed any more.
+pub const FINALIZER: &str = "latency-operator.dev/undo";
 /// On a Secret: the operator may read it, when it is `"true"`.
 pub const ALLOWED: &str = "latency-operator.dev/allowed";
 

@@ -359,7 +359,13 @@ pub struct SecretRef {
 
 /// Thresholds that replace the defaults of the causes.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct Diagnosis {
+    /// Requests that one pod of the target serves at a time: its workers times their threads. Without it the cause
+    /// WorkersSaturated is not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub workers_per_pod: Option<i32>,
     /// One entry for each cause whose defaults do not fit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -386,6 +392,7 @@ pub struct Threshold {
 
 /// One rung of the ladder.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct Rung {
     /// Its name.
     pub name: Label,
@@ -397,13 +404,24 @@ pub struct Rung {
     /// A mode of its own; it lowers the policy's and cannot raise it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Word>,
+    /// What can be taken back (Scale) is due to be taken back after this time at the latest.
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("must be from 1s to 168h"))]
+    #[serde(default = "Rung::max_hold")]
+    pub max_hold: Duration,
+}
+
+impl Rung {
+    fn max_hold() -> Duration {
+        Duration::text("1h")
+    }
 }
 
 /// What a rung does.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("self.type == 'Scale' ? has(self.scale) : true").message("type Scale needs scale"))]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// CancelQueries or TerminateIdle.
+    /// CancelQueries, TerminateIdle or Scale.
     pub r#type: Word,
     /// For type CancelQueries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -411,6 +429,37 @@ pub struct Action {
     /// For type TerminateIdle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminate_idle: Option<TerminateIdle>,
+    /// For type Scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+}
+
+/// Adds replicas to the target, and takes them away again when calm has returned.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.connectionsPerPod) || self.noDatabase").message("connectionsPerPod says how many connections a pod opens to each declared database; where the target uses none, say noDatabase: true"))]
+#[serde(rename_all = "camelCase")]
+pub struct Scale {
+    /// How much is added at a time, as a share of the replicas there are; at least one replica.
+    #[serde(default = "Scale::step")]
+    pub step: Ratio,
+    /// Never more replicas than these.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max: i32,
+    /// Connections that one pod opens to each declared database: nothing is added that would take one of them above 90% of
+    /// its slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub connections_per_pod: Option<i32>,
+    /// The target uses no database. Without this, and with none declared, nothing is added: that a database is well is not
+    /// known.
+    #[serde(default)]
+    pub no_database: bool,
+}
+
+impl Scale {
+    fn step() -> Ratio {
+        Ratio("50%".to_owned())
+    }
 }
 
 /// Cancels the one statement that is the cause.
@@ -472,6 +521,10 @@ pub struct Guards {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("must be from 1s to 24h"))]
     #[serde(default = "Guards::cooldown")]
     pub cooldown: Duration,
+    /// The share of the target's replicas that must be ready before any are added: where more are missing, something else is
+    /// wrong.
+    #[serde(default = "Guards::min_available")]
+    pub min_available: Ratio,
 }
 
 impl Default for Guards {
@@ -480,6 +533,7 @@ impl Default for Guards {
             max_actions_per_hour: Self::max_actions_per_hour(),
             max_attempts_per_incident: Self::max_attempts_per_incident(),
             cooldown: Self::cooldown(),
+            min_available: Self::min_available(),
         }
     }
 }
@@ -495,6 +549,10 @@ impl Guards {
 
     fn cooldown() -> Duration {
         Duration::text("5m")
+    }
+
+    fn min_available() -> Ratio {
+        Ratio("60%".to_owned())
     }
 }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::incident::PolicyReference;
-use super::policy::{SecretRef, TargetRef};
+use super::policy::{Dependency, Evaluation, Objective, SecretRef, TargetRef};
 use super::text::{Duration, Instant, Label, ObjectName, RoleName, Sentence, Word};
 
 /// One action, from admission to outcome; or, as a dry run, what would have been done. Written by the operator. It outlives
@@ -27,6 +27,7 @@ use super::text::{Duration, Instant, Label, ObjectName, RoleName, Sentence, Word
     printcolumn(name = "Cause", type_ = "string", json_path = ".spec.cause"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Outcome", type_ = "string", json_path = ".status.outcome"),
+    printcolumn(name = "Undo", type_ = "string", json_path = ".status.undo.state"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("the spec of a LatencyRemediation is immutable"))]
@@ -60,13 +61,44 @@ pub struct LatencyRemediationSpec {
     pub deadline: Duration,
     /// How it is judged.
     pub verify: Verify,
+    /// How it is taken back, where it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoSpec>,
+}
+
+/// How an act is taken back.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UndoSpec {
+    /// It is due so long after the act, if nothing else has made it due before.
+    pub max_hold: Duration,
+    /// So many replicas are taken away at a time, a full window apart.
+    #[schemars(range(min = 1))]
+    pub step: i32,
+    /// What must be seen to be well before capacity is taken back: a copy of the policy's, which may be gone by then.
+    pub watch: Watch,
+}
+
+/// What is looked at while something is owed.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Watch {
+    /// How it is looked.
+    pub evaluation: Evaluation,
+    /// What users are promised.
+    #[schemars(length(max = 8))]
+    pub objectives: Vec<Objective>,
+    /// What the target depends on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub dependencies: Vec<Dependency>,
 }
 
 /// What is to be done.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// CancelQueries or TerminateIdle.
+    /// CancelQueries, TerminateIdle or Scale.
     pub r#type: Word,
     /// For type CancelQueries: the statement that is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +109,26 @@ pub struct Action {
     /// For type TerminateIdle: the session that is ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminate_idle: Option<TerminateIdle>,
+    /// For type Scale: the replicas that are set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+}
+
+/// Set the replicas of a workload.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Scale {
+    /// Which workload.
+    pub target_ref: TargetRef,
+    /// Which life of it; another one of the same name is not touched.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// The replicas that were seen; with any other number nothing is done.
+    #[schemars(range(min = 0))]
+    pub from: i32,
+    /// The replicas that are to be.
+    #[schemars(range(min = 0))]
+    pub to: i32,
 }
 
 /// End a session that is idle in a transaction.
@@ -176,12 +228,15 @@ pub struct LatencyRemediationStatus {
     /// When that was known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect_at: Option<Instant>,
-    /// Where the objective stands: Recovered, NotRecovered or Inconclusive.
+    /// Where the objective stands: Recovered, NotRecovered, Worse or Inconclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objective: Option<Word>,
-    /// The two together: Healed, RecoveredUnattributed, Ineffective or Inconclusive.
+    /// The two together: Healed, RecoveredUnattributed, Ineffective, Worse or Inconclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Word>,
+    /// How taking it back stands, from the passing of the gate on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
     /// The guard that refused, in the phase Refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_by: Option<RefusedBy>,
@@ -191,6 +246,35 @@ pub struct LatencyRemediationStatus {
     /// When it was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Instant>,
+}
+
+/// How taking an act back stands. Written before the act.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Undo {
+    /// None, Owed, Done, Contested (somebody else's later value stands) or Abandoned (it stays as it is).
+    pub state: Word,
+    /// The replicas before the act.
+    #[schemars(range(min = 0))]
+    pub baseline: i32,
+    /// The replicas that the operator wrote last.
+    #[schemars(range(min = 0))]
+    pub wrote: i32,
+    /// The replicas that are about to be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub writing: Option<i32>,
+    /// When it is due at the latest; once it is due, since when.
+    pub due_at: Instant,
+    /// What made it due: Calm, MaxHold or Worse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_by: Option<Word>,
+    /// When the last step was seen to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stepped_at: Option<Instant>,
+    /// It is due by MaxHold and cannot be carried out; that has been said.
+    #[serde(default)]
+    pub overdue: bool,
 }
 
 /// Who passed the gate.

@@ -37,6 +37,15 @@ impl Duration {
 )]
 pub struct Ratio(pub String);
 
+impl Ratio {
+    /// The text of a share from 0 to 1.
+    #[must_use]
+    pub fn of(share: f64) -> Self {
+        let text = format!("{share:.8}");
+        Self(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+    }
+}
+
 /// A name of the operator's own vocabulary (a mode, a type, a cause), in CamelCase. Names that this version does not know
 /// are stored and make the object `Stalled` with the field's path, so that up- and downgrades lose nothing.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

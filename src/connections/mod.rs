@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod postgres;
 pub mod secrets;
 pub(crate) mod sql;
+pub mod workload;
 
 pub use credentials::{Credentials, SslMode};
 pub use postgres::{Postgres, Registry};

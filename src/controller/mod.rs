@@ -8,11 +8,11 @@ pub mod context;
 pub mod events;
 mod isolate;
 pub mod keeper;
+mod look;
 pub mod policy;
 pub mod reasons;
 pub mod remediation;
 mod work;
-mod write;
 
 pub use context::{Context, Shared, Views};
 pub use work::{lead, list_remediations};

@@ -1,6 +1,6 @@
 //! The reasons of Events, and which record is told with which. `docs/events.md` is compared with this table.
 
-use engine::model::{DecisionRecord, Outcome, Phase, RecordKind, Verdict};
+use engine::model::{DecisionRecord, Outcome, Phase, RecordKind, UndoState, Verdict};
 
 /// An Event's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,15 @@ reasons! {
     REMEDIATION_STARTED, "RemediationStarted", false, "The intent is durable; the act follows at once.";
     REMEDIATION_COMPLETED, "RemediationCompleted", false, "The act was judged and the objectives are kept again.";
     REMEDIATION_INEFFECTIVE, "RemediationIneffective", true, "The act was judged and the objectives are still broken.";
+    REMEDIATION_WORSE, "RemediationWorse", true, "A database that was well before the act is in trouble after it; the act is taken back at once.";
     REMEDIATION_INCONCLUSIVE, "RemediationInconclusive", true, "Whether the act helped, or was done at all, cannot be said; it is not repeated.";
     REMEDIATION_REFUSED, "RemediationRefused", true, "A guard refused at the last moment; nothing was done.";
     REMEDIATION_FAILED, "RemediationFailed", true, "It could not be done; nothing happened as far as the world shows.";
+    UNDO_STEP, "UndoStep", false, "What was done is being taken back, a step at a time.";
+    REMEDIATION_UNDONE, "RemediationUndone", false, "What was done has been taken back.";
+    UNDO_OVERDUE, "UndoOverdue", true, "What was done has been held for `maxHold` and cannot be taken back yet; why.";
+    UNDO_CONTESTED, "UndoContested", true, "Somebody else has changed since what was done: theirs stands, nothing is taken back.";
+    UNDO_ABANDONED, "UndoAbandoned", true, "What was done stays; the command that takes it back, where there is something to take back.";
     OBJECTIVE_RECOVERED, "ObjectiveRecovered", false, "Calm has lasted for `recoverFor` and the incident is closed.";
     INCIDENT_ESCALATED, "IncidentEscalated", true, "The operator is at its end; people have to decide.";
     DATA_UNAVAILABLE, "DataUnavailable", true, "An objective, a dependency or the target cannot be read; why, and what to mend.";
@@ -68,6 +74,20 @@ pub fn of(record: &DecisionRecord, before: Option<&str>) -> Option<Reason> {
         RecordKind::Proposed { dry_run, .. } => dry_run.then_some(REMEDIATION_PROPOSED),
         RecordKind::Escalated { .. } => Some(INCIDENT_ESCALATED),
         RecordKind::Remediation { phase, outcome, .. } => remediation(*phase, *outcome),
+        RecordKind::Undo { state, overdue, .. } => undo(*state, *overdue),
+    }
+}
+
+/// The reason with which a step of an undo is told.
+#[must_use]
+pub fn undo(state: UndoState, overdue: bool) -> Option<Reason> {
+    match state {
+        UndoState::None => None,
+        UndoState::Owed if overdue => Some(UNDO_OVERDUE),
+        UndoState::Owed => Some(UNDO_STEP),
+        UndoState::Done => Some(REMEDIATION_UNDONE),
+        UndoState::Contested => Some(UNDO_CONTESTED),
+        UndoState::Abandoned => Some(UNDO_ABANDONED),
     }
 }
 
@@ -80,6 +100,7 @@ pub fn remediation(phase: Phase, outcome: Option<Outcome>) -> Option<Reason> {
             Some(REMEDIATION_COMPLETED)
         }
         (Phase::Completed, Some(Outcome::Ineffective)) => Some(REMEDIATION_INEFFECTIVE),
+        (Phase::Completed, Some(Outcome::Worse)) => Some(REMEDIATION_WORSE),
         (Phase::Completed, Some(Outcome::Inconclusive) | None) | (Phase::OutcomeUnknown, _) => {
             Some(REMEDIATION_INCONCLUSIVE)
         }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::context::{Context, Shared};
 use super::isolate::isolated;
 use super::policy::{self, Runtimes};
-use super::remediation::{self, Locals};
+use super::remediation::{self, Locals, Watches};
 use crate::api::{LatencyPolicy, LatencyRemediation, convert};
 use crate::observe::kubernetes::{Scope, Workloads};
 
@@ -75,6 +75,7 @@ async fn lead_scope(shared: Arc<Shared>, scope: Scope, stop: watch::Receiver<boo
         workloads: workloads.clone(),
         runtimes: Runtimes::default(),
         locals: Locals::default(),
+        watches: Watches::default(),
         wake,
         shared,
     });

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use engine::model::{NoDataReason, Observed, Pause, PausedBy, Target, TargetKind, TargetRef};
+use engine::advance::Look;
+use engine::model::{
+    NoData, NoDataReason, Observed, Pause, PausedBy, Target, TargetKind, TargetRef, Workload,
+};
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -19,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{OPT_OUT, PAUSED_REASON, PAUSED_UNTIL};
 use crate::connections::secrets::brief;
+use crate::connections::workload;
 
 /// A part of the cluster that is looked after: one namespace, or all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +55,18 @@ impl Scope {
             Self::Namespace(namespace) => Api::namespaced(client, namespace),
         }
     }
+}
+
+/// How much is read of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closely {
+    /// What the watch knows: while all is well.
+    No,
+    /// Its replicas too, live.
+    Yes {
+        /// And what else scales it: where a rung would.
+        scales: bool,
+    },
 }
 
 /// See [`Workloads::live`].
@@ -107,12 +123,12 @@ impl Workloads {
         Ok(())
     }
 
-    /// The target as the watch knows it, with its replicas read live where `closely`.
+    /// The target as the watch knows it, and live where `closely`.
     pub async fn target(
         &self,
         namespace: &str,
         target: &TargetRef,
-        closely: bool,
+        closely: Closely,
         now: Timestamp,
     ) -> Observed<Target> {
         let Some(metadata) = self.metadata(namespace, target) else {
@@ -122,26 +138,19 @@ impl Workloads {
         if metadata.deletion_timestamp.is_some() {
             return Observed::missing(NoDataReason::Deleting, format!("{target} is being deleted"));
         }
-        let (desired, ready) = if closely {
-            match self.replicas(namespace, target).await {
-                Ok(replicas) => replicas,
+        let workload = match closely {
+            Closely::No => None,
+            Closely::Yes { scales } => match self.workload(namespace, target, scales, now).await {
+                Ok(workload) => Some(workload),
                 Err(error) => {
-                    return Observed::missing(
-                        NoDataReason::ApiUnavailable,
-                        format!("{target}: {}", brief(&error)),
-                    );
+                    let detail = format!("{target}: {}", brief(&error));
+                    return Observed::missing(NoDataReason::ApiUnavailable, detail);
                 }
-            }
-        } else {
-            (None, None)
+            },
         };
         let annotation = |name: &str| metadata.annotations.as_ref().and_then(|all| all.get(name)).cloned();
-        let value = Target {
-            uid: metadata.uid.clone().unwrap_or_default(),
-            desired,
-            ready,
-            opt_out: annotation(OPT_OUT),
-        };
+        let value =
+            Target { uid: metadata.uid.clone().unwrap_or_default(), workload, opt_out: annotation(OPT_OUT) };
         Observed::Known { at: now, value }
     }
 
@@ -212,25 +221,36 @@ impl Workloads {
         }
     }
 
-    async fn replicas(
+    /// The target's replicas as the API server holds them at this moment, and where `scales`, what else sets them.
+    ///
+    /// # Errors
+    /// The API server cannot be asked, or does not know it.
+    pub async fn workload(
         &self,
         namespace: &str,
         target: &TargetRef,
-    ) -> kube::Result<(Option<u32>, Option<u32>)> {
-        let count = |count: Option<i32>| count.and_then(|count| u32::try_from(count).ok());
-        match target.kind {
-            TargetKind::Deployment => {
-                let found =
-                    Api::<Deployment>::namespaced(self.client.clone(), namespace).get(&target.name).await?;
-                let ready = found.status.and_then(|status| status.ready_replicas);
-                Ok((count(found.spec.and_then(|spec| spec.replicas)), count(ready.or(Some(0)))))
-            }
-            TargetKind::StatefulSet => {
-                let found =
-                    Api::<StatefulSet>::namespaced(self.client.clone(), namespace).get(&target.name).await?;
-                let ready = found.status.and_then(|status| status.ready_replicas);
-                Ok((count(found.spec.and_then(|spec| spec.replicas)), count(ready.or(Some(0)))))
-            }
+        scales: bool,
+        now: Timestamp,
+    ) -> kube::Result<Workload> {
+        let read = workload::read(&self.client, namespace, target);
+        if !scales {
+            return Ok(read.await?.workload);
+        }
+        let (read, autoscalers) =
+            tokio::join!(read, workload::autoscalers(&self.client, namespace, target, now));
+        Ok(Workload { autoscalers, ..read?.workload })
+    }
+
+    /// What an effect on the target, or its undo, is compared with.
+    pub async fn look(&self, namespace: &str, target: &TargetRef) -> Look {
+        match workload::read(&self.client, namespace, target).await {
+            Ok(read) if read.metadata.deletion_timestamp.is_none() => Look::Workload(read.now()),
+            Ok(_) => Look::Gone,
+            Err(kube::Error::Api(status)) if status.code == 404 => Look::Gone,
+            Err(error) => Look::Unreadable(NoData::new(
+                NoDataReason::ApiUnavailable,
+                format!("{target}: {}", brief(&error)),
+            )),
         }
     }
 }

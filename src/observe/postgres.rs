@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use engine::advance::Look;
 use engine::model::{
     Action, Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, ServerIdentity, Session,
-    SessionIdentity, SessionState, Slots,
+    SessionIdentity, SessionState, SessionTarget, Slots,
 };
 use serde::Deserialize;
 use sqlx::Row;
@@ -203,17 +203,17 @@ impl Databases {
         observed
     }
 
-    /// What has become of what an action is about, live.
-    pub async fn look(&self, namespace: &str, action: &Action) -> Look {
-        let secret = &action.target().secret;
+    /// What has become of the session that an action is done to, live.
+    pub async fn look(&self, namespace: &str, action: &Action, target: &SessionTarget) -> Look {
+        let secret = &target.secret;
         let credentials = match self.secrets.credentials(namespace, secret).await {
             Ok(credentials) => credentials,
             Err(no_data) => return Look::Unreadable(no_data),
         };
-        let (connection, session) = (self.registry.postgres(&credentials), &action.target().session);
+        let (connection, session) = (self.registry.postgres(&credentials), &target.session);
         let look = match action {
             Action::CancelQuery(_) => look_at_statement(&connection, session).await,
-            Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
+            Action::TerminateQuery(_) | Action::TerminateIdle(_) | Action::Scale(_) => {
                 look_at_session(&connection, session).await
             }
         };

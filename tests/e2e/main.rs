@@ -16,5 +16,6 @@ mod input;
 mod observing;
 mod pausing;
 mod replicas;
+mod scaling;
 mod support;
 mod terminating;

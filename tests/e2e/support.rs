@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -337,6 +338,29 @@ impl World {
         Suffering(task)
     }
 
+    /// From now on the API is slow while fewer than `enough` replicas of the target are ready: every worker is busy.
+    pub(crate) fn suffer_below(&self, enough: i32) -> Suffering {
+        let (exporter, namespace) = (self.exporter.clone(), self.namespace.clone());
+        let targets: Api<Deployment> = Api::namespaced(self.client.clone(), &namespace);
+        let task = tokio::spawn(async move {
+            loop {
+                if let Ok(target) = targets.get("orders-api").await {
+                    let ready = target.status.and_then(|status| status.ready_replicas).unwrap_or_default();
+                    saturate(&exporter, ready < enough);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        Suffering(task)
+    }
+
+    /// The replicas that the target is asked for.
+    pub(crate) async fn replicas(&self) -> i32 {
+        let targets: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let target = targets.get("orders-api").await.expect("the target");
+        target.spec.and_then(|spec| spec.replicas).unwrap_or_default()
+    }
+
     /// Starts a session that runs `statements` one after the other, the last of them for long.
     pub(crate) async fn session(&self, role: &str, name: &str, statements: &[&str]) -> Running {
         let mut connection = self.postgres.connect(role, PASSWORD, "orders").await.expect("a session");
@@ -436,6 +460,15 @@ pub(crate) fn slow() -> Traffic {
 
 pub(crate) fn hanging() -> Traffic {
     Traffic::steady(0.0, Duration::from_millis(50)).in_flight(80)
+}
+
+/// Every worker is busy, and all views are slow; or all is calm.
+pub(crate) fn saturate(exporter: &Exporter, busy: bool) {
+    if !busy {
+        return exporter.set(calm());
+    }
+    exporter.set(slow());
+    exporter.set_view("stock", slow());
 }
 
 /// A policy with short times.

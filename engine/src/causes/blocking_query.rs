@@ -1,14 +1,14 @@
 //! `BlockingQuery`: a running statement holds a lock that others wait for.
 
-use super::{Cause, Database, locks};
+use super::{Cause, Database, Detector, locks};
 use crate::model::{Evidence, Finding, SessionState, Subject, duration::human};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "BlockingQuery",
     found_when: "a session with a running statement blocks others, waits for nobody itself, and was such a root in two snapshots",
-    explains: &["ConnectionsExhausted"],
+    explains: &["ConnectionsExhausted", "WorkersSaturated"],
     older_than: None,
-    diagnose,
+    diagnose: Detector::Database(diagnose),
 };
 
 fn diagnose(database: &Database<'_>) -> Option<Finding> {

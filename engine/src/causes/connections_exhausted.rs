@@ -1,14 +1,17 @@
 //! `ConnectionsExhausted`: the server has hardly a connection slot left, or none even for us.
 
-use super::{Cause, Database};
+use super::{Cause, Database, Detector};
 use crate::model::{Confidence, Evidence, Finding, NoDataReason, Subject};
 
+/// Its name.
+pub(super) const NAME: &str = "ConnectionsExhausted";
+
 pub(super) const CAUSE: Cause = Cause {
-    name: "ConnectionsExhausted",
+    name: NAME,
     found_when: "client sessions hold at least 90% of the usable connection slots, or the server refuses us for want of one",
     explains: &[],
     older_than: None,
-    diagnose,
+    diagnose: Detector::Database(diagnose),
 };
 
 fn diagnose(database: &Database<'_>) -> Option<Finding> {

@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use super::{Cause, Database, locks};
+use super::{Cause, Database, Detector, locks};
 use crate::model::{Evidence, Finding, PostgresFacts, Session, SessionState, Subject, duration::human};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "IdleInTransaction",
     found_when: "a session that is idle in a transaction blocks others and waits for nobody itself, in two snapshots; or it has held the oldest snapshot (xmin) for long",
-    explains: &["ConnectionsExhausted"],
+    explains: &["ConnectionsExhausted", "WorkersSaturated"],
     older_than: Some(Duration::from_secs(60)),
-    diagnose,
+    diagnose: Detector::Database(diagnose),
 };
 
 fn diagnose(database: &Database<'_>) -> Option<Finding> {

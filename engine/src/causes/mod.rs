@@ -8,6 +8,7 @@ mod connections_exhausted;
 mod idle_in_transaction;
 pub(crate) mod locks;
 pub(crate) mod runaway_query;
+pub(crate) mod workers_saturated;
 
 use std::time::Duration;
 
@@ -28,17 +29,31 @@ pub struct Cause {
     pub name: &'static str,
     /// When it is found, in one sentence for the documentation.
     pub found_when: &'static str,
-    /// Causes that are mere symptoms of this one, when both are found in the same database.
+    /// Causes that are mere symptoms of this one, when both are found in the same database, or the symptom at the target.
     pub explains: &'static [&'static str],
     /// The age that `diagnosis.thresholds[].olderThan` replaces, where the cause has one.
     pub older_than: Option<Duration>,
-    /// Looks at one database.
-    pub(crate) diagnose: fn(&Database<'_>) -> Option<Finding>,
+    /// Looks.
+    pub(crate) diagnose: Detector,
+}
+
+/// What a detector looks at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Detector {
+    /// One database.
+    Database(fn(&Database<'_>) -> Option<Finding>),
+    /// The target as a whole, and what was found in the databases.
+    Target(fn(&Whole<'_>) -> Option<Finding>),
 }
 
 /// All causes, roots before symptoms. The order is the order in which people read them.
-pub const CAUSES: &[Cause] =
-    &[blocking_query::CAUSE, idle_in_transaction::CAUSE, runaway_query::CAUSE, connections_exhausted::CAUSE];
+pub const CAUSES: &[Cause] = &[
+    blocking_query::CAUSE,
+    idle_in_transaction::CAUSE,
+    runaway_query::CAUSE,
+    connections_exhausted::CAUSE,
+    workers_saturated::CAUSE,
+];
 
 /// The cause of that name.
 #[must_use]
@@ -60,6 +75,16 @@ pub(crate) struct Database<'a> {
     pub(crate) memory: Option<&'a DatabaseMemory>,
     /// The first Breached reading.
     pub(crate) first_breached_at: Timestamp,
+}
+
+/// Everything, as a detector of the target sees it.
+pub(crate) struct Whole<'a> {
+    /// What was read.
+    pub(crate) snapshot: &'a Snapshot,
+    /// What is remembered.
+    pub(crate) state: &'a State,
+    /// What was found in the databases.
+    pub(crate) findings: &'a [Finding],
 }
 
 /// A lag between metrics and databases that is normal: scrape, evaluation and clocks.
@@ -104,10 +129,63 @@ pub(crate) fn diagnose(snapshot: &Snapshot, state: &State, first_breached_at: Ti
         let memory = state.databases.get(name);
         let database =
             Database { name, declared, policy: &snapshot.policy, facts, memory, first_breached_at };
-        let found: Vec<Finding> = CAUSES.iter().filter_map(|cause| (cause.diagnose)(&database)).collect();
-        findings.extend(explain(found));
+        let found = CAUSES.iter().filter_map(|cause| match cause.diagnose {
+            Detector::Database(diagnose) => diagnose(&database),
+            Detector::Target(_) => None,
+        });
+        findings.extend(explain(found.collect()));
     }
+    let whole = Whole { snapshot, state, findings: &findings };
+    let found = CAUSES.iter().filter_map(|cause| match cause.diagnose {
+        Detector::Database(_) => None,
+        Detector::Target(diagnose) => diagnose(&whole),
+    });
+    let found: Vec<Finding> = found.collect();
+    findings.extend(found.into_iter().map(|symptom| explained(symptom, &findings)).collect::<Vec<_>>());
     findings
+}
+
+/// Marks what is found at the target and is a mere symptom of what was found in a database.
+fn explained(mut symptom: Finding, roots: &[Finding]) -> Finding {
+    let root = roots
+        .iter()
+        .filter(|root| root.confidence >= Confidence::Likely && root.explained_by.is_none())
+        .filter_map(|root| cause(&root.cause))
+        .find(|root| root.explains.contains(&&*symptom.cause));
+    symptom.explained_by = root.map(|root| root.name.into());
+    symptom
+}
+
+/// Why not every declared database is known to be well, the first reason of them; none where all are: read in full, and
+/// no [trouble found](trouble_in_databases) in them.
+pub(crate) fn database_trouble(snapshot: &Snapshot, findings: &[Finding], cured: &str) -> Option<String> {
+    for name in snapshot.policy.dependencies.keys() {
+        match snapshot.databases.get(name) {
+            Some(Observed::Known { value, .. }) => {
+                if let Coverage::Partial { grant } = &value.coverage {
+                    return Some(format!("{name} can be read in part only; run: {grant}"));
+                }
+            }
+            Some(Observed::Missing(no_data)) => return Some(format!("{name} cannot be read: {no_data}")),
+            None => return Some(format!("{name} has not been read")),
+        }
+    }
+    let trouble = trouble_in_databases(findings, cured).next();
+    trouble.map(|finding| format!("{} ({}): {}", finding.cause, finding.confidence, finding.sentence))
+}
+
+/// What was found in databases at Likely or above, but for what `cured` explains. Hardly a free connection is trouble
+/// however sure it is that it causes the breach.
+pub(crate) fn trouble_in_databases<'a>(
+    findings: &'a [Finding],
+    cured: &str,
+) -> impl Iterator<Item = &'a Finding> + use<'a> {
+    let explains = cause(cured).map_or(&[] as &[&str], |cause| cause.explains);
+    findings.iter().filter(move |finding| {
+        let in_database = finding.subject.as_ref().is_some_and(|subject| subject.dependency().is_some());
+        let sure = finding.confidence >= Confidence::Likely || finding.cause == connections_exhausted::NAME;
+        in_database && sure && !explains.contains(&&*finding.cause)
+    })
 }
 
 /// Marks what another finding of the same database explains. A cause explains only when it is at least Likely, and only

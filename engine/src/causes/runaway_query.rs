@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, Database};
+use super::{Cause, Database, Detector};
 use crate::model::{
     Coverage, Evidence, Finding, PostgresFacts, Session, SessionState, Subject, duration::human, ratio,
 };
@@ -10,9 +10,9 @@ use crate::model::{
 pub(super) const CAUSE: Cause = Cause {
     name: "RunawayQuery",
     found_when: "a statement has been running for long, waits for no lock, and takes at least half of the summed active time of all client sessions",
-    explains: &[],
+    explains: &["WorkersSaturated"],
     older_than: Some(Duration::from_secs(30)),
-    diagnose,
+    diagnose: Detector::Database(diagnose),
 };
 
 /// From this age on people are told (unless the threshold for acting is lower).

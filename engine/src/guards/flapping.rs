@@ -91,7 +91,7 @@ mod tests {
         other.snapshot.history[0].kind = ActionKind::TerminateIdle;
         assert_eq!(refused(&other, GUARD.name, Stage::Propose), None);
         let mut other = setup(&twice);
-        other.snapshot.history[0].resource.database = "stock".into();
+        other.snapshot.history[0].resource.as_database().database = "stock".into();
         assert_eq!(refused(&other, GUARD.name, Stage::Propose), None);
         let mut dry = setup(&twice);
         dry.candidate.mode = Mode::Observe;

@@ -5,7 +5,7 @@ use crate::model::{Observed, duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
     name: "Freshness",
-    refuses: "when the snapshot, a reading of a broken objective or what was read of the database is older than two intervals, when the Kubernetes API has not answered for long, or when this process has not yet watched for `breachFor`",
+    refuses: "when the snapshot, a reading of a broken objective or what was read of the database (for a workload: of it and of every declared database) is older than two intervals, when the Kubernetes API has not answered for long, or when this process has not yet watched for `breachFor`",
     stages: PROPOSE_AND_GATE,
     applies: always,
     check,
@@ -29,12 +29,22 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         Some(at) => fresh("the reading", at)?,
         None => return Err("there is no reading that says Breached".to_owned()),
     };
-    let dependency = context.candidate.action.subject();
-    let database = snapshot.databases.get(dependency.dependency());
-    match database.and_then(Observed::at) {
-        Some(at) => fresh(&format!("what was read of {}", dependency.dependency()), at)?,
-        None => return Err(format!("{} has not been read", dependency.dependency())),
+    let read = |name: &str, at: Option<jiff::Timestamp>| match at {
+        Some(at) => fresh(&format!("what was read of {name}"), at),
+        None => Err(format!("{name} has not been read")),
     };
+    let of_database = |name: &str| read(name, snapshot.databases.get(name).and_then(Observed::at));
+    match context.candidate.action.subject().dependency() {
+        Some(name) => {
+            of_database(name)?;
+        }
+        None => {
+            read("the target", snapshot.target.at())?;
+            for name in snapshot.policy.dependencies.keys() {
+                of_database(name)?;
+            }
+        }
+    }
     let contact = elapsed(context.now, snapshot.operator.api_contact_at);
     if contact > snapshot.operator.api_contact_within {
         let within = human(snapshot.operator.api_contact_within);

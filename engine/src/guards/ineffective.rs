@@ -7,7 +7,7 @@ use crate::model::{Entry, EntryKey, Outcome, duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
     name: "Ineffective",
-    refuses: "for 24 hours after the last three acts of this kind on the resource, in other incidents and whoever acted, have all been Ineffective",
+    refuses: "for 24 hours after the last three acts of this kind on the resource, in other incidents and whoever acted, have all been Ineffective or Worse",
     stages: ADMIT_AND_GATE,
     applies: always,
     check,
@@ -36,8 +36,10 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         .filter(|(_, e)| e.acted_at.is_some_and(|at| elapsed(context.now, at) < DAY))
         .collect();
     past.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.acted_at));
-    let in_vain: Vec<_> =
-        past.iter().take_while(|(_, entry)| entry.outcome == Some(Outcome::Ineffective)).collect();
+    let in_vain: Vec<_> = past
+        .iter()
+        .take_while(|(_, entry)| matches!(entry.outcome, Some(Outcome::Ineffective | Outcome::Worse)))
+        .collect();
     if in_vain.len() < ROW {
         return Ok(format!("{} acts of this kind in a row did not help, {ROW} are too many", in_vain.len()));
     }
@@ -96,7 +98,7 @@ mod tests {
         let thrice = [NO, NO, NO];
         let now = Setup::acting().now;
         assert_eq!(after(&thrice, |done| done.status.acted_at = Some(earlier(now, DAY))), None);
-        assert_eq!(after(&thrice, |done| done.spec.resource.database = "stock".into()), None);
+        assert_eq!(after(&thrice, |done| done.spec.resource.as_database().database = "stock".into()), None);
         assert_eq!(after(&thrice, |done| done.spec.incident = "orders-api-12345678-2".into()), None);
     }
 }

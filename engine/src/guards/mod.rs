@@ -6,24 +6,33 @@
 mod budget;
 mod confidence;
 mod cooldown;
+mod database_capacity;
+mod database_healthy;
 mod flapping;
 mod freshness;
 mod ineffective;
 mod leadership;
 mod max_attempts;
+mod min_available;
 mod min_requests;
 mod mode;
 mod one_at_a_time;
 mod opt_out;
+mod ownership;
 mod paused;
 mod precondition;
+mod rollout;
+mod scope;
 mod still_breached;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use ownership::{GITOPS_MANAGERS, gitops_manager};
+
 use jiff::Timestamp;
 
 use crate::model::{ActionKind, Admission, Candidate, EntryKey, GuardVerdict, Snapshot};
+use crate::remediations::remedy;
 use crate::tick::Situation;
 
 /// Where a guard is asked.
@@ -61,6 +70,12 @@ pub const GUARDS: &[Guard] = &[
     still_breached::GUARD,
     min_requests::GUARD,
     confidence::GUARD,
+    scope::GUARD,
+    database_healthy::GUARD,
+    database_capacity::GUARD,
+    min_available::GUARD,
+    rollout::GUARD,
+    ownership::GUARD,
     precondition::GUARD,
     max_attempts::GUARD,
     flapping::GUARD,
@@ -77,7 +92,20 @@ const ADMIT_AND_GATE: &[Stage] = &[Stage::Admit, Stage::Gate];
 /// Asked for every action.
 fn always(kind: ActionKind) -> bool {
     match kind {
-        ActionKind::CancelQueries | ActionKind::TerminateIdle => true,
+        ActionKind::CancelQueries | ActionKind::TerminateIdle | ActionKind::Scale => true,
+    }
+}
+
+/// Asked for what gives the databases more to do.
+fn adds_load(kind: ActionKind) -> bool {
+    remedy(kind).traits.adds_load
+}
+
+/// Asked for what changes the target itself.
+fn touches_workload(kind: ActionKind) -> bool {
+    match kind {
+        ActionKind::Scale => true,
+        ActionKind::CancelQueries | ActionKind::TerminateIdle => false,
     }
 }
 

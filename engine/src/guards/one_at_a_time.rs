@@ -69,11 +69,11 @@ mod tests {
         let mut setup = Setup::acting();
         let mut other = setup.remediation();
         other.namespace = "elsewhere".into();
-        other.spec.resource.namespace = "elsewhere".into();
-        other.spec.resource.peer = "10.0.0.9:5432".into();
+        other.spec.resource.as_database().namespace = "elsewhere".into();
+        other.spec.resource.as_database().peer = "10.0.0.9:5432".into();
         setup.ledger.observe(&other);
         assert_eq!(refused(&setup, GUARD.name, Stage::Admit), None);
-        other.spec.resource.peer = setup.candidate.resource.peer.clone();
+        other.spec.resource.as_database().peer = setup.candidate.resource.as_database().peer.clone();
         setup.ledger.observe(&other);
         assert!(refused(&setup, GUARD.name, Stage::Admit).is_some());
     }

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use super::{Context, Stage, evaluate};
 use crate::model::{
     Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Candidate, Confidence, Coverage,
-    Dependency, Evaluation, Finding, Fleet, GuardSettings, Incident, Ledger, Limits, Measured, Mode,
-    Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency, PostgresFacts,
-    Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction, Scope, ServerIdentity,
-    Session, SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Target,
-    TargetKind, TargetRef, Verdict, Verification, VerifySpec, Writers, earlier,
+    Dependency, Evaluation, FieldManager, Finding, Fleet, GuardSettings, Incident, Ledger, Limits, Measured,
+    Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency,
+    PostgresFacts, Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction,
+    ScaleSettings, Scope, ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Severity,
+    Slots, Snapshot, Source, Subject, Target, TargetKind, TargetRef, Verdict, Verification, VerifySpec,
+    Workload, Writers, earlier,
 };
 use crate::tick::{Overall, Situation};
 
@@ -53,10 +54,7 @@ impl Setup {
             cause: "RunawayQuery".into(),
             confidence: Confidence::Certain,
             advice: false,
-            subject: Some(crate::model::Subject::Session {
-                dependency: "db".into(),
-                session: session.identity.clone(),
-            }),
+            subject: Some(Subject::Session { dependency: "db".into(), session: session.identity.clone() }),
             onset: Some(earlier(now, 10 * SECOND)),
             evidence: vec![],
             sentence: "a statement takes most of the active time".into(),
@@ -70,6 +68,7 @@ impl Setup {
             breach: Some(BreachMemory { first_at: earlier(now, 5 * SECOND), counted: 5 * SECOND }),
             incident: snapshot.incident.clone(),
             findings: vec![finding],
+            calm: Duration::ZERO,
         };
         let candidate = candidate(&snapshot);
         let fleet = Fleet { leading: true, ledger_complete: true };
@@ -84,6 +83,52 @@ impl Setup {
         }
     }
 
+    /// A breached policy in Auto whose saturated target may be scaled from 4 to 6.
+    pub(crate) fn scaling() -> Self {
+        let mut setup = Self::acting();
+        let policy = &mut setup.snapshot.policy;
+        policy.rungs = vec![Rung {
+            name: "grow".into(),
+            causes: vec!["WorkersSaturated".into()],
+            action: RungAction::Scale(ScaleSettings {
+                step: 0.5,
+                max: 12,
+                connections_per_pod: Some(5),
+                no_database: false,
+            }),
+            mode: None,
+            max_hold: Duration::from_secs(3600),
+        }];
+        let target = policy.target.clone();
+        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
+            value.sessions.clear();
+        }
+        let mut found = finding("WorkersSaturated", Confidence::Likely);
+        found.subject = Some(Subject::Workload(target.clone()));
+        setup.situation.findings = vec![found.clone()];
+        setup.situation.readings[0].scope = Some(Scope::SystemWide);
+        let rung = setup.snapshot.policy.rungs[0].clone();
+        let remedy = crate::remediations::remedy(ActionKind::Scale);
+        let (action, resource) = (remedy.propose)(&setup.snapshot, &rung, &found).unwrap();
+        let undo = remedy.undo.and_then(|undo| undo(&setup.snapshot, &rung, &action));
+        setup.candidate = Candidate {
+            rung: rung.name,
+            cause: found.cause,
+            confidence: found.confidence,
+            action,
+            resource,
+            undo,
+            ..setup.candidate
+        };
+        setup
+    }
+
+    /// The target's replicas.
+    pub(crate) fn workload(&mut self) -> &mut Workload {
+        let Observed::Known { value, .. } = &mut self.snapshot.target else { panic!("no target") };
+        value.workload.as_mut().unwrap()
+    }
+
     /// The candidate as an object that was admitted a moment ago.
     pub(crate) fn remediation(&self) -> Remediation {
         Remediation {
@@ -92,6 +137,7 @@ impl Setup {
             // Long enough ago to say nothing about when it acted.
             created_at: earlier(self.now, 48 * 3600 * SECOND),
             deleting: false,
+            held: self.candidate.undo.is_some(),
             spec: (&self.candidate).into(),
             status: RemediationStatus::default(),
         }
@@ -110,6 +156,35 @@ fn reading(now: Timestamp) -> Reading {
             notes: vec![],
         }),
         scope: Some(Scope::SystemWide),
+    }
+}
+
+/// Something that was found in the database.
+pub(crate) fn finding(cause: &'static str, confidence: Confidence) -> Finding {
+    Finding {
+        cause: cause.into(),
+        confidence,
+        advice: false,
+        subject: Some(Subject::Dependency { dependency: "db".into() }),
+        onset: None,
+        evidence: vec![],
+        sentence: "it was found".into(),
+        explained_by: None,
+    }
+}
+
+/// Four replicas, all of them ready, which nobody else scales.
+fn workload(now: Timestamp) -> Workload {
+    Workload {
+        generation: 1,
+        observed_generation: 1,
+        desired: 4,
+        total: 4,
+        updated: 4,
+        ready: 4,
+        paused: false,
+        managers: vec![FieldManager("kubectl-client-side-apply".into())],
+        autoscalers: Observed::Known { at: now, value: vec![] },
     }
 }
 
@@ -167,7 +242,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         policy: policy(),
         target: Observed::Known {
             at: now,
-            value: Target { uid: "t".into(), desired: Some(2), ready: Some(2), opt_out: None },
+            value: Target { uid: "t".into(), workload: Some(workload(now)), opt_out: None },
         },
         traffic: BTreeMap::new(),
         databases: BTreeMap::from([("db".into(), Observed::Known { at: now, value: facts })]),
@@ -186,7 +261,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
             leading_since: earlier(now, 600 * SECOND),
             api_contact_at: now,
             api_contact_within: 10 * SECOND,
-            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle],
+            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale],
             protected_roles: vec!["postgres".into()],
         },
     }
@@ -236,11 +311,14 @@ pub(crate) fn policy() -> Policy {
             causes: vec!["RunawayQuery".into(), "BlockingQuery".into()],
             action: RungAction::CancelQueries { writers: Writers::Deny, terminate_after: None },
             mode: None,
+            max_hold: Duration::from_secs(3600),
         }],
+        workers_per_pod: Some(4),
         guards: GuardSettings {
             max_actions_per_hour: 2,
             max_attempts_per_incident: 3,
             cooldown: Duration::from_secs(300),
+            min_available: 0.6,
         },
         verification: Verification { after: SECOND, within: 30 * SECOND },
     }
@@ -260,12 +338,7 @@ fn candidate(snapshot: &Snapshot) -> Candidate {
         cause: "RunawayQuery".into(),
         confidence: Confidence::Certain,
         reason: "a statement takes most of the active time".into(),
-        resource: ResourceKey {
-            namespace: policy.id.namespace.clone(),
-            system_identifier: server.system_identifier.clone(),
-            database: server.database.clone(),
-            peer: server.peer.clone(),
-        },
+        resource: ResourceKey::database(&policy.id.namespace, &server),
         action: Action::CancelQuery(SessionTarget {
             dependency: "db".into(),
             secret: "orders-db".into(),
@@ -278,5 +351,6 @@ fn candidate(snapshot: &Snapshot) -> Candidate {
         cooldown: policy.guards.cooldown,
         max_actions_per_hour: policy.guards.max_actions_per_hour,
         verify: VerifySpec { after: SECOND, within: 30 * SECOND, window: 10 * SECOND, effect_within: None },
+        undo: None,
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Name, SessionIdentity};
+use super::{Name, SessionIdentity, TargetRef};
 
 /// How sure it is that this causes the breach (not merely that it exists).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,14 +56,17 @@ pub enum Subject {
         /// Its name in the policy.
         dependency: String,
     },
+    /// The guarded workload.
+    Workload(TargetRef),
 }
 
 impl Subject {
-    /// The dependency that it belongs to.
+    /// The dependency that it belongs to, if it belongs to one.
     #[must_use]
-    pub fn dependency(&self) -> &str {
+    pub fn dependency(&self) -> Option<&str> {
         match self {
-            Self::Session { dependency, .. } | Self::Dependency { dependency } => dependency,
+            Self::Session { dependency, .. } | Self::Dependency { dependency } => Some(dependency),
+            Self::Workload(_) => None,
         }
     }
 
@@ -72,7 +75,7 @@ impl Subject {
     pub fn session(&self) -> Option<&SessionIdentity> {
         match self {
             Self::Session { session, .. } => Some(session),
-            Self::Dependency { .. } => None,
+            Self::Dependency { .. } | Self::Workload(_) => None,
         }
     }
 }
@@ -82,6 +85,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Session { dependency, session } => write!(f, "{dependency}: {session}"),
             Self::Dependency { dependency } => f.write_str(dependency),
+            Self::Workload(target) => write!(f, "{target}"),
         }
     }
 }

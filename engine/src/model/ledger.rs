@@ -29,6 +29,8 @@ pub struct Entry {
     pub outcome: Option<Outcome>,
     /// It holds the resource.
     pub open: bool,
+    /// What it did has to be taken back.
+    pub owes: bool,
     /// When an effect may have reached the world, if it may have.
     pub acted_at: Option<Timestamp>,
     /// The resource's rest after it.
@@ -47,6 +49,7 @@ impl Entry {
             resource: remediation.spec.resource.clone(),
             outcome: remediation.status.outcome,
             open: remediation.is_open(),
+            owes: remediation.owes(),
             acted_at: remediation.may_have_acted_at(),
             cooldown: remediation.spec.cooldown,
             reserved_at: None,
@@ -87,6 +90,7 @@ impl Ledger {
             && let Some(acted_at) = entry.acted_at
         {
             entry.open = false;
+            entry.owes = false;
             entry.reserved_at = None;
             self.entries.insert((key.0.clone(), format!("{} (deleted, acted at {acted_at})", key.1)), entry);
         }
@@ -104,6 +108,7 @@ impl Ledger {
                 resource: candidate.resource.clone(),
                 outcome: None,
                 open: true,
+                owes: false,
                 acted_at: None,
                 cooldown: candidate.cooldown,
                 reserved_at: Some(now),
@@ -123,8 +128,8 @@ impl Ledger {
     pub fn prune(&mut self, now: Timestamp) {
         self.entries.retain(|_, entry| match (entry.reserved_at, entry.acted_at) {
             (Some(at), _) => elapsed(now, at) < UNSEEN,
-            (None, Some(at)) if !entry.open => elapsed(now, at) < LONGEST_COOLDOWN,
-            (None, _) => entry.open,
+            (None, Some(at)) if !entry.open && !entry.owes => elapsed(now, at) < LONGEST_COOLDOWN,
+            (None, _) => entry.open || entry.owes,
         });
     }
 

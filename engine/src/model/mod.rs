@@ -15,9 +15,12 @@ mod proposal;
 pub mod ratio;
 mod record;
 mod remediation;
+mod resource;
 mod snapshot;
 mod state;
 mod traffic;
+mod undo;
+mod workload;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -32,25 +35,29 @@ pub use ledger::{Admission, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
     Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
-    PolicyRef, PostgresDependency, Preset, RatioSeverity, Rung, RungAction, Severity, Source, TargetKind,
-    TargetRef, Thresholds, Verification, ViewSource, Writers,
+    PolicyRef, PostgresDependency, Preset, RatioSeverity, Rung, RungAction, ScaleSettings, Severity, Source,
+    TargetKind, TargetRef, Thresholds, Verification, ViewSource, Writers,
 };
 pub use postgres::{
-    Coverage, LockWait, PostgresFacts, ResourceKey, ServerIdentity, Session, SessionIdentity, SessionState,
-    Slots,
+    Coverage, LockWait, PostgresFacts, ServerIdentity, Session, SessionIdentity, SessionState, Slots,
 };
-pub use proposal::{Action, ActionKind, Candidate, GuardVerdict, Proposal, SessionTarget, TerminateIdle};
+pub use proposal::{
+    Action, ActionKind, Candidate, GuardVerdict, Proposal, Scale, SessionTarget, TerminateIdle,
+};
 pub use record::{DecisionRecord, RecordKind, Said, Slot};
 pub use remediation::{
     DEADLINE, EffectSeen, Executing, ObjectiveAfter, Outcome, Phase, Refusal, Remediation, RemediationSpec,
     RemediationStatus, VerifySpec,
 };
+pub use resource::{DatabaseKey, ResourceKey, WorkloadKey};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
 pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,
     TransactionIdentity,
 };
 pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, Verdict, ViewTraffic};
+pub use undo::{DueBy, Undo, UndoSpec, UndoState, Watch};
+pub use workload::{Autoscaler, FieldManager, MANAGER, Workload, WorkloadNow};
 
 /// The name of a cause, a guard or an action: a constant of the engine's tables, or the text of a stored record.
 pub type Name = Cow<'static, str>;

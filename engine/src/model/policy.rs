@@ -228,8 +228,21 @@ impl fmt::Display for Writers {
     }
 }
 
+/// How far, and under which conditions, replicas are added.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScaleSettings {
+    /// A step, as a share of the replicas there are (0 to 1); at least one replica.
+    pub step: f64,
+    /// Never more replicas than these.
+    pub max: u32,
+    /// Connections that one pod opens to each declared database.
+    pub connections_per_pod: Option<u32>,
+    /// The target uses no database: its author says so.
+    pub no_database: bool,
+}
+
 /// What a rung does, with its settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RungAction {
     /// Cancel the running statement that is the cause.
     CancelQueries {
@@ -245,10 +258,12 @@ pub enum RungAction {
         /// So long it must have been idle.
         min_idle: Duration,
     },
+    /// Add replicas.
+    Scale(ScaleSettings),
 }
 
 /// One rung of the ladder of remedies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rung {
     /// Its name in the policy.
     pub name: String,
@@ -258,10 +273,12 @@ pub struct Rung {
     pub action: RungAction,
     /// A mode of its own; it lowers the policy's and cannot raise it.
     pub mode: Option<Mode>,
+    /// What can be taken back is taken back after this time at the latest.
+    pub max_hold: Duration,
 }
 
 /// The policy's own limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GuardSettings {
     /// Acts of this policy in any 60 minutes.
     pub max_actions_per_hour: u32,
@@ -269,6 +286,8 @@ pub struct GuardSettings {
     pub max_attempts_per_incident: u32,
     /// Rest of a resource between two acts on it.
     pub cooldown: Duration,
+    /// The share of the target's replicas that must be ready (0 to 1): where more are missing, something else is wrong.
+    pub min_available: f64,
 }
 
 /// When an act is judged.
@@ -299,6 +318,8 @@ pub struct Policy {
     pub objectives: Vec<Objective>,
     /// What the target depends on, by name.
     pub dependencies: BTreeMap<String, Dependency>,
+    /// Requests that one pod of the target serves at a time; without it saturation is not judged.
+    pub workers_per_pod: Option<u32>,
     /// Overridden thresholds, by cause.
     pub thresholds: BTreeMap<Name, Thresholds>,
     /// The ladder; empty means diagnose only.

@@ -21,38 +21,6 @@ pub struct ServerIdentity {
     pub started_at: Timestamp,
 }
 
-/// What a lock, a cooldown or a budget is about. Compare with [`ResourceKey::same_as`], not by equality.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ResourceKey {
-    /// The namespace of the policy that reaches it.
-    pub namespace: String,
-    /// See [`ServerIdentity::system_identifier`].
-    pub system_identifier: String,
-    /// The database's name.
-    pub database: String,
-    /// See [`ServerIdentity::peer`].
-    pub peer: String,
-}
-
-impl ResourceKey {
-    /// Whether both name one database.
-    ///
-    /// Within a namespace the system identifier and the database decide. Across namespaces the peer address must agree
-    /// as well: identifiers are self-reported, and a tenant's server that claims another's must not lock it.
-    #[must_use]
-    pub fn same_as(&self, other: &Self) -> bool {
-        self.system_identifier == other.system_identifier
-            && self.database == other.database
-            && (self.namespace == other.namespace || self.peer == other.peer)
-    }
-}
-
-impl fmt::Display for ResourceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgreSQL database {} at {}", self.database, self.peer)
-    }
-}
-
 /// Whether we may read other roles' sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Coverage {

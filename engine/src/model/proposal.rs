@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Confidence, Mode, Name, PolicyRef, ResourceKey, ServerIdentity, SessionIdentity, Subject, TargetRef,
-    VerifySpec, Writers,
+    UndoSpec, VerifySpec, Writers,
 };
 
 /// The kinds of action, as a policy names them. Matches over it are exhaustive on purpose: a new action has to answer
@@ -19,6 +19,8 @@ pub enum ActionKind {
     CancelQueries,
     /// End a session that is idle in a transaction.
     TerminateIdle,
+    /// Add replicas to the target.
+    Scale,
 }
 
 impl fmt::Display for ActionKind {
@@ -57,6 +59,19 @@ pub struct TerminateIdle {
     pub min_idle: Duration,
 }
 
+/// Set the replicas of a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// Which workload, in the policy's namespace.
+    pub target: TargetRef,
+    /// Which life of it; another one is not touched.
+    pub uid: String,
+    /// The replicas that were seen; with any other number nothing is done.
+    pub from: u32,
+    /// The replicas that are to be.
+    pub to: u32,
+}
+
 /// An action that is ready to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
@@ -66,6 +81,8 @@ pub enum Action {
     TerminateQuery(SessionTarget),
     /// See [`TerminateIdle`].
     TerminateIdle(TerminateIdle),
+    /// See [`Scale`].
+    Scale(Scale),
 }
 
 impl Action {
@@ -75,65 +92,78 @@ impl Action {
         match self {
             Self::CancelQuery(_) | Self::TerminateQuery(_) => ActionKind::CancelQueries,
             Self::TerminateIdle(_) => ActionKind::TerminateIdle,
+            Self::Scale(_) => ActionKind::Scale,
         }
     }
 
-    /// The session that it is done to.
+    /// The session that it is done to, if it is done to one.
     #[must_use]
-    pub fn target(&self) -> &SessionTarget {
+    pub fn session(&self) -> Option<&SessionTarget> {
         match self {
-            Self::CancelQuery(target) | Self::TerminateQuery(target) => target,
-            Self::TerminateIdle(idle) => &idle.target,
+            Self::CancelQuery(target) | Self::TerminateQuery(target) => Some(target),
+            Self::TerminateIdle(idle) => Some(&idle.target),
+            Self::Scale(_) => None,
         }
     }
 
     /// What it is done to.
     #[must_use]
     pub fn subject(&self) -> Subject {
-        let SessionTarget { dependency, session, .. } = self.target();
-        Subject::Session { dependency: dependency.clone(), session: session.clone() }
+        match self {
+            Self::CancelQuery(target)
+            | Self::TerminateQuery(target)
+            | Self::TerminateIdle(TerminateIdle { target, .. }) => {
+                Subject::Session { dependency: target.dependency.clone(), session: target.session.clone() }
+            }
+            Self::Scale(scale) => Subject::Workload(scale.target.clone()),
+        }
     }
 
     /// Whether it is the stronger form of an act that was carried out on the same subject and did nothing.
     #[must_use]
     pub fn follows_up(&self) -> bool {
         match self {
-            Self::CancelQuery(_) | Self::TerminateIdle(_) => false,
+            Self::CancelQuery(_) | Self::TerminateIdle(_) | Self::Scale(_) => false,
             Self::TerminateQuery(_) => true,
         }
     }
 
-    /// Whether both do the same to the same.
+    /// Whether both do the same to the same. Replicas that are set to another number are another step.
     #[must_use]
     pub fn repeats(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other) && self.subject() == other.subject()
+        let again = match (self, other) {
+            (Self::Scale(one), Self::Scale(two)) => one.uid == two.uid && one.to == two.to,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        };
+        again && self.subject() == other.subject()
     }
 
     /// What it does, in words.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let SessionTarget { session, role, dependency, .. } = self.target();
-        let (pid, since) = (session.pid, session.query_start);
         match self {
-            Self::CancelQuery(_) => {
-                format!(
-                    "cancel what pid {pid} (role {role}) has been running in {dependency} since {since:.0}"
-                )
+            Self::CancelQuery(SessionTarget { session, role, dependency, .. }) => format!(
+                "cancel what pid {} (role {role}) has been running in {dependency} since {:.0}",
+                session.pid, session.query_start
+            ),
+            Self::TerminateQuery(SessionTarget { session, role, dependency, .. }) => format!(
+                "end the session of pid {} (role {role}), whose statement of {:.0} in {dependency} was \
+                 cancelled and runs all the same",
+                session.pid, session.query_start
+            ),
+            Self::TerminateIdle(TerminateIdle { target, idle_since, .. }) => format!(
+                "end the session of pid {} (role {}), idle in a transaction in {} since {idle_since:.0}",
+                target.session.pid, target.role, target.dependency
+            ),
+            Self::Scale(Scale { target, from, to, .. }) => {
+                format!("scale {target} from {from} to {to} replicas")
             }
-            Self::TerminateQuery(_) => format!(
-                "end the session of pid {pid} (role {role}), whose statement of {since:.0} in {dependency} was \
-                 cancelled and runs all the same"
-            ),
-            Self::TerminateIdle(idle) => format!(
-                "end the session of pid {pid} (role {role}), idle in a transaction in {dependency} since {:.0}",
-                idle.idle_since
-            ),
         }
     }
 }
 
 /// An action that a rung would take for a cause that was found; nothing has been asked yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Whose.
     pub policy: PolicyRef,
@@ -163,6 +193,8 @@ pub struct Candidate {
     pub max_actions_per_hour: u32,
     /// How the act is judged.
     pub verify: VerifySpec,
+    /// How it is taken back, where it can be.
+    pub undo: Option<UndoSpec>,
 }
 
 impl Candidate {
@@ -196,7 +228,7 @@ pub struct GuardVerdict {
 }
 
 /// A candidate that every guard of its stage let through.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
     /// What is proposed.
     pub candidate: Candidate,

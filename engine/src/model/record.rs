@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Finding, GuardVerdict, Name, NoData, Outcome, Phase, PolicyRef, Reading, SessionIdentity, Severity,
-    Subject, Verdict, duration, nodata::without_numbers,
+    Subject, UndoState, Verdict, duration, nodata::without_numbers,
 };
 
 /// What a record is about. There is one last word on each slot.
@@ -121,6 +121,17 @@ pub enum RecordKind {
         /// One sentence with the numbers.
         sentence: String,
     },
+    /// Taking a remediation back went a step further.
+    Undo {
+        /// Its name.
+        name: String,
+        /// How it stands.
+        state: UndoState,
+        /// It is due, and cannot be carried out.
+        overdue: bool,
+        /// One sentence with the numbers.
+        sentence: String,
+    },
 }
 
 impl RecordKind {
@@ -138,7 +149,8 @@ impl RecordKind {
             | Self::Cause(_)
             | Self::Proposed { .. }
             | Self::Escalated { .. }
-            | Self::Remediation { .. } => &[],
+            | Self::Remediation { .. }
+            | Self::Undo { .. } => &[],
         }
     }
 }
@@ -170,12 +182,15 @@ impl DecisionRecord {
                 "incident".to_owned()
             }
             RecordKind::Cause(finding) => match &finding.subject {
-                Some(subject) => format!("cause/{}/{}", finding.cause, subject.dependency()),
+                Some(subject) => {
+                    format!("cause/{}/{}", finding.cause, subject.dependency().unwrap_or("target"))
+                }
                 None => format!("cause/{}", finding.cause),
             },
             RecordKind::Blocked { rung, .. } | RecordKind::Proposed { rung, .. } => format!("rung/{rung}"),
             RecordKind::Escalated { .. } => "escalation".to_owned(),
             RecordKind::Remediation { name, .. } => format!("remediation/{name}"),
+            RecordKind::Undo { name, .. } => format!("undo/{name}"),
         })
     }
 
@@ -214,6 +229,7 @@ impl DecisionRecord {
             RecordKind::Proposed { remediation, .. } => format!("Proposed/{remediation}"),
             RecordKind::Escalated { why, .. } => format!("Escalated/{why}"),
             RecordKind::Remediation { phase, outcome, .. } => format!("{phase}/{outcome:?}"),
+            RecordKind::Undo { state, overdue, .. } => format!("{state}/{overdue}"),
         }
     }
 
@@ -276,9 +292,9 @@ impl DecisionRecord {
             RecordKind::Proposed { rung, cause, action, .. } => {
                 format!("rung {rung} proposes to {action} because of {cause}")
             }
-            RecordKind::Escalated { sentence, .. } | RecordKind::Remediation { sentence, .. } => {
-                sentence.clone()
-            }
+            RecordKind::Escalated { sentence, .. }
+            | RecordKind::Remediation { sentence, .. }
+            | RecordKind::Undo { sentence, .. } => sentence.clone(),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Candidate, Confidence, Name, PolicyRef, ResourceKey, SessionIdentity, TargetRef};
+use super::{
+    Action, Candidate, Confidence, Name, PolicyRef, ResourceKey, TargetRef, Undo, UndoSpec, UndoState,
+};
 
 /// How the act is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +24,7 @@ pub struct VerifySpec {
 }
 
 /// What is to be done and why. Self-contained: it needs no policy. Immutable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemediationSpec {
     /// Whose.
     pub policy: PolicyRef,
@@ -52,6 +54,8 @@ pub struct RemediationSpec {
     pub deadline: Duration,
     /// How the act is judged.
     pub verify: VerifySpec,
+    /// How it is taken back, where it can be.
+    pub undo: Option<UndoSpec>,
 }
 
 /// From the passing of the gate to the effect, at most. Long enough for a slow data store, shorter than anybody's patience.
@@ -74,6 +78,7 @@ impl From<&Candidate> for RemediationSpec {
             cooldown: candidate.cooldown,
             deadline: DEADLINE,
             verify: candidate.verify.clone(),
+            undo: candidate.undo.clone(),
         }
     }
 }
@@ -148,6 +153,8 @@ pub enum ObjectiveAfter {
     Recovered,
     /// Still broken.
     NotRecovered,
+    /// Still broken, and something that was well before the act is not any more.
+    Worse,
     /// No verdict could be had in time.
     Inconclusive,
 }
@@ -161,6 +168,8 @@ pub enum Outcome {
     RecoveredUnattributed,
     /// The objective is still broken: the next rung may try.
     Ineffective,
+    /// The act has made things worse: it is taken back at once.
+    Worse,
     /// No verdict: people decide.
     Inconclusive,
 }
@@ -175,6 +184,7 @@ impl Outcome {
                 Self::RecoveredUnattributed
             }
             (ObjectiveAfter::NotRecovered, _) => Self::Ineffective,
+            (ObjectiveAfter::Worse, _) => Self::Worse,
             (ObjectiveAfter::Inconclusive, _) => Self::Inconclusive,
         }
     }
@@ -214,6 +224,8 @@ pub struct RemediationStatus {
     pub outcome: Option<Outcome>,
     /// The guard that refused, in the phase Refused.
     pub refused: Option<Refusal>,
+    /// How taking it back stands, from the passing of the gate on.
+    pub undo: Option<Undo>,
     /// One sentence for people.
     pub message: String,
     /// When the last phase was reached.
@@ -221,7 +233,7 @@ pub struct RemediationStatus {
 }
 
 /// A LatencyRemediation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Remediation {
     /// Its namespace.
     pub namespace: String,
@@ -231,6 +243,8 @@ pub struct Remediation {
     pub created_at: Timestamp,
     /// It is being deleted: nothing more is begun.
     pub deleting: bool,
+    /// It carries the operator's finalizer: it stays until nothing is owed any more.
+    pub held: bool,
     /// What is to be done.
     pub spec: RemediationSpec,
     /// What has become of it.
@@ -242,6 +256,12 @@ impl Remediation {
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.spec.dry_run && !self.status.phase.is_terminal()
+    }
+
+    /// What it did has to be taken back.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Owed)
     }
 
     /// When an effect may have reached the world, if it may have. Never before the object was created, which the API
@@ -260,11 +280,5 @@ impl Remediation {
                 at.map(|at| at.max(self.created_at))
             }
         }
-    }
-
-    /// The statement that it is about.
-    #[must_use]
-    pub fn session(&self) -> &SessionIdentity {
-        &self.spec.action.target().session
     }
 }

@@ -7,17 +7,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, Incident, Observed, Policy, PostgresFacts, Remediation, ResourceKey, Traffic};
+use super::{
+    ActionKind, Incident, Observed, Policy, PostgresFacts, Remediation, ResourceKey, Traffic, Workload,
+};
 
 /// The guarded workload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Its uid.
     pub uid: String,
-    /// Replicas that are asked for; not read while all is well.
-    pub desired: Option<u32>,
-    /// Replicas that are ready; not read while all is well.
-    pub ready: Option<u32>,
+    /// Its replicas and who else sets them; not read while all is well.
+    pub workload: Option<Workload>,
     /// The value of its annotation `latency-operator.dev/opt-out`, if it has one.
     pub opt_out: Option<String>,
 }

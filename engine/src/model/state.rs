@@ -177,6 +177,8 @@ pub struct State {
     pub databases: BTreeMap<String, DatabaseMemory>,
     /// The breach that is being watched or has opened the incident.
     pub breach: Option<BreachMemory>,
+    /// Since when every reading has shown more requests in flight than the target has workers.
+    pub saturated_since: Option<Timestamp>,
     /// For how long calm has been seen since the last breach.
     pub calm: Duration,
     /// When all was well for the last time: what was there before did no harm.

@@ -3,7 +3,7 @@
 //! A statement that was cancelled and runs all the same (a lost network, a function that catches everything) may be met by
 //! ending its session, where the rung says after how long: an act of its own, which every guard sees again.
 
-use super::{Remedy, Traits, sessions};
+use super::{Remedy, Traits, rung, sessions};
 use crate::model::{
     Action, ActionKind, Candidate, EffectSeen, Finding, Phase, ResourceKey, Rung, RungAction, SessionState,
     SessionTarget, Snapshot,
@@ -16,6 +16,7 @@ pub(super) const REMEDY: Remedy = Remedy {
     traits: Traits { adds_load: false, removes_capacity: false, disruptive: true, reversible: false },
     propose,
     precondition,
+    undo: None,
 };
 
 fn propose(snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<(Action, ResourceKey)> {
@@ -41,8 +42,7 @@ fn was_in_vain(snapshot: &Snapshot, rung: &Rung, target: &SessionTarget) -> bool
 }
 
 fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, String> {
-    let RungAction::CancelQueries { writers, terminate_after } = sessions::rung(snapshot, candidate)?.action
-    else {
+    let RungAction::CancelQueries { writers, terminate_after } = rung(snapshot, candidate)?.action else {
         return Err("the rung does something else now".to_owned());
     };
     let (facts, session) = sessions::touchable(snapshot, candidate, writers, "cancelQueries.writers: Allow")?;

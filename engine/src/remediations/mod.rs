@@ -1,10 +1,13 @@
 //! What can be done. One file an action, one line of [`REMEDIES`] each.
 
 mod cancel_queries;
+pub(crate) mod scale;
 mod sessions;
 mod terminate_idle;
 
-use crate::model::{Action, ActionKind, Candidate, Finding, ResourceKey, Rung, RungAction, Snapshot};
+use crate::model::{
+    Action, ActionKind, Candidate, Finding, ResourceKey, Rung, RungAction, Snapshot, UndoSpec,
+};
 
 /// What kind of thing an action is. The guards ask for these, not for names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +38,15 @@ pub struct Remedy {
     /// Whether the action can be carried out as things are: asked when it is proposed and again at the gate. The act
     /// itself asks a last time, in the statement that does it.
     pub(crate) precondition: fn(&Snapshot, &Candidate) -> Result<String, String>,
+    /// How the action is taken back; none where it cannot be.
+    pub(crate) undo: Option<Undo>,
 }
 
+/// How an action of a rung is taken back.
+pub(crate) type Undo = fn(&Snapshot, &Rung, &Action) -> Option<UndoSpec>;
+
 /// All remedies.
-pub const REMEDIES: &[Remedy] = &[cancel_queries::REMEDY, terminate_idle::REMEDY];
+pub const REMEDIES: &[Remedy] = &[cancel_queries::REMEDY, terminate_idle::REMEDY, scale::REMEDY];
 
 /// The remedy that does this action.
 #[must_use]
@@ -46,6 +54,7 @@ pub fn remedy(kind: ActionKind) -> &'static Remedy {
     match kind {
         ActionKind::CancelQueries => &cancel_queries::REMEDY,
         ActionKind::TerminateIdle => &terminate_idle::REMEDY,
+        ActionKind::Scale => &scale::REMEDY,
     }
 }
 
@@ -55,5 +64,15 @@ pub fn kind_of(rung: &Rung) -> ActionKind {
     match rung.action {
         RungAction::CancelQueries { .. } => ActionKind::CancelQueries,
         RungAction::TerminateIdle { .. } => ActionKind::TerminateIdle,
+        RungAction::Scale(_) => ActionKind::Scale,
     }
+}
+
+/// The rung as it is now, if it still does this against this cause: an author may have changed his mind.
+fn rung<'a>(snapshot: &'a Snapshot, candidate: &Candidate) -> Result<&'a Rung, String> {
+    let kind = candidate.action.kind();
+    let rung = snapshot.policy.rung(&candidate.rung);
+    rung.filter(|rung| kind_of(rung) == kind && rung.causes.contains(&candidate.cause)).ok_or_else(|| {
+        format!("the policy has no rung {} with {kind} against {} any more", candidate.rung, candidate.cause)
+    })
 }

@@ -1,9 +1,8 @@
 //! What all actions on a session of a database have in common.
 
-use super::kind_of;
 use crate::model::{
-    Candidate, Coverage, Dependency, Finding, Observed, PostgresFacts, ResourceKey, Rung, Session,
-    SessionTarget, Snapshot, Subject, Writers, duration::human,
+    Candidate, Coverage, Dependency, Finding, Observed, PostgresFacts, ResourceKey, Session, SessionTarget,
+    Snapshot, Subject, Writers, duration::human,
 };
 
 /// The session that a finding is about, and the database that is locked for it.
@@ -16,12 +15,7 @@ pub(super) fn target<'a>(
     let Dependency::Postgres(declared) = snapshot.policy.dependencies.get(dependency)?;
     let facts = snapshot.databases.get(dependency)?.known()?;
     let found = facts.session(session.pid)?;
-    let resource = ResourceKey {
-        namespace: snapshot.policy.id.namespace.clone(),
-        system_identifier: facts.server.system_identifier.clone(),
-        database: facts.server.database.clone(),
-        peer: facts.server.peer.clone(),
-    };
+    let resource = ResourceKey::database(&snapshot.policy.id.namespace, &facts.server);
     let target = SessionTarget {
         dependency: dependency.clone(),
         secret: declared.secret.clone(),
@@ -34,15 +28,6 @@ pub(super) fn target<'a>(
     Some((target, resource, found))
 }
 
-/// The rung as it is now, if it still does this against this cause: an author may have changed his mind.
-pub(super) fn rung<'a>(snapshot: &'a Snapshot, candidate: &Candidate) -> Result<&'a Rung, String> {
-    let kind = candidate.action.kind();
-    let rung = snapshot.policy.rung(&candidate.rung);
-    rung.filter(|rung| kind_of(rung) == kind && rung.causes.contains(&candidate.cause)).ok_or_else(|| {
-        format!("the policy has no rung {} with {kind} against {} any more", candidate.rung, candidate.cause)
-    })
-}
-
 /// The session as it is now, if it is still the one that was decided about and may be touched. `writers` is what the rung
 /// says now, `allow` the setting that would let writers be touched.
 pub(super) fn touchable<'a>(
@@ -51,7 +36,7 @@ pub(super) fn touchable<'a>(
     writers: Writers,
     allow: &str,
 ) -> Result<(&'a PostgresFacts, &'a Session), String> {
-    let target = candidate.action.target();
+    let target = candidate.action.session().ok_or("it is done to no session")?;
     let (declared, facts) = database(snapshot, target)?;
     let pid = target.session.pid;
     let Some(session) = facts.session(pid).filter(|session| session.identity == target.session) else {

@@ -1,6 +1,6 @@
 //! `TerminateIdle`: ends the session that is idle in a transaction and is the cause. There is no statement to cancel.
 
-use super::{Remedy, Traits, sessions};
+use super::{Remedy, Traits, rung, sessions};
 use crate::model::{
     Action, ActionKind, Candidate, Finding, ResourceKey, Rung, RungAction, SessionState, Snapshot,
     TerminateIdle, duration::human,
@@ -13,6 +13,7 @@ pub(super) const REMEDY: Remedy = Remedy {
     traits: Traits { adds_load: false, removes_capacity: false, disruptive: true, reversible: false },
     propose,
     precondition,
+    undo: None,
 };
 
 fn propose(snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<(Action, ResourceKey)> {
@@ -26,7 +27,7 @@ fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, St
     let Action::TerminateIdle(idle) = &candidate.action else {
         return Err("it is another action".to_owned());
     };
-    let RungAction::TerminateIdle { writers, min_idle } = sessions::rung(snapshot, candidate)?.action else {
+    let RungAction::TerminateIdle { writers, min_idle } = rung(snapshot, candidate)?.action else {
         return Err("the rung does something else now".to_owned());
     };
     let (facts, session) = sessions::touchable(snapshot, candidate, writers, "terminateIdle.writers: Allow")?;

@@ -19,6 +19,17 @@ const LOOK_FOR: Duration = Duration::from_secs(30);
 pub(super) struct Decided {
     pub(super) records: Vec<RecordKind>,
     pub(super) proposals: Vec<Proposal>,
+    /// What rungs would do against mere symptoms, and why they do not.
+    symptoms: Vec<RecordKind>,
+}
+
+impl Decided {
+    /// Whether something is said or proposed about the same rung already.
+    fn speaks_of(&self, record: &RecordKind) -> bool {
+        let RecordKind::Blocked { rung, .. } = record else { return false };
+        let said = |known: &RecordKind| matches!(known, RecordKind::Blocked { rung: other, .. } | RecordKind::Proposed { rung: other, .. } if other == rung);
+        self.records.iter().any(said) || self.proposals.iter().any(|p| p.candidate.rung == *rung)
+    }
 }
 
 pub(super) fn decide(snapshot: &Snapshot, state: &State, situation: &Situation) -> Decided {
@@ -44,6 +55,9 @@ pub(super) fn decide(snapshot: &Snapshot, state: &State, situation: &Situation) 
         let escalated = unfinished.or_else(|| escalation(snapshot, state, situation, incident, &decided));
         decided.records.extend(escalated);
     }
+    let mut symptoms = std::mem::take(&mut decided.symptoms);
+    symptoms.retain(|record| !decided.speaks_of(record));
+    decided.records.append(&mut symptoms);
     decided
 }
 
@@ -59,11 +73,15 @@ fn climb(
 ) -> bool {
     let ours = |r: &&Remediation| r.spec.incident == incident.name && r.spec.rung == rung.name;
     let earlier: Vec<&Remediation> = snapshot.remediations.iter().filter(ours).collect();
-    let roots =
-        situation.findings.iter().filter(|f| f.is_actionable_root() && rung.causes.contains(&f.cause));
+    let adds_load = remedy(kind_of(rung)).traits.adds_load;
+    // A symptom matches no rung. Where capacity would have been the answer, people are told why it is not: the guards
+    // refuse it, with the root.
+    let found = situation.findings.iter().filter(|f| {
+        rung.causes.contains(&f.cause) && (f.is_actionable_root() || (adds_load && f.explained_by.is_some()))
+    });
     let mut refused = None;
     let before = decided.proposals.len();
-    for finding in roots {
+    for finding in found {
         let Some((action, resource)) = (remedy(kind_of(rung)).propose)(snapshot, rung, finding) else {
             continue;
         };
@@ -91,12 +109,17 @@ fn climb(
             decided.proposals.push(Proposal { candidate, verdicts });
             continue;
         }
-        refused.get_or_insert(RecordKind::Blocked {
+        let blocked = RecordKind::Blocked {
             rung: rung.name.clone(),
             cause: candidate.cause.clone(),
             action: candidate.action.sentence(),
             refusals,
-        });
+        };
+        if finding.explained_by.is_some() {
+            decided.symptoms.push(blocked);
+        } else {
+            refused.get_or_insert(blocked);
+        }
     }
     if decided.proposals.len() == before {
         decided.records.extend(refused);
@@ -128,6 +151,7 @@ fn candidate(
         (Action::CancelQuery(_), RungAction::CancelQueries { terminate_after, .. }) => *terminate_after,
         _ => None,
     };
+    let undo = remedy(kind_of(rung)).undo.and_then(|undo| undo(snapshot, rung, &action));
     Candidate {
         policy: policy.id.clone(),
         target: policy.target.clone(),
@@ -148,6 +172,7 @@ fn candidate(
             window: policy.evaluation.window,
             effect_within,
         },
+        undo,
     }
 }
 

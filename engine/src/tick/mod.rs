@@ -5,6 +5,7 @@ mod ladder;
 mod said;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub struct Situation {
     pub incident: Option<Incident>,
     /// The causes, roots before symptoms.
     pub findings: Vec<Finding>,
+    /// For how long the objectives have been kept without a break.
+    pub calm: Duration,
 }
 
 /// What a tick yields.
@@ -63,6 +66,7 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
     let readings = judge_objectives(snapshot, &mut state);
     let overall = fold(&readings);
     learn_databases(snapshot, &mut state);
+    learn_saturation(snapshot, &mut state);
 
     let episode = episode::follow(snapshot, &mut state, &readings, overall);
     let mut situation = Situation {
@@ -72,6 +76,7 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
         breach: state.breach,
         incident: episode.incident,
         findings: Vec::new(),
+        calm: state.calm,
     };
     situation.findings = find_causes(snapshot, &state, &situation);
     let decided = ladder::decide(snapshot, &state, &situation);
@@ -184,6 +189,13 @@ fn learn_databases(snapshot: &Snapshot, state: &mut State) {
             Observed::Missing(_) => memory.missing = memory.missing.saturating_add(1),
         }
     }
+}
+
+/// A reading that cannot be had, or that shows a free worker, begins it anew.
+fn learn_saturation(snapshot: &Snapshot, state: &mut State) {
+    let full =
+        causes::workers_saturated::load(snapshot).is_some_and(causes::workers_saturated::Load::is_full);
+    state.saturated_since = if full { state.saturated_since.or(Some(snapshot.now)) } else { None };
 }
 
 /// Causes are looked for while something is broken or an incident is open; in calm times nobody is to blame.

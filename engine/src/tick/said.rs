@@ -64,7 +64,8 @@ fn waits(snapshot: &Snapshot, situation: &Situation, record: &DecisionRecord) ->
         | RecordKind::Incident { .. }
         | RecordKind::Calm { .. }
         | RecordKind::Cause(_)
-        | RecordKind::Remediation { .. } => false,
+        | RecordKind::Remediation { .. }
+        | RecordKind::Undo { .. } => false,
         RecordKind::Blocked { .. } | RecordKind::Proposed { .. } | RecordKind::Escalated { .. } => {
             same_incident && situation.overall == Overall::NoData
         }

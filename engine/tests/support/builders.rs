@@ -61,18 +61,25 @@ pub(crate) fn policy() -> Policy {
             max_actions_per_hour: 6,
             max_attempts_per_incident: 3,
             cooldown: Duration::from_secs(300),
+            min_available: 0.6,
         },
+        workers_per_pod: None,
         verification: Verification { after: SECOND, within: 30 * SECOND },
     }
 }
 
+/// So many requests take 50 ms, the rest `slow`.
+pub(crate) fn buckets(requests: f64, fast: f64, slow: Duration) -> Vec<Bucket> {
+    let bounds = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, f64::INFINITY];
+    let count = |le: f64| if le >= slow.as_secs_f64() { requests } else { fast };
+    bounds.iter().map(|le| Bucket { le: *le, count: count(*le) }).collect()
+}
+
 /// Nine tenths of the requests take 50 ms, the rest `slow`.
 pub(crate) fn traffic(at: Timestamp, requests: f64, slow: Duration, in_flight: f64, errors: f64) -> Traffic {
-    let bounds = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, f64::INFINITY];
-    let count = |le: f64| if le >= slow.as_secs_f64() { requests } else { (requests * 0.9).floor() };
     Traffic {
         window: 5 * SECOND,
-        buckets: bounds.iter().map(|le| Bucket { le: *le, count: count(*le) }).collect(),
+        buckets: buckets(requests, (requests * 0.9).floor(), slow),
         in_flight: Observed::Known { at, value: in_flight },
         errors: Observed::Known { at, value: errors },
         views: Observed::missing(NoDataReason::NotYetRead, ""),

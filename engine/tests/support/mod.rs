@@ -3,5 +3,6 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "test support: a panic is a failed test")]
 
 pub(crate) mod builders;
+pub(crate) mod cluster;
 pub(crate) mod parse;
 pub(crate) mod world;

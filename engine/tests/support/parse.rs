@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use engine::model::{
-    LatencySeverity, Mode, Objective, ObjectiveKind, Policy, Rung, RungAction, Severity, Thresholds, Writers,
-    duration,
+    LatencySeverity, Mode, Objective, ObjectiveKind, Policy, Rung, RungAction, ScaleSettings, Severity,
+    Thresholds, Writers, duration,
 };
 
 use super::builders;
@@ -96,8 +96,11 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
                     RungAction::TerminateIdle { writers, min_idle: after("idle")?.unwrap_or_default() }
                 },
                 mode: rest.contains(&"observing").then_some(Mode::Observe),
+                max_hold: Duration::from_secs(3600),
             });
         }
+        ["rung", name, "scales", rest @ ..] => policy.rungs.push(scales(name, rest)?),
+        ["workers", count] => policy.workers_per_pod = Some(count.parse().map_err(|_| "a number")?),
         ["cooldown", cooldown] => policy.guards.cooldown = span(cooldown)?,
         ["attempts", most] => {
             policy.guards.max_attempts_per_incident = most.parse().map_err(|_| "a number")?
@@ -108,6 +111,28 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
         _ => return Err("this line of the policy is not understood".to_owned()),
     }
     Ok(())
+}
+
+/// `rung grow scales WorkersSaturated [by 50%] [to 12] [connections 5] [hold 10m] [observing]`
+fn scales(name: &str, rest: &[&str]) -> Result<Rung, String> {
+    let after = |word: &str| {
+        let place = rest.iter().position(|known| *known == word);
+        place.and_then(|place| rest.get(place + 1)).copied()
+    };
+    let count = |word: &str| after(word).map(str::parse::<u32>).transpose().map_err(|_| "a number");
+    let causes = rest.iter().filter(|word| word.starts_with(char::is_uppercase));
+    Ok(Rung {
+        name: name.to_owned(),
+        causes: causes.map(|word| (*word).to_owned().into()).collect(),
+        action: RungAction::Scale(ScaleSettings {
+            step: engine::model::ratio::parse(after("by").unwrap_or("50%")).map_err(|e| e.to_string())?,
+            max: count("to")?.unwrap_or(12),
+            connections_per_pod: Some(count("connections")?.unwrap_or(5)),
+            no_database: rest.contains(&"databaseless"),
+        }),
+        mode: rest.contains(&"observing").then_some(Mode::Observe),
+        max_hold: after("hold").map_or(Ok(Duration::from_secs(3600)), span)?,
+    })
 }
 
 fn level(words: &[&str]) -> Result<LatencySeverity, String> {

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use engine::advance::{EffectReport, Look};
 use engine::model::{
-    Action, ActionKind, Admission, Coverage, DecisionRecord, Fleet, Incident, Ledger, Limits, LockWait, Mode,
-    NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase, Policy, PostgresFacts,
-    Remediation, RemediationStatus, Session, SessionIdentity, SessionState, Snapshot, State, Target,
-    duration::human, earlier, elapsed, later,
+    Action, ActionKind, Admission, Budget, Coverage, DecisionRecord, Fleet, Freeze, Incident, Ledger, Limits,
+    LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase, Policy,
+    PostgresFacts, Remediation, RemediationStatus, Session, SessionIdentity, SessionState, SessionTarget,
+    Snapshot, State, Target, duration::human, earlier, elapsed, later,
 };
 use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
 use jiff::Timestamp;
 
 use super::builders;
+use super::cluster::Cluster;
 use super::parse::{TickLine, Traffic};
 
 /// How the database answers a cancel.
@@ -44,6 +45,9 @@ pub(crate) struct World {
     partial: bool,
     pauses: Vec<Pause>,
     opt_out: Option<String>,
+    cluster: Cluster,
+    policy_gone: bool,
+    frozen: Option<Freeze>,
     incident: Option<Incident>,
     ordinal: u64,
     pub(crate) remediations: BTreeMap<String, Remediation>,
@@ -75,6 +79,9 @@ impl World {
             partial: false,
             pauses: Vec::new(),
             opt_out: None,
+            cluster: Cluster::new(),
+            policy_gone: false,
+            frozen: None,
             incident: None,
             ordinal: 1,
             remediations: BTreeMap::new(),
@@ -101,6 +108,7 @@ impl World {
         for event in &line.events {
             self.event(event)?;
         }
+        self.cluster.settle(self.now);
         self.evaluate(&line.traffic)?;
         self.carry_out();
         Ok(())
@@ -114,6 +122,7 @@ impl World {
                 self.event(event).expect("the event is understood");
             }
         }
+        self.cluster.settle(self.now);
         self.evaluate(traffic).expect("the traffic is understood");
         self.carry_out();
     }
@@ -131,7 +140,7 @@ impl World {
             (None, None) => {}
         }
         let fleet = Fleet { leading: true, ledger_complete: true };
-        let (ledger, answers) = admit(&ticked.proposals, &self.ledger, fleet, &Limits::default(), self.now);
+        let (ledger, answers) = admit(&ticked.proposals, &self.ledger, fleet, &self.limits(), self.now);
         self.ledger = ledger;
         settle(&snapshot, &mut ticked, &answers);
         for (proposal, answer) in ticked.proposals.iter().zip(&answers) {
@@ -141,6 +150,7 @@ impl World {
                     name: proposal.candidate.object_name(),
                     created_at: self.now,
                     deleting: false,
+                    held: proposal.candidate.undo.is_some() && !proposal.candidate.is_dry_run(),
                     spec: (&proposal.candidate).into(),
                     status: RemediationStatus::default(),
                 };
@@ -148,8 +158,8 @@ impl World {
                 assert!(before.is_none(), "an object was created twice");
             }
         }
-        for record in &ticked.records {
-            self.write_down(record);
+        for record in ticked.records.iter().filter(|_| !self.policy_gone).cloned().collect::<Vec<_>>() {
+            self.write_down(&record);
         }
         self.state = ticked.state;
         self.view = Some((snapshot, ticked.situation));
@@ -158,10 +168,13 @@ impl World {
 
     fn snapshot(&self, traffic: &Traffic) -> Result<Snapshot, String> {
         let traffic = match traffic {
-            Traffic::Flows { requests, slow, in_flight, errors } => Observed::Known {
-                at: self.now,
-                value: builders::traffic(self.now, *requests, *slow, *in_flight, *errors),
-            },
+            Traffic::Flows { requests, slow, in_flight, errors } => {
+                let mut value = builders::traffic(self.now, *requests, *slow, *in_flight, *errors);
+                if let Some(views) = self.cluster.views(self.now, *requests, *slow) {
+                    value.views = views;
+                }
+                Observed::Known { at: self.now, value }
+            }
             Traffic::NoData(reason) => Observed::missing(reason_of(reason)?, "the source said so"),
         };
         Ok(Snapshot {
@@ -170,9 +183,8 @@ impl World {
             target: Observed::Known {
                 at: self.now,
                 value: Target {
-                    uid: "t".into(),
-                    desired: Some(2),
-                    ready: Some(2),
+                    uid: self.cluster.uid(),
+                    workload: Some(self.cluster.workload(self.now)),
                     opt_out: self.opt_out.clone(),
                 },
             },
@@ -187,7 +199,11 @@ impl World {
                 leading_since: self.leading_since,
                 api_contact_at: self.now,
                 api_contact_within: Duration::from_secs(10),
-                enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle],
+                enabled_actions: vec![
+                    ActionKind::CancelQueries,
+                    ActionKind::TerminateIdle,
+                    ActionKind::Scale,
+                ],
                 protected_roles: vec!["postgres".into()],
             },
         })
@@ -198,6 +214,7 @@ impl World {
             return Observed::missing(reason, "the database said so");
         }
         let mut facts = builders::quiet_database(self.now);
+        facts.slots.used = self.cluster.connections;
         let running = |s: &&Session| s.state == SessionState::Active && !s.waits_for_lock;
         facts.sessions = self.sessions.values().cloned().collect();
         facts.active_seconds = self
@@ -241,6 +258,11 @@ impl World {
                         }
                     }
                     Step::Look(action) => look = Some(self.look(&action)),
+                    Step::Restore { scale, .. } => {
+                        self.cluster.restore(&scale, self.now);
+                        look = None;
+                    }
+                    Step::Release => self.release(&name),
                     Step::Wait { .. } | Step::Done => break,
                 }
             }
@@ -251,13 +273,14 @@ impl World {
         if remediation.status.phase == Phase::Executing {
             self.executing_seen.entry(remediation.name.clone()).or_insert(self.now);
         }
-        let limits = Limits::default();
+        let limits = self.limits();
         let seen = Seen {
             now: self.now,
             holder: "operator",
             epoch: self.epoch,
             leading: true,
             view: self.view.as_ref().map(|(snapshot, situation)| (snapshot, situation)),
+            policy_gone: self.policy_gone,
             admission: Some(Admission {
                 ledger: &self.ledger,
                 fleet: Fleet { leading: true, ledger_complete: true },
@@ -283,16 +306,18 @@ impl World {
 
     /// Does it; false where the operator crashes over it.
     fn effect(&mut self, remediation: &str, action: &Action) -> bool {
-        let session = &action.target().session;
-        let terminates = !matches!(action, Action::CancelQuery(_));
-        let wanted = match action {
-            Action::CancelQuery(_) | Action::TerminateQuery(_) => SessionState::Active,
-            Action::TerminateIdle(_) => SessionState::IdleInTransaction,
-        };
         let durable = &self.remediations[remediation].status;
         let ours = durable.executing.as_ref().is_some_and(|executing| executing.epoch == self.epoch);
         assert!(durable.phase == Phase::Executing && ours, "an effect without a durable intent of ours");
         self.effects_sent.push(remediation.to_owned());
+        let Some(SessionTarget { session, .. }) = action.session() else {
+            return self.scale(remediation, action);
+        };
+        let terminates = !matches!(action, Action::CancelQuery(_));
+        let wanted = match action {
+            Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::Scale(_) => SessionState::Active,
+            Action::TerminateIdle(_) => SessionState::IdleInTransaction,
+        };
         let runs = self.sessions.values().any(|s| s.identity == *session && s.state == wanted);
         let works = matches!(self.cancel, Cancel::Works | Cancel::IsLost | Cancel::CrashesAfter);
         let done = runs && (works || (terminates && matches!(self.cancel, Cancel::IsIgnored)));
@@ -318,12 +343,67 @@ impl World {
     }
 
     fn look(&self, action: &Action) -> Look {
-        let session = &action.target().session;
+        let Some(SessionTarget { session, .. }) = action.session() else { return self.cluster.look() };
         match self.blind {
             Some(reason) => Look::Unreadable(NoData::new(reason, "the database said so")),
             None if self.sessions.values().any(|s| s.identity == *session) => Look::Running,
             None => Look::Gone,
         }
+    }
+
+    /// Sets the replicas; false where the operator crashes over it.
+    fn scale(&mut self, remediation: &str, action: &Action) -> bool {
+        let Action::Scale(scale) = action else {
+            unreachable!("it is done to no session and scales nothing")
+        };
+        let works =
+            matches!(self.cancel, Cancel::Works | Cancel::IsIgnored | Cancel::IsLost | Cancel::CrashesAfter);
+        let done = works && self.cluster.scale(scale, self.now);
+        let report = match self.cancel {
+            Cancel::CrashesBefore | Cancel::CrashesAfter => {
+                self.restart();
+                self.cancel = Cancel::Works;
+                return false;
+            }
+            Cancel::IsLost => EffectReport::Lost("the connection broke".into()),
+            Cancel::Works | Cancel::IsIgnored if done => EffectReport::Sent,
+            Cancel::Works | Cancel::IsIgnored | Cancel::FindsNothing => {
+                EffectReport::NotMatched("somebody had set other replicas".into())
+            }
+        };
+        self.effects.insert(remediation.to_owned(), report);
+        true
+    }
+
+    /// The finalizer goes; and with it, the object that was being deleted.
+    fn release(&mut self, name: &str) {
+        if let Some(remediation) = self.remediations.get_mut(name) {
+            assert!(remediation.held && !remediation.owes(), "released while something is owed");
+            remediation.held = false;
+        }
+    }
+
+    /// The policy is deleted: what is looked at from now on is what the undo watches.
+    fn forget_policy(&mut self) {
+        self.policy_gone = true;
+        self.policy.rungs.clear();
+        self.policy.mode = Mode::Observe;
+        self.incident = None;
+        self.state = State::default();
+    }
+
+    fn limits(&self) -> Limits {
+        let frozen = self.frozen.map(|freeze| Budget {
+            name: "quiet".into(),
+            namespaces: vec![],
+            per_hour: None,
+            per_hour_and_namespace: None,
+            concurrent: None,
+            denied: vec![],
+            freeze,
+            windows: vec![],
+        });
+        Limits { budgets: frozen.into_iter().collect(), ..Limits::default() }
     }
 
     /// A new leader: nothing but the objects is left.
@@ -340,6 +420,9 @@ impl World {
 
     fn event(&mut self, event: &str) -> Result<(), String> {
         let words: Vec<&str> = event.split_whitespace().collect();
+        if self.cluster.event(&words, self.now)? {
+            return Ok(());
+        }
         match words.as_slice() {
             [name, "starts", "as", role, rest @ ..] => self.start(name, role, rest),
             [name, "goes", "idle"] => {
@@ -393,6 +476,10 @@ impl World {
             ["mode", "Observe"] => self.policy.mode = Mode::Observe,
             ["mode", "Auto"] => self.policy.mode = Mode::Auto,
             ["restart"] => self.restart(),
+            ["policy", "is", "deleted"] => self.forget_policy(),
+            ["freeze", "New"] => self.frozen = Some(Freeze::New),
+            ["freeze", "All"] => self.frozen = Some(Freeze::All),
+            ["thaw"] => self.frozen = None,
             _ => return Err(format!("the event \"{event}\" is not understood")),
         }
         Ok(())

@@ -5,6 +5,7 @@ mod budget;
 mod objectives;
 mod policy;
 mod remediation;
+mod undo;
 
 use std::fmt;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::causes::{self, CAUSES};
 use engine::model::{
     Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, PostgresDependency, Rung,
-    RungAction, TargetKind, TargetRef, Thresholds, Verification, Writers,
+    RungAction, ScaleSettings, TargetKind, TargetRef, Thresholds, Verification, Writers,
 };
 use engine::remediations::{REMEDIES, kind_of, remedy};
 use kube::ResourceExt;
@@ -37,6 +37,7 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
         evaluation: evaluation(&mut reader, &spec.evaluation),
         objectives: objectives::objectives(&mut reader, &spec.objectives),
         dependencies: dependencies(&mut reader, &spec.dependencies),
+        workers_per_pod: spec.diagnosis.workers_per_pod.and_then(|workers| u32::try_from(workers).ok()),
         thresholds: thresholds(&mut reader, &spec.diagnosis),
         rungs: rungs(&mut reader, &spec.remediations),
         guards: guards(&mut reader, &spec.guards),
@@ -74,7 +75,7 @@ fn target(reader: &mut Reader, target: &api::TargetRef) -> TargetRef {
     TargetRef { kind: kind.unwrap_or(TargetKind::Deployment), name: target.name.0.clone() }
 }
 
-fn evaluation(reader: &mut Reader, evaluation: &api::Evaluation) -> Evaluation {
+pub(super) fn evaluation(reader: &mut Reader, evaluation: &api::Evaluation) -> Evaluation {
     Evaluation {
         interval: reader.duration("spec.evaluation.interval", &evaluation.interval, SECOND),
         window: reader.duration("spec.evaluation.window", &evaluation.window, 5 * SECOND),
@@ -85,7 +86,10 @@ fn evaluation(reader: &mut Reader, evaluation: &api::Evaluation) -> Evaluation {
     }
 }
 
-fn dependencies(reader: &mut Reader, dependencies: &[api::Dependency]) -> BTreeMap<String, Dependency> {
+pub(super) fn dependencies(
+    reader: &mut Reader,
+    dependencies: &[api::Dependency],
+) -> BTreeMap<String, Dependency> {
     let mut known = BTreeMap::new();
     for (index, dependency) in dependencies.iter().enumerate() {
         let path = format!("spec.dependencies[{index}]");
@@ -150,7 +154,9 @@ fn rungs(reader: &mut Reader, rungs: &[api::Rung]) -> Vec<Rung> {
         }
         let own_mode = rung.mode.as_ref().map(|word| mode(reader, &format!("{path}.mode"), word));
         let Some(action) = action(reader, &format!("{path}.action"), &rung.action) else { continue };
-        let mut known = Rung { name: rung.name.0.clone(), causes: Vec::new(), action, mode: own_mode };
+        let max_hold = reader.duration(&format!("{path}.maxHold"), &rung.max_hold, SECOND);
+        let name = rung.name.0.clone();
+        let mut known = Rung { name, causes: Vec::new(), action, mode: own_mode, max_hold };
         let remedy = remedy(kind_of(&known));
         for (index, word) in rung.causes.iter().enumerate() {
             let path = format!("{path}.causes[{index}]");
@@ -187,6 +193,7 @@ fn action(reader: &mut Reader, path: &str, action: &api::Action) -> Option<RungA
             let writers = writers(reader, &path, Some(&settings.writers));
             writers.map(|writers| RungAction::TerminateIdle { writers, min_idle })
         }
+        "Scale" => scale(reader, &format!("{path}.scale"), action.scale.as_ref()),
         unknown => {
             let known: Vec<String> = REMEDIES.iter().map(|remedy| remedy.kind.to_string()).collect();
             let message =
@@ -195,6 +202,24 @@ fn action(reader: &mut Reader, path: &str, action: &api::Action) -> Option<RungA
             None
         }
     }
+}
+
+fn scale(reader: &mut Reader, path: &str, settings: Option<&api::Scale>) -> Option<RungAction> {
+    let Some(settings) = settings else {
+        reader.problem(path, "type Scale needs it: how many replicas there may be at most (max)");
+        return None;
+    };
+    let count = |number: i32| u32::try_from(number).unwrap_or(0);
+    let step = reader.ratio(&format!("{path}.step"), &settings.step);
+    if step <= 0.0 {
+        reader.problem(format!("{path}.step"), "a step adds something; write for example \"50%\"");
+    }
+    Some(RungAction::Scale(ScaleSettings {
+        step,
+        max: count(settings.max),
+        connections_per_pod: settings.connections_per_pod.map(count),
+        no_database: settings.no_database,
+    }))
 }
 
 fn writers(reader: &mut Reader, path: &str, word: Option<&Word>) -> Option<Writers> {
@@ -206,5 +231,6 @@ fn guards(reader: &mut Reader, guards: &api::Guards) -> GuardSettings {
         max_actions_per_hour: u32::try_from(guards.max_actions_per_hour).unwrap_or(0),
         max_attempts_per_incident: u32::try_from(guards.max_attempts_per_incident).unwrap_or(0),
         cooldown: reader.duration("spec.guards.cooldown", &guards.cooldown, SECOND),
+        min_available: reader.ratio("spec.guards.minAvailable", &guards.min_available),
     }
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use engine::model::{
     Action, DEADLINE, Executing, PolicyRef, Refusal, Remediation, RemediationSpec, RemediationStatus,
-    ResourceKey, ServerIdentity, SessionIdentity, SessionTarget, TargetKind, TargetRef, TerminateIdle,
-    VerifySpec,
+    ResourceKey, Scale, ServerIdentity, SessionIdentity, SessionTarget, TargetKind, TargetRef, TerminateIdle,
+    VerifySpec, WorkloadKey,
 };
 use kube::ResourceExt;
 
-use super::{Problem, Reader};
+use super::{Problem, Reader, undo};
+use crate::api::FINALIZER;
 use crate::api::incident::PolicyReference;
 use crate::api::policy::{self, SecretRef};
 use crate::api::remediation as api;
@@ -32,6 +33,7 @@ pub fn remediation(object: &api::LatencyRemediation) -> Result<Remediation, Vec<
             name: object.name_any(),
             created_at,
             deleting: object.metadata.deletion_timestamp.is_some(),
+            held: object.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
             spec,
             status,
         }),
@@ -41,12 +43,14 @@ pub fn remediation(object: &api::LatencyRemediation) -> Result<Remediation, Vec<
 
 fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec) -> Option<RemediationSpec> {
     let action = action(reader, &spec.action)?;
-    let server = &action.target().server;
-    let resource = ResourceKey {
-        namespace: namespace.to_owned(),
-        system_identifier: server.system_identifier.clone(),
-        database: server.database.clone(),
-        peer: server.peer.clone(),
+    let resource = match (&action, action.session()) {
+        (_, Some(session)) => ResourceKey::database(namespace, &session.server),
+        (Action::Scale(scale), None) => ResourceKey::Workload(WorkloadKey {
+            namespace: namespace.to_owned(),
+            target: scale.target.clone(),
+            uid: scale.uid.clone(),
+        }),
+        (Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_), None) => return None,
     };
     let kind: Option<TargetKind> =
         reader.word("spec.targetRef.kind", &spec.target_ref.kind, "Deployment, StatefulSet");
@@ -79,12 +83,25 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
             window: span(reader, "spec.verify.window", &spec.verify.window),
             effect_within: effect_within.map(|text| span(reader, "spec.verify.effectWithin", text)),
         },
+        undo: spec.undo.as_ref().map(|undo| undo::spec(reader, undo)),
     })
 }
 
 fn action(reader: &mut Reader, action: &api::Action) -> Option<Action> {
     let path = "spec.action";
-    match (&*action.r#type.0, &action.cancel_query, &action.terminate_query, &action.terminate_idle) {
+    let api::Action { cancel_query, terminate_query, terminate_idle, scale, .. } = action;
+    match (&*action.r#type.0, cancel_query, terminate_query, terminate_idle) {
+        ("Scale", None, None, None) if scale.is_some() => {
+            let scale = scale.as_ref()?;
+            let kind =
+                reader.word(&format!("{path}.scale.targetRef.kind"), &scale.target_ref.kind, "its kinds")?;
+            Some(Action::Scale(Scale {
+                target: TargetRef { kind, name: scale.target_ref.name.0.clone() },
+                uid: scale.uid.clone(),
+                from: u32::try_from(scale.from).unwrap_or_default(),
+                to: u32::try_from(scale.to).unwrap_or_default(),
+            }))
+        }
         ("CancelQueries", Some(cancel), None, None) => {
             target(reader, &format!("{path}.cancelQuery"), cancel).map(Action::CancelQuery)
         }
@@ -154,6 +171,10 @@ fn status(reader: &mut Reader, status: &api::LatencyRemediationStatus) -> Option
             guard: refused.guard.0.clone().into(),
             message: refused.message.0.clone(),
         }),
+        undo: match &status.undo {
+            Some(undo) => Some(undo::status(reader, undo)?),
+            None => None,
+        },
         message: status.message.as_ref().map(|message| message.0.clone()).unwrap_or_default(),
         completed_at: status.completed_at.map(|at| at.0),
     })
@@ -167,11 +188,7 @@ pub fn spec_of(spec: &RemediationSpec) -> api::LatencyRemediationSpec {
             name: ObjectName(spec.policy.name.clone()),
             uid: spec.policy.uid.clone(),
         },
-        target_ref: policy::TargetRef {
-            api_version: "apps/v1".to_owned(),
-            kind: Word(spec.target.kind.to_string()),
-            name: ObjectName(spec.target.name.clone()),
-        },
+        target_ref: target_ref_of(&spec.target),
         incident: ObjectName(spec.incident.clone()),
         rung: Label(spec.rung.clone()),
         attempt: i32::try_from(spec.attempt).unwrap_or(i32::MAX),
@@ -188,6 +205,7 @@ pub fn spec_of(spec: &RemediationSpec) -> api::LatencyRemediationSpec {
             window: text::Duration::of(spec.verify.window),
             effect_within: spec.verify.effect_within.map(text::Duration::of),
         },
+        undo: spec.undo.as_ref().map(undo::spec_of),
     }
 }
 
@@ -197,9 +215,19 @@ fn action_of(action: &Action) -> api::Action {
         cancel_query: None,
         terminate_query: None,
         terminate_idle: None,
+        scale: None,
     };
-    let target = Some(target_of(action.target()));
+    let target = action.session().map(target_of);
     match action {
+        Action::Scale(scale) => {
+            let count = |replicas: u32| i32::try_from(replicas).unwrap_or(i32::MAX);
+            written.scale = Some(api::Scale {
+                target_ref: target_ref_of(&scale.target),
+                uid: scale.uid.clone(),
+                from: count(scale.from),
+                to: count(scale.to),
+            });
+        }
         Action::CancelQuery(_) => written.cancel_query = target,
         Action::TerminateQuery(_) => written.terminate_query = target,
         Action::TerminateIdle(idle) => {
@@ -211,6 +239,14 @@ fn action_of(action: &Action) -> api::Action {
         }
     }
     written
+}
+
+fn target_ref_of(target: &TargetRef) -> policy::TargetRef {
+    policy::TargetRef {
+        api_version: "apps/v1".to_owned(),
+        kind: Word(target.kind.to_string()),
+        name: ObjectName(target.name.clone()),
+    }
 }
 
 fn target_of(target: &SessionTarget) -> api::SessionTarget {
@@ -254,6 +290,7 @@ pub fn status_of(status: &RemediationStatus) -> api::LatencyRemediationStatus {
             guard: Word(refused.guard.to_string()),
             message: Sentence::of(&refused.message),
         }),
+        undo: status.undo.as_ref().map(undo::status_of),
         message: (!status.message.is_empty()).then(|| Sentence::of(&status.message)),
         completed_at: status.completed_at.map(Instant),
     }

@@ -13,7 +13,7 @@ use crate::api::text::{Instant, ObjectName};
 use crate::api::{LatencyIncident, LatencyIncidentSpec, LatencyPolicy};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
-use crate::controller::write::{self, WriteError};
+use crate::write::{self, WriteError};
 
 /// The label with the policy's name on everything that belongs to it.
 pub(super) const POLICY_LABEL: &str = "latency-operator.dev/policy";

@@ -17,8 +17,8 @@ use crate::connections::secrets::brief;
 use crate::controller::context::Context;
 use crate::controller::events::Told;
 use crate::controller::reasons;
-use crate::controller::write::{self, WriteError};
 use crate::telemetry::metrics::PolicyLabels;
+use crate::write::{self, WriteError};
 
 /// Looked at again after so long, should it be somebody else's change that mends it.
 const AGAIN: Duration = Duration::from_secs(300);

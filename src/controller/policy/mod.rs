@@ -21,9 +21,9 @@ pub use self::runtime::Runtimes;
 use super::context::Context;
 use super::isolate::Broken;
 use super::keeper::PolicyKey;
-use super::write::WriteError;
 use crate::api::{LatencyPolicy, convert};
 use crate::telemetry::metrics::PolicyLabels;
+use crate::write::WriteError;
 
 /// Why an evaluation ended early. The next one follows soon, and starts from what is true then.
 #[derive(Debug, thiserror::Error)]

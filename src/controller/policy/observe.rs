@@ -1,13 +1,8 @@
-//! Putting a Snapshot together. Every source is asked at the same time, each with its own time limit; what does not answer
-//! is a missing value and delays nobody else.
+//! Putting a policy's Snapshot together.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use engine::model::{
-    Dependency, Incident, NoData, NoDataReason, Observed, OperatorHealth, PausedBy, Policy, PostgresFacts,
-    Severity, Snapshot, earlier,
-};
+use engine::model::{Incident, PausedBy, Policy, Severity, Snapshot};
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
@@ -16,14 +11,9 @@ use crate::api::text::Word;
 use crate::api::{LatencyIncident, LatencyPolicy};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
+use crate::controller::look::{self, Looked};
 use crate::controller::policy::runtime::OpenIncident;
 use crate::observe::kubernetes::pause;
-
-/// While all is well a database is looked at so often.
-const CALM: Duration = Duration::from_secs(60);
-/// An evaluation waits so long for a database at most, and not longer than its interval: the objectives are judged all the
-/// same, and the next evaluation finds what this one did not wait for.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn snapshot(
     ctx: &Context,
@@ -37,11 +27,7 @@ pub(super) async fn snapshot(
     let alert = runtime.state().alert;
     let namespace = policy.id.namespace.clone();
     let started = Instant::now();
-    let (traffic, databases, target) = tokio::join!(
-        shared.prometheus.traffic(&policy, alert),
-        databases(ctx, &policy, alert),
-        ctx.workloads.target(&namespace, &policy.target, alert, shared.clock.now()),
-    );
+    let Looked { traffic, databases, target } = look::at(&ctx.shared, &ctx.workloads, &policy, alert).await;
     shared.metrics.read("all", started.elapsed());
     let mut pauses = ctx.workloads.pauses(&namespace, &policy.target);
     pauses.extend(pause(object.annotations(), PausedBy::Policy));
@@ -59,40 +45,9 @@ pub(super) async fn snapshot(
         history: shared.keeper.history(runtime.key()),
         incident,
         next_ordinal: runtime.reserved.unwrap_or(runtime.ordinal.saturating_add(1)),
-        operator: OperatorHealth {
-            leading_since: shared.leading_since,
-            api_contact_at: earlier(now, shared.leadership.since_contact()),
-            api_contact_within: shared.lease.duration,
-            enabled_actions: shared.actions.clone(),
-            protected_roles: shared.protected_roles.clone(),
-        },
+        operator: look::health(shared, now),
         policy,
     })
-}
-
-async fn databases(ctx: &Context, policy: &Policy, alert: bool) -> BTreeMap<String, Observed<PostgresFacts>> {
-    // In trouble half an interval: whoever else has just looked has looked for us too.
-    let max_age = if alert { policy.evaluation.interval.min(Duration::from_secs(1)) / 2 } else { CALM };
-    let patience = policy.evaluation.interval.clamp(Duration::from_secs(1), ANSWER_WITHIN);
-    let reads = policy.dependencies.iter().map(|(name, dependency)| async move {
-        let Dependency::Postgres(postgres) = dependency;
-        let (databases, namespace) = (ctx.shared.databases.clone(), policy.id.namespace.clone());
-        let secret = postgres.secret.clone();
-        let reading = tokio::spawn(async move { databases.facts(&namespace, &secret, max_age).await });
-        let observed = match tokio::time::timeout(patience, reading).await {
-            Ok(Ok(observed)) => observed,
-            Ok(Err(_)) => Observed::missing(NoDataReason::QueryFailed, "the task that read it was stopped"),
-            Err(_) => {
-                let detail = format!("no answer within {}", engine::model::duration::human(patience));
-                Observed::missing(NoDataReason::Timeout, detail)
-            }
-        };
-        if let Observed::Missing(NoData { reason, .. }) = &observed {
-            ctx.shared.metrics.no_data(&reason.to_string());
-        }
-        (name.clone(), observed)
-    });
-    futures::future::join_all(reads).await.into_iter().collect()
 }
 
 /// Once for each policy and leader: the incident that an earlier leader left open.

@@ -6,9 +6,9 @@ use engine::model::{Candidate, EntryKey, RemediationSpec};
 use kube::{Api, ResourceExt};
 
 use super::incident::POLICY_LABEL;
-use crate::api::{LatencyRemediation, convert};
+use crate::api::{FINALIZER, LatencyRemediation, convert};
 use crate::controller::context::Context;
-use crate::controller::write::{self, WriteError};
+use crate::write::{self, WriteError};
 
 /// Creates a LatencyRemediation for each proposal that was admitted. A failure is not the evaluation's: the reservation goes
 /// back where it certainly was not created, and the next tick proposes again.
@@ -28,6 +28,10 @@ async fn one(ctx: &Context, candidate: &Candidate) {
     let mut object = LatencyRemediation::new(&name, convert::spec_of(&RemediationSpec::from(candidate)));
     object.metadata.namespace = Some(namespace.clone());
     object.labels_mut().insert(POLICY_LABEL.to_owned(), candidate.policy.name.clone());
+    if candidate.undo.is_some() && !candidate.is_dry_run() {
+        // With the object: what has to be taken back is never lost with it.
+        object.finalizers_mut().push(FINALIZER.to_owned());
+    }
     match write::create(&api, &object, "LatencyRemediation", &ctx.shared.metrics).await {
         Ok(created) => observe(ctx, &created),
         // Somebody has created it before: it is adopted, and done once.

@@ -11,8 +11,8 @@ use crate::api::{LatencyIncident, LatencyPolicy};
 use crate::controller::context::Context;
 use crate::controller::events::Told;
 use crate::controller::reasons;
-use crate::controller::write::{self, WriteError};
 use crate::telemetry::metrics::PolicyLabels;
+use crate::write::{self, WriteError};
 
 pub(super) async fn all(
     ctx: &Context,
@@ -85,6 +85,7 @@ fn action(kind: &RecordKind) -> &'static str {
         RecordKind::Blocked { .. } | RecordKind::Proposed { .. } => "Decide",
         RecordKind::Escalated { .. } => "Escalate",
         RecordKind::Remediation { .. } => "Remediate",
+        RecordKind::Undo { .. } => "Undo",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The last look before the gate. What is judged comes from watches, and a watch whose connection has died shows an old world
 //! for minutes: who has paused a policy in the meantime must be heard.
 
-use engine::model::{PausedBy, Snapshot};
+use engine::model::{Action, PausedBy, Snapshot};
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
@@ -11,14 +11,41 @@ use crate::controller::context::Context;
 use crate::observe::kubernetes::pause;
 
 /// Whether policy, target and namespace are, as the API server holds them at this moment, what the snapshot says.
-pub(super) async fn is_current(ctx: &Context, snapshot: &Snapshot) -> bool {
-    match differs(ctx, snapshot).await {
+pub(super) async fn is_current(ctx: &Context, snapshot: &Snapshot, action: &Action) -> bool {
+    let differs = match action {
+        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
+            differs(ctx, snapshot).await
+        }
+        Action::Scale(_) => match differs(ctx, snapshot).await {
+            None => workload_differs(ctx, snapshot).await,
+            some => some,
+        },
+    };
+    match differs {
         None => true,
         Some(what) => {
             tracing::warn!(policy = %snapshot.policy.id, "nothing is done on what was seen: {what}");
             false
         }
     }
+}
+
+/// Replicas, who set them and what else does, as the API server holds them at this moment.
+async fn workload_differs(ctx: &Context, snapshot: &Snapshot) -> Option<String> {
+    let (namespace, target) = (&snapshot.policy.id.namespace, &snapshot.policy.target);
+    let seen = snapshot.target.known().and_then(|target| target.workload.as_ref());
+    let Some(seen) = seen else { return Some("the target's replicas have not been read".to_owned()) };
+    let live = match ctx.workloads.workload(namespace, target, true, ctx.shared.clock.now()).await {
+        Ok(live) => live,
+        Err(error) => return Some(format!("the target cannot be asked for: {}", brief(&error))),
+    };
+    let same =
+        (live.generation, live.desired, &live.managers) == (seen.generation, seen.desired, &seen.managers);
+    if !same {
+        return Some("the target's replicas, or who set them, have changed".to_owned());
+    }
+    let scaled = live.autoscalers.known() != seen.autoscalers.known();
+    scaled.then(|| "what else scales the target has changed, or cannot be read".to_owned())
 }
 
 async fn differs(ctx: &Context, snapshot: &Snapshot) -> Option<String> {

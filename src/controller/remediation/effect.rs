@@ -1,9 +1,10 @@
 //! Sending the effect, once.
 
 use engine::advance::EffectReport;
-use engine::model::{Action, Remediation, SessionTarget, later};
+use engine::model::{Action, Remediation, Scale, SessionTarget, TerminateIdle, later};
 use jiff::Timestamp;
 
+use crate::act::scale::{self, Replaces};
 use crate::act::signal_session::{self, ServerClock};
 use crate::controller::context::Context;
 
@@ -11,19 +12,53 @@ use crate::controller::context::Context;
 /// nobody in this process sends it again.
 pub(super) async fn send(ctx: &Context, remediation: &Remediation, action: &Action, fence: Timestamp) {
     ctx.locals.sent(remediation, EffectReport::Lost("it was interrupted".to_owned()));
-    let report = match server_clock(ctx, remediation, action.target()) {
-        Some(clock) if ctx.shared.leadership.held() => {
-            let shared = &ctx.shared;
-            let roles = &shared.protected_roles;
-            let namespace = &remediation.namespace;
-            signal_session::signal(&shared.secrets, &shared.registry, namespace, action, roles, fence, clock)
-                .await
-        }
-        Some(_) => EffectReport::Refused("the Lease was no longer provably held".to_owned()),
-        None => EffectReport::Refused("the database's clock is not known".to_owned()),
+    let report = if ctx.shared.leadership.held() {
+        carry_out(ctx, remediation, action, fence).await
+    } else {
+        EffectReport::Refused("the Lease was no longer provably held".to_owned())
     };
     tracing::info!(name = remediation.name, ?report, "the effect was sent");
     ctx.locals.sent(remediation, report);
+}
+
+async fn carry_out(
+    ctx: &Context,
+    remediation: &Remediation,
+    action: &Action,
+    fence: Timestamp,
+) -> EffectReport {
+    let (shared, namespace) = (&ctx.shared, &remediation.namespace);
+    match action {
+        Action::CancelQuery(target)
+        | Action::TerminateQuery(target)
+        | Action::TerminateIdle(TerminateIdle { target, .. }) => {
+            let Some(clock) = server_clock(ctx, remediation, target) else {
+                return EffectReport::Refused("the database's clock is not known".to_owned());
+            };
+            let roles = &shared.protected_roles;
+            signal_session::signal(&shared.secrets, &shared.registry, namespace, action, roles, fence, clock)
+                .await
+        }
+        Action::Scale(to) => {
+            scale::write(&shared.mutating, &shared.clock, namespace, to, Replaces::Anybodys, fence).await
+        }
+    }
+}
+
+/// Sets the replicas back, if they are still what we set.
+pub(super) async fn restore(
+    ctx: &Context,
+    remediation: &Remediation,
+    to: &Scale,
+    fence: Timestamp,
+) -> EffectReport {
+    let (shared, namespace) = (&ctx.shared, &remediation.namespace);
+    if !shared.leadership.held() {
+        return EffectReport::Refused("the Lease was no longer provably held".to_owned());
+    }
+    let report = scale::write(&shared.mutating, &shared.clock, namespace, to, Replaces::Ours, fence).await;
+    tracing::info!(name = remediation.name, ?report, from = to.from, to = to.to, "taken back");
+    report
 }
 
 /// The server's clock, from the look that the gate has judged.

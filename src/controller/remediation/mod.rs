@@ -4,13 +4,15 @@ mod confirm;
 mod effect;
 mod local;
 mod tell;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::advance::{Look, Step};
+use engine::advance::{EffectReport, Look, Step};
 use engine::model::{
-    Action as Effect, Admission, Fleet, Limits, Phase, RecordKind, Remediation, RemediationStatus, elapsed,
+    Action as Effect, Admission, Fleet, Limits, NoData, NoDataReason, Phase, RecordKind, Remediation,
+    RemediationStatus, elapsed,
 };
 use engine::{Seen, advance};
 use kube::core::DeserializeGuard;
@@ -18,11 +20,12 @@ use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 
 pub use self::local::Locals;
+pub use self::watch::Watches;
 use super::context::{Context, View};
 use super::isolate::Broken;
-use super::write::{self, WriteError};
-use crate::api::{LatencyRemediation, convert};
+use crate::api::{FINALIZER, LatencyRemediation, convert};
 use crate::connections::secrets::brief;
+use crate::write::{self, WriteError};
 
 /// Why a step failed. The next try starts from what is stored then.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,8 @@ pub enum Error {
     Broken(#[from] Broken),
 }
 
+/// What could not be taken back is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
 /// No remediation takes more steps at one instant.
 const STEPS: usize = 12;
 
@@ -72,38 +77,110 @@ pub async fn reconcile(
             );
             return Ok(Action::await_change());
         };
-        // 2. decide (no I/O)
-        let view = view_of(&ctx, &remediation);
+        // 2. decide (no I/O, but for what is owed without a policy that watches)
+        let known = Known::of(&ctx, &remediation).await;
         let limits = ctx.shared.budgets.limits();
-        let mut step = next(&ctx, &remediation, view.as_ref(), look.take().as_ref(), &limits);
-        // 3. before the gate, see whether what was judged is still so (reads only), and decide again: under the ceilings of this
-        //    moment, and as if nothing were known where it is not
-        if passes_gate(&remediation, &step)
-            && let Some(judged) = &view
-        {
+        let mut step = next(&ctx, &remediation, &known, look.as_ref(), &limits);
+        // 3. before anything is changed, see whether what was judged is still so (reads only), and decide again: under the
+        //    ceilings of this moment, and as if nothing were known where it is not
+        if passes_gate(&remediation, &step) || matches!(step, Step::Restore { .. }) {
             let limits = ctx.shared.budgets.refresh(&ctx.shared.client).await;
-            let current = confirm::is_current(&ctx, &judged.0).await;
-            step = next(&ctx, &remediation, view.as_ref().filter(|_| current), None, &limits);
+            let current = match &known.view {
+                Some(judged) if passes_gate(&remediation, &step) => {
+                    confirm::is_current(&ctx, &judged.0, &remediation.spec.action).await
+                }
+                _ => true,
+            };
+            let known = if current { known } else { Known { view: None, ..known } };
+            step = next(&ctx, &remediation, &known, look.as_ref(), &limits);
         }
+        look = None;
         // 4. do that one thing
-        match step {
-            Step::Write { status, record } => {
-                stored = write_status(&ctx, stored, &remediation, &status, &record).await?;
-            }
-            Step::Effect { action, fence } => effect::send(&ctx, &remediation, &action, fence).await,
-            Step::Look(action) => look = Some(look_at(&ctx, &remediation, &action).await),
-            Step::Wait { until, why } => {
-                tracing::debug!(name = remediation.name, why, "waits");
-                let pause = elapsed(until, ctx.shared.clock.now()).max(Duration::from_millis(20));
-                return Ok(Action::requeue(pause));
-            }
-            Step::Done => {
-                ctx.locals.forget(&remediation);
-                return Ok(Action::await_change());
-            }
+        match carry_out(&ctx, &mut stored, &remediation, step, &mut look).await? {
+            Some(then) => return Ok(then),
+            None => continue,
         }
     }
     Ok(Action::requeue(Duration::from_millis(100)))
+}
+
+/// Carries out one step; what follows, where this remediation has nothing to do for now.
+async fn carry_out(
+    ctx: &Context,
+    stored: &mut LatencyRemediation,
+    remediation: &Remediation,
+    step: Step,
+    look: &mut Option<Look>,
+) -> Result<Option<Action>, Error> {
+    match step {
+        Step::Write { status, record } => {
+            *stored = write_status(ctx, stored.clone(), remediation, &status, &record).await?;
+        }
+        Step::Effect { action, fence } => effect::send(ctx, remediation, &action, fence).await,
+        Step::Look(action) => *look = Some(look_at(ctx, remediation, &action).await),
+        Step::Restore { scale, fence } => {
+            let report = effect::restore(ctx, remediation, &scale, fence).await;
+            if report != EffectReport::Sent {
+                tracing::warn!(name = remediation.name, ?report, "could not be taken back yet");
+                return Ok(Some(Action::requeue(AGAIN)));
+            }
+        }
+        Step::Release => match release(ctx, stored, remediation).await? {
+            Some(released) => *stored = released,
+            None => return Ok(Some(Action::await_change())),
+        },
+        Step::Wait { until, why } => {
+            tracing::debug!(name = remediation.name, why, "waits");
+            let pause = elapsed(until, ctx.shared.clock.now()).max(Duration::from_millis(20));
+            return Ok(Some(Action::requeue(pause)));
+        }
+        Step::Done => {
+            ctx.locals.forget(remediation);
+            ctx.watches.forget(remediation);
+            return Ok(Some(Action::await_change()));
+        }
+    }
+    Ok(None)
+}
+
+/// What is known of a remediation's policy.
+struct Known {
+    /// The newest look at it; without a policy that is looked at, and with something owed, at what the undo watches.
+    view: Option<View>,
+    /// There certainly is no such policy any more.
+    policy_gone: bool,
+}
+
+impl Known {
+    async fn of(ctx: &Context, remediation: &Remediation) -> Self {
+        let view = view_of(ctx, remediation);
+        let owes = remediation.owes() && remediation.status.phase.is_terminal();
+        if view.is_some() || !owes {
+            return Self { view, policy_gone: false };
+        }
+        let (view, policy_gone) =
+            tokio::join!(ctx.watches.view(ctx, remediation), watch::is_gone(ctx, remediation));
+        Self { view, policy_gone }
+    }
+}
+
+/// Takes the finalizer away; nothing where the object is gone.
+async fn release(
+    ctx: &Context,
+    stored: &LatencyRemediation,
+    remediation: &Remediation,
+) -> Result<Option<LatencyRemediation>, Error> {
+    let api: Api<LatencyRemediation> = Api::namespaced(ctx.shared.mutating.clone(), &remediation.namespace);
+    let (name, metadata) = (&remediation.name, &stored.metadata);
+    match write::release(&api, name, metadata, FINALIZER, "LatencyRemediation", &ctx.shared.metrics).await {
+        Ok(released) => Ok(Some(released)),
+        Err(WriteError::Gone(_)) => Ok(None),
+        Err(WriteError::Conflict(_)) => {
+            let stored = api.get_opt(name).await.map_err(|error| Error::Read(brief(&error)))?;
+            Ok(stored)
+        }
+        Err(source) => Err(Error::Write { name: name.clone(), source }),
+    }
 }
 
 /// The newest look at the policy that it belongs to.
@@ -121,7 +198,7 @@ fn passes_gate(remediation: &Remediation, step: &Step) -> bool {
 fn next(
     ctx: &Context,
     remediation: &Remediation,
-    view: Option<&View>,
+    known: &Known,
     look: Option<&Look>,
     limits: &Limits,
 ) -> Step {
@@ -135,7 +212,8 @@ fn next(
         holder: shared.leadership.identity(),
         epoch: shared.leadership.epoch(),
         leading,
-        view: view.map(|view| (&view.0, &view.1)),
+        view: known.view.as_ref().map(|view| (&view.0, &view.1)),
+        policy_gone: known.policy_gone,
         admission: Some(Admission { ledger: &ledger, fleet: Fleet { leading, ledger_complete }, limits }),
         passed_gate_at: local.passed_gate_at,
         effect: local.effect.as_ref(),
@@ -154,7 +232,14 @@ fn observe(ctx: &Context, stored: &LatencyRemediation) {
 }
 
 async fn look_at(ctx: &Context, remediation: &Remediation, action: &Effect) -> Look {
-    ctx.shared.databases.look(&remediation.namespace, action).await
+    match (action, action.session()) {
+        (Effect::Scale(scale), _) => ctx.workloads.look(&remediation.namespace, &scale.target).await,
+        (_, Some(target)) => ctx.shared.databases.look(&remediation.namespace, action, target).await,
+        (_, None) => Look::Unreadable(NoData::new(
+            NoDataReason::NotFound,
+            "it is done to nothing that could be looked at",
+        )),
+    }
 }
 
 /// Writes a status by compare-and-swap, and says so. The passing of the gate is noted from before the write is sent.

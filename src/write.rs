@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use kube::api::PostParams;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ pub enum WriteError {
 }
 
 /// Creates an object under its deterministic name.
-pub(super) async fn create<K>(
+pub(crate) async fn create<K>(
     api: &Api<K>,
     object: &K,
     kind: &str,
@@ -46,7 +46,7 @@ where
 }
 
 /// Replaces an object's status; the object's resourceVersion makes it a compare-and-swap.
-pub(super) async fn status<K>(
+pub(crate) async fn status<K>(
     api: &Api<K>,
     name: &str,
     object: &K,
@@ -58,6 +58,26 @@ where
 {
     let params = PostParams::default();
     counted(api.replace_status(name, &params, object), kind, metrics).await
+}
+
+/// Takes a finalizer of an object away, if the object is still the one that was read.
+pub(crate) async fn release<K>(
+    api: &Api<K>,
+    name: &str,
+    metadata: &ObjectMeta,
+    finalizer: &str,
+    kind: &str,
+    metrics: &Metrics,
+) -> Result<K, WriteError>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let others: Vec<&String> =
+        metadata.finalizers.iter().flatten().filter(|known| *known != finalizer).collect();
+    let patch = serde_json::json!({
+        "metadata": { "resourceVersion": metadata.resource_version, "finalizers": others }
+    });
+    counted(api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)), kind, metrics).await
 }
 
 async fn counted<K>(
@@ -78,7 +98,7 @@ async fn counted<K>(
     written
 }
 
-fn classify(error: &kube::Error) -> WriteError {
+pub(crate) fn classify(error: &kube::Error) -> WriteError {
     let message = brief(error);
     let kube::Error::Api(status) = error else { return WriteError::Lost(message) };
     match status.code {

@@ -1,0 +1,170 @@
+//! Whether an act was done, and whether it did what it does: by looking at the world.
+
+use jiff::Timestamp;
+
+use super::{CLOCK_SLACK, LOOK_EVERY, Look, RESOLVE_WITHIN, Seen, Step, conclude, wait, write};
+use crate::model::{
+    Action, EffectSeen, ObjectiveAfter, Outcome, Phase, Remediation, Scale, WorkloadNow, duration::human,
+    elapsed, later,
+};
+use crate::tick::Overall;
+
+/// An `Executing` whose effect this process knows nothing about. Once its fence has passed nothing can happen any more,
+/// and the world is asked what did.
+pub(super) fn resolve(remediation: &Remediation, seen: &Seen<'_>) -> Step {
+    let since = seen.executing_seen_at.unwrap_or(seen.now);
+    let settled = later(since, remediation.spec.deadline.saturating_add(CLOCK_SLACK));
+    if seen.now < settled {
+        let why = "the fence of an act whose answer is not known".to_owned();
+        return Step::Wait { until: settled, why };
+    }
+    match (seen.look, &remediation.spec.action) {
+        (None, action) => Step::Look(action.clone()),
+        (Some(Look::Workload(now)), Action::Scale(scale)) => resolve_scale(remediation, seen, scale, now),
+        (Some(Look::Running), _) | (Some(Look::Workload(_)), _) => {
+            let mut status = remediation.status.clone();
+            status.effect = Some(EffectSeen::NotSeen);
+            let sentence = format!(
+                "it was interrupted, and {}: nothing was done, or it had no effect",
+                still(remediation)
+            );
+            conclude(remediation, seen, status, Phase::Failed, sentence)
+        }
+        (Some(Look::Gone), _) => {
+            unknown(remediation, seen, &format!("it was interrupted, and {} since", gone(remediation)))
+        }
+        (Some(Look::Unreadable(no_data)), _) if elapsed(seen.now, settled) >= RESOLVE_WITHIN => unknown(
+            remediation,
+            seen,
+            &format!("it was interrupted, and what it was done to cannot be read ({no_data})"),
+        ),
+        (Some(Look::Unreadable(no_data)), _) => {
+            wait(seen, std::time::Duration::from_secs(2), &no_data.to_string())
+        }
+    }
+}
+
+/// Who has set the replicas is written down beside them: an act of ours is known for ours.
+fn resolve_scale(remediation: &Remediation, seen: &Seen<'_>, scale: &Scale, now: &WorkloadNow) -> Step {
+    if now.uid != scale.uid {
+        return unknown(
+            remediation,
+            seen,
+            &format!("it was interrupted, and {} is another one now", scale.target),
+        );
+    }
+    if now.replicas == scale.to && now.is_ours() {
+        let mut status = remediation.status.clone();
+        status.phase = Phase::Verifying;
+        status.acted_at = status.executing.as_ref().map(|executing| executing.started_at).or(Some(seen.now));
+        let sentence =
+            format!("it was interrupted, and done: {} has {} replicas", scale.target, now.replicas);
+        status.message.clone_from(&sentence);
+        return write(remediation, status, sentence);
+    }
+    if now.replicas == scale.from {
+        // What was sent may yet arrive: the undo stays owed for a while, and then finds nothing to take back.
+        let mut status = remediation.status.clone();
+        status.effect = Some(EffectSeen::NotSeen);
+        if let Some(undo) = &mut status.undo {
+            undo.due_at = later(seen.now, super::undo::LATE);
+        }
+        let sentence =
+            format!("it was interrupted, and {} still has {} replicas", scale.target, now.replicas);
+        return conclude(remediation, seen, status, Phase::Failed, sentence);
+    }
+    let what = format!("it was interrupted, and {} has set {} replicas since", now.others(), now.replicas);
+    unknown(remediation, seen, &what)
+}
+
+fn unknown(remediation: &Remediation, seen: &Seen<'_>, what: &str) -> Step {
+    let mut status = remediation.status.clone();
+    status.effect = Some(EffectSeen::Unknown);
+    let sentence = format!("{what}: whether that was our doing cannot be told; it is not repeated");
+    conclude(remediation, seen, status, Phase::OutcomeUnknown, sentence)
+}
+
+/// Whether the action did what it does.
+pub(super) fn see(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -> Step {
+    let waited = elapsed(seen.now, acted_at);
+    let verify = &remediation.spec.verify;
+    let patience = match &remediation.spec.action {
+        // Pods take their time; what is left must do for a full window.
+        Action::Scale(_) => verify.within.saturating_sub(verify.after.saturating_add(verify.window)),
+        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
+            verify.effect_within.unwrap_or(verify.after)
+        }
+    };
+    let patient = waited < patience.max(CLOCK_SLACK);
+    let breached = seen.view.is_some_and(|(_, situation)| matches!(situation.overall, Overall::Breached(_)));
+    let (effect, sentence) = match (seen.look, &remediation.spec.action) {
+        (None, action) => return Step::Look(action.clone()),
+        (Some(Look::Workload(now)), Action::Scale(scale)) => match replicas(scale, now) {
+            Ok(done) => (EffectSeen::Confirmed, format!("{done} {} later", human(waited))),
+            Err((not_yet, true)) if patient => return wait(seen, LOOK_EVERY, &not_yet),
+            Err((why, _)) => (EffectSeen::NotSeen, format!("{why} {} later", human(waited))),
+        },
+        (Some(Look::Gone), Action::Scale(scale)) => {
+            (EffectSeen::Unknown, format!("{} was gone {} later", scale.target, human(waited)))
+        }
+        (Some(Look::Gone), _) => {
+            (EffectSeen::Confirmed, format!("{} {} later", gone(remediation), human(waited)))
+        }
+        (Some(Look::Running | Look::Workload(_) | Look::Unreadable(_)), _) if patient => {
+            return wait(seen, LOOK_EVERY, "the effect");
+        }
+        (Some(Look::Running), _) if verify.effect_within.is_some() && breached => {
+            return in_vain(remediation, seen, waited);
+        }
+        (Some(Look::Running | Look::Workload(_)), _) => {
+            (EffectSeen::NotSeen, format!("{} {} later", still(remediation), human(waited)))
+        }
+        (Some(Look::Unreadable(no_data)), _) => {
+            (EffectSeen::Unknown, format!("the effect cannot be seen: {no_data}"))
+        }
+    };
+    let mut status = remediation.status.clone();
+    status.effect = Some(effect);
+    status.effect_at = Some(seen.now);
+    status.message.clone_from(&sentence);
+    write(remediation, status, sentence)
+}
+
+/// Whether all replicas are ready; if not, why, and whether that may change by waiting.
+fn replicas(scale: &Scale, now: &WorkloadNow) -> Result<String, (String, bool)> {
+    if now.uid != scale.uid {
+        return Err((format!("{} was another one", scale.target), false));
+    }
+    if now.replicas != scale.to || !now.is_ours() {
+        return Err((format!("{} had set {} replicas", now.others(), now.replicas), false));
+    }
+    let ready = format!("{} of {} replicas were ready", now.ready, now.replicas);
+    if now.ready >= scale.to { Ok(ready) } else { Err((ready, true)) }
+}
+
+/// It did nothing, the breach goes on, and something stronger may follow: there is no window to wait for.
+fn in_vain(remediation: &Remediation, seen: &Seen<'_>, waited: std::time::Duration) -> Step {
+    let mut status = remediation.status.clone();
+    status.effect = Some(EffectSeen::NotSeen);
+    status.effect_at = Some(seen.now);
+    status.objective = Some(ObjectiveAfter::NotRecovered);
+    status.outcome = Some(Outcome::of(EffectSeen::NotSeen, ObjectiveAfter::NotRecovered));
+    let sentence = format!("it did nothing: {} {} later", still(remediation), human(waited));
+    conclude(remediation, seen, status, Phase::Completed, sentence)
+}
+
+fn still(remediation: &Remediation) -> &'static str {
+    match remediation.spec.action {
+        Action::CancelQuery(_) => "the statement still runs",
+        Action::TerminateQuery(_) | Action::TerminateIdle(_) => "the session is still there",
+        Action::Scale(_) => "the replicas are what they were",
+    }
+}
+
+fn gone(remediation: &Remediation) -> &'static str {
+    match remediation.spec.action {
+        Action::CancelQuery(_) => "the statement was gone",
+        Action::TerminateQuery(_) | Action::TerminateIdle(_) => "the session was gone",
+        Action::Scale(_) => "the target was gone",
+    }
+}

@@ -1,0 +1,333 @@
+//! Taking back what was done, by compare-and-swap: only what nobody else has changed since.
+//!
+//! It does not ask whether the policy acts at the moment (mode, pause, suspension), nor for budgets and rests: it is part of
+//! an act that was allowed. What stops it: somebody else's later value, a freeze of All, and, for capacity that was added,
+//! anything but fresh health of objectives and databases. Each step is written down before it is done, so that a successor
+//! knows it for ours; doing it twice does no more than once.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Look, Seen, Step, wait};
+use crate::causes;
+use crate::model::{
+    Action, DEADLINE, DueBy, Freeze, Limits, Outcome, RecordKind, Remediation, RemediationSpec,
+    RemediationStatus, Scale, Snapshot, Undo, UndoSpec, UndoState, WorkloadNow, duration::human, elapsed,
+    later,
+};
+use crate::tick::{Overall, Situation};
+
+/// So long what was sent and never answered may yet arrive.
+pub(super) const LATE: Duration = Duration::from_secs(60);
+/// Databases are looked at so often while all is well, and the look may take its time.
+const CALM_LOOK: Duration = Duration::from_secs(75);
+
+/// What is owed from the passing of the gate on.
+pub(super) fn owed(spec: &RemediationSpec, now: Timestamp) -> Option<Undo> {
+    let Action::Scale(scale) = &spec.action else { return None };
+    let undo = spec.undo.as_ref()?;
+    Some(Undo {
+        state: UndoState::Owed,
+        baseline: scale.from,
+        wrote: scale.to,
+        writing: None,
+        due_at: later(now, undo.max_hold),
+        due_by: None,
+        stepped_at: None,
+        overdue: false,
+    })
+}
+
+/// An undo that is owed, with all that is known about it.
+struct Case<'a> {
+    remediation: &'a Remediation,
+    seen: &'a Seen<'a>,
+    scale: &'a Scale,
+    spec: &'a UndoSpec,
+    undo: &'a Undo,
+}
+
+/// The next step of a remediation that is over.
+pub(super) fn next(remediation: &Remediation, seen: &Seen<'_>) -> Step {
+    let owed = remediation.status.undo.as_ref().filter(|undo| undo.state == UndoState::Owed);
+    let (Some(undo), Action::Scale(scale), Some(spec)) =
+        (owed, &remediation.spec.action, &remediation.spec.undo)
+    else {
+        return if remediation.held { Step::Release } else { Step::Done };
+    };
+    let case = Case { remediation, seen, scale, spec, undo };
+    if !seen.leading {
+        return case.wait("the Lease is not provably held");
+    }
+    match seen.look {
+        None => Step::Look(remediation.spec.action.clone()),
+        Some(Look::Unreadable(no_data)) => case.wait(&no_data.to_string()),
+        Some(Look::Gone | Look::Running) => {
+            case.end(UndoState::Abandoned, format!("{} is gone: nothing is left to take back", scale.target))
+        }
+        Some(Look::Workload(now)) => case.with(now),
+    }
+}
+
+impl Case<'_> {
+    fn with(&self, now: &WorkloadNow) -> Step {
+        let (scale, undo) = (self.scale, self.undo);
+        if now.uid != scale.uid {
+            let sentence = format!("{} is another one now: nothing is left to take back", scale.target);
+            return self.end(UndoState::Abandoned, sentence);
+        }
+        if let Some(later) = self.later_act() {
+            return self.wait(&later);
+        }
+        if undo.writing == Some(now.replicas) && now.is_ours() {
+            return self.stepped(now.replicas);
+        }
+        if self.remediation.status.acted_at.is_none() && now.replicas == undo.baseline {
+            return self.never_arrived();
+        }
+        if now.replicas != undo.wrote || !now.is_ours() {
+            let sentence = format!(
+                "{} has set {} replicas after we had set {}: theirs stands",
+                now.others(),
+                now.replicas,
+                undo.wrote
+            );
+            return self.end(UndoState::Contested, sentence);
+        }
+        if let Some(breach) = self.abandoned() {
+            return self.end(UndoState::Abandoned, breach);
+        }
+        match self.due() {
+            None => self.wait("it is not due yet"),
+            Some(by) => match self.may_step(by) {
+                Ok(()) => self.step(by),
+                Err(why) if seen_overdue(self) => self.overdue(&why),
+                Err(why) => self.wait(&why),
+            },
+        }
+    }
+
+    /// A later act on the same workload is taken back first: what it found is what we left.
+    fn later_act(&self) -> Option<String> {
+        let own = (self.remediation.namespace.clone(), self.remediation.name.clone());
+        let Some(admission) = &self.seen.admission else {
+            return Some("the ledger cannot be asked".to_owned());
+        };
+        if !admission.fleet.ledger_complete {
+            return Some("the ledger is not complete yet".to_owned());
+        }
+        let acted_at = self.remediation.may_have_acted_at();
+        let resource = &self.remediation.spec.resource;
+        admission
+            .ledger
+            .others(&own)
+            .find(|(key, entry)| {
+                let later = (entry.acted_at, *key) > (acted_at, &own);
+                entry.owes && later && entry.resource.same_as(resource)
+            })
+            .map(|((_, name), _)| {
+                format!("{name} acted on {} later and is taken back first", self.scale.target)
+            })
+    }
+
+    /// Interrupted, and nothing was done. What was sent may yet arrive for a while.
+    fn never_arrived(&self) -> Step {
+        if self.seen.now < self.undo.due_at {
+            return Step::Wait { until: self.undo.due_at, why: "what was sent may yet arrive".to_owned() };
+        }
+        let sentence = format!("{} has {} replicas: nothing was done", self.scale.target, self.undo.baseline);
+        self.end(UndoState::None, sentence)
+    }
+
+    /// The policy was deleted in the middle of a breach: nobody is left who wants it back, and taking it away would hurt.
+    fn abandoned(&self) -> Option<String> {
+        let (_, situation) = self.fresh_view().ok().filter(|_| self.seen.policy_gone)?;
+        if !matches!(situation.overall, Overall::Breached(_)) || self.is_worse() {
+            return None;
+        }
+        let target = &self.scale.target;
+        Some(format!(
+            "the policy was deleted while the objectives were broken: {target} keeps its {} replicas; to take them \
+             back: kubectl -n {} scale {} {} --replicas={}",
+            self.undo.wrote,
+            self.remediation.namespace,
+            target.kind.to_string().to_lowercase(),
+            target.name,
+            self.undo.baseline
+        ))
+    }
+
+    /// What makes it due, whichever comes first.
+    fn due(&self) -> Option<DueBy> {
+        if self.is_worse() {
+            return Some(DueBy::Worse);
+        }
+        let calm = self.fresh_view().is_ok_and(|(snapshot, situation)| {
+            // The incident is over, its story told: a step that hurts would be a new one.
+            situation.overall == Overall::Healthy
+                && situation.incident.is_none()
+                && situation.calm >= snapshot.policy.evaluation.recover_for
+        });
+        let begun = self.undo.due_by.filter(|by| *by != DueBy::Worse);
+        match begun {
+            Some(by) => Some(by),
+            None if calm => Some(DueBy::Calm),
+            None if self.seen.now >= self.undo.due_at => Some(DueBy::MaxHold),
+            None => None,
+        }
+    }
+
+    /// A fresh reading of that same Worse for which it is to be taken back at once.
+    fn is_worse(&self) -> bool {
+        let status = &self.remediation.status;
+        status.outcome == Some(Outcome::Worse)
+            && self.fresh_view().is_ok_and(|(_, situation)| {
+                matches!(situation.overall, Overall::Breached(_))
+                    && causes::trouble_in_databases(&situation.findings, &self.remediation.spec.cause)
+                        .next()
+                        .is_some()
+            })
+    }
+
+    /// The newest look, if it is no older than two intervals.
+    fn fresh_view(&self) -> Result<(&Snapshot, &Situation), String> {
+        let (snapshot, situation) = self.seen.view.ok_or("the objectives are not being looked at")?;
+        let limit = snapshot.policy.evaluation.interval.saturating_mul(2);
+        let age = elapsed(self.seen.now, snapshot.now);
+        if age > limit {
+            return Err(format!("the objectives were looked at {} ago", human(age)));
+        }
+        Ok((snapshot, situation))
+    }
+
+    /// Whether a step may be taken now, or why not.
+    fn may_step(&self, by: DueBy) -> Result<(), String> {
+        let admission = self.seen.admission.as_ref().ok_or("the ledger cannot be asked")?;
+        self.not_frozen(admission.limits)?;
+        if by == DueBy::Worse {
+            return Ok(());
+        }
+        let (snapshot, situation) = self.fresh_view()?;
+        let window = snapshot.policy.evaluation.window;
+        match situation.overall {
+            Overall::Healthy => {}
+            Overall::Breached(severity) => return Err(format!("the objectives are broken ({severity})")),
+            Overall::NoData => return Err("whether the objectives are kept is not known".to_owned()),
+        }
+        if let Some(trouble) = causes::database_trouble(snapshot, &situation.findings, "") {
+            return Err(trouble);
+        }
+        for (name, observed) in &snapshot.databases {
+            let age = observed.at().map(|at| elapsed(self.seen.now, at));
+            if age
+                .is_none_or(|age| age > CALM_LOOK.max(snapshot.policy.evaluation.interval.saturating_mul(2)))
+            {
+                return Err(format!("{name} has not been read for long"));
+            }
+        }
+        let since = self.undo.stepped_at.map(|at| later(at, window));
+        let newest = situation.readings.iter().map(|reading| reading.at).min();
+        match since {
+            Some(since) if newest.is_none_or(|at| at < since) => {
+                Err("a full window after the last step has not been read yet".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A freeze of All stops this too, and one that cannot be ruled out may be one.
+    fn not_frozen(&self, limits: &Limits) -> Result<(), String> {
+        if let Some(why) = &limits.unreadable {
+            return Err(format!("not all LatencyBudgets are known: {why}"));
+        }
+        let here = limits.budgets.iter().filter(|budget| budget.applies(&self.remediation.namespace));
+        match here.into_iter().find(|budget| budget.frozen(self.seen.now) == Freeze::All) {
+            Some(budget) => Err(format!("LatencyBudget {} is frozen (All)", budget.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a step down, or does one that is.
+    fn step(&self, by: DueBy) -> Step {
+        let undo = self.undo;
+        if let Some(to) = undo.writing {
+            let fence = later(self.seen.now, DEADLINE);
+            let scale = Scale { from: undo.wrote, to, ..self.scale.clone() };
+            return Step::Restore { scale, fence };
+        }
+        let to = match by {
+            DueBy::Worse => undo.baseline,
+            DueBy::Calm | DueBy::MaxHold => undo.wrote.saturating_sub(self.spec.step).max(undo.baseline),
+        };
+        if to >= undo.wrote {
+            return self.end(UndoState::Done, format!("{} has {} replicas", self.scale.target, undo.wrote));
+        }
+        let why = match by {
+            DueBy::Calm => "calm has returned".to_owned(),
+            DueBy::MaxHold => format!("it was held for {}", human(self.spec.max_hold)),
+            DueBy::Worse => "it made things worse".to_owned(),
+        };
+        let target = &self.scale.target;
+        let sentence = format!("{why}: {target} goes from {} to {to} replicas", undo.wrote);
+        let due_at = if undo.due_by.is_some() { undo.due_at } else { undo.due_at.min(self.seen.now) };
+        self.write(Undo { writing: Some(to), due_by: Some(by), due_at, ..undo.clone() }, sentence)
+    }
+
+    fn stepped(&self, replicas: u32) -> Step {
+        let undo = self.undo;
+        let done = replicas <= undo.baseline;
+        let target = &self.scale.target;
+        let sentence = if done {
+            format!("{target} is back at {replicas} replicas")
+        } else {
+            format!("{target} is at {replicas} replicas, {} were there before", undo.baseline)
+        };
+        let state = if done { UndoState::Done } else { UndoState::Owed };
+        let stepped_at = Some(self.seen.now);
+        self.write(
+            Undo { state, wrote: replicas, writing: None, stepped_at, overdue: false, ..undo.clone() },
+            sentence,
+        )
+    }
+
+    fn overdue(&self, why: &str) -> Step {
+        if self.undo.overdue {
+            return self.wait(why);
+        }
+        let sentence = format!(
+            "{} keeps {} replicas, {} were there before; they have been held for {} and cannot be taken back yet: {why}",
+            self.scale.target,
+            self.undo.wrote,
+            self.undo.baseline,
+            human(self.spec.max_hold)
+        );
+        self.write(Undo { overdue: true, ..self.undo.clone() }, sentence)
+    }
+
+    fn end(&self, state: UndoState, sentence: String) -> Step {
+        self.write(Undo { state, writing: None, ..self.undo.clone() }, sentence)
+    }
+
+    fn write(&self, undo: Undo, sentence: String) -> Step {
+        let record = RecordKind::Undo {
+            name: self.remediation.name.clone(),
+            state: undo.state,
+            overdue: undo.overdue,
+            sentence,
+        };
+        let status = RemediationStatus { undo: Some(undo), ..self.remediation.status.clone() };
+        Step::Write { status: Box::new(status), record }
+    }
+
+    fn wait(&self, why: &str) -> Step {
+        let interval = self.spec.watch.evaluation.interval;
+        wait(self.seen, interval.clamp(Duration::from_secs(1), Duration::from_secs(15)), why)
+    }
+}
+
+/// It should have been taken back by now.
+fn seen_overdue(case: &Case<'_>) -> bool {
+    let held = case.remediation.may_have_acted_at().map(|at| elapsed(case.seen.now, at));
+    held.is_some_and(|held| held >= case.spec.max_hold)
+}

@@ -1,0 +1,93 @@
+//! `DatabaseHealthy`: a database that is in trouble, or that cannot be seen, gets no more load.
+
+use super::{Context, Guard, PROPOSE_AND_GATE, adds_load};
+use crate::causes::database_trouble;
+use crate::model::RungAction;
+
+pub(super) const GUARD: Guard = Guard {
+    name: "DatabaseHealthy",
+    refuses: "what adds load unless every declared database was read in full and nothing is found in it at Likely or above; also where no database is declared, unless the action says that there is none (`noDatabase`)",
+    stages: PROPOSE_AND_GATE,
+    applies: adds_load,
+    check,
+};
+
+fn check(context: &Context<'_>) -> Result<String, String> {
+    let (snapshot, situation) = context.view()?;
+    if let Some(trouble) = database_trouble(snapshot, &situation.findings, &context.candidate.cause) {
+        return Err(trouble);
+    }
+    let count = snapshot.policy.dependencies.len();
+    if count > 0 {
+        return Ok(format!("{count} declared databases are well"));
+    }
+    let rung = snapshot.policy.rung(&context.candidate.rung);
+    let none = rung.is_some_and(|rung| matches!(&rung.action, RungAction::Scale(scale) if scale.no_database));
+    if none {
+        return Ok("the target uses no database (scale.noDatabase)".to_owned());
+    }
+    Err("no database is declared, so none is known to be well; declare it, or say scale.noDatabase: true"
+        .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Stage;
+    use super::super::testing::{Setup, finding, refused};
+    use super::*;
+    use crate::model::{Confidence, Coverage, NoDataReason, Observed};
+
+    fn refusal(change: impl FnOnce(&mut Setup)) -> Option<String> {
+        let mut setup = Setup::scaling();
+        change(&mut setup);
+        refused(&setup, GUARD.name, Stage::Gate)
+    }
+
+    #[test]
+    fn a_database_that_is_blocked_blind_or_half_seen_gets_no_more_load() {
+        assert_eq!(refusal(|_| ()), None);
+        let blocked = refusal(|setup| {
+            setup.situation.findings.push(finding("BlockingQuery", Confidence::Likely));
+        });
+        assert!(blocked.unwrap().contains("BlockingQuery (Likely)"));
+        assert_eq!(
+            refusal(|setup| setup.situation.findings.push(finding("BlockingQuery", Confidence::Possible))),
+            None
+        );
+        assert!(
+            refusal(|setup| setup
+                .situation
+                .findings
+                .push(finding("ConnectionsExhausted", Confidence::Possible)))
+            .is_some()
+        );
+        let blind = refusal(|setup| {
+            setup
+                .snapshot
+                .databases
+                .insert("db".into(), Observed::missing(NoDataReason::Timeout, "no answer"));
+        });
+        assert!(blind.unwrap().contains("no answer"));
+        let partial = refusal(|setup| {
+            if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
+                value.coverage = Coverage::Partial { grant: "GRANT x".into() };
+            }
+        });
+        assert!(partial.unwrap().contains("GRANT x"));
+        assert!(refusal(|setup| setup.snapshot.databases.clear()).is_some());
+    }
+
+    #[test]
+    fn none_declared_is_not_healthy_unless_the_author_says_that_there_is_none() {
+        let none = |says: bool| {
+            refusal(|setup| {
+                setup.snapshot.policy.dependencies.clear();
+                if let RungAction::Scale(settings) = &mut setup.snapshot.policy.rungs[0].action {
+                    settings.no_database = says;
+                }
+            })
+        };
+        assert!(none(false).unwrap().contains("noDatabase"));
+        assert_eq!(none(true), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Taking back what was done: what is owed, since when it is due, and how far it has come.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Dependency, Evaluation, Objective};
+
+/// What must be seen to be well before capacity is taken back. A copy of the policy's, so that an undo is carried out
+/// although the policy is invalid by then, or gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// How it is looked.
+    pub evaluation: Evaluation,
+    /// What users are promised.
+    pub objectives: Vec<Objective>,
+    /// What the target depends on, by name.
+    pub dependencies: BTreeMap<String, Dependency>,
+}
+
+/// How an act is taken back. Immutable.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UndoSpec {
+    /// It is due so long after the act, if nothing else has made it due before.
+    pub max_hold: Duration,
+    /// So many replicas are taken away at a time, a full window apart.
+    pub step: u32,
+    /// What is watched meanwhile.
+    pub watch: Watch,
+}
+
+/// How an undo stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum UndoState {
+    /// Nothing was done that could be taken back.
+    None,
+    /// It has to be taken back.
+    Owed,
+    /// It has been.
+    Done,
+    /// Somebody else has changed it since: theirs stands.
+    Contested,
+    /// It stays as it is, and people have been told how to take it back.
+    Abandoned,
+}
+
+impl fmt::Display for UndoState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What made it due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DueBy {
+    /// The objectives have been kept for `recoverFor`.
+    Calm,
+    /// It was held for `maxHold`.
+    MaxHold,
+    /// The act has made things worse.
+    Worse,
+}
+
+/// See the module. Written before the effect that it takes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// How it stands.
+    pub state: UndoState,
+    /// The replicas before the act.
+    pub baseline: u32,
+    /// The replicas that we wrote last.
+    pub wrote: u32,
+    /// The replicas that are about to be written, durable before they are: a successor knows them for ours.
+    pub writing: Option<u32>,
+    /// When it is due, at the latest; once `due_by` is there, since when.
+    pub due_at: Timestamp,
+    /// What made it due, once it is.
+    pub due_by: Option<DueBy>,
+    /// When the last step was seen to be done.
+    pub stepped_at: Option<Timestamp>,
+    /// It was due by `maxHold` and could not be carried out; that has been said.
+    pub overdue: bool,
+}

@@ -1,0 +1,112 @@
+//! `Scale`: adds replicas to the target, a step of what there is, never beyond `max`; and takes them away again.
+
+use super::{Remedy, Traits, rung};
+use crate::model::{
+    Action, ActionKind, Candidate, Finding, Observed, ResourceKey, Rung, RungAction, Scale, ScaleSettings,
+    Snapshot, Target, UndoSpec, Watch, Workload, WorkloadKey,
+};
+
+pub(super) const REMEDY: Remedy = Remedy {
+    kind: ActionKind::Scale,
+    does: "adds replicas to the target, `step` of what there is, up to `max`; they are taken away again when calm has returned or after `maxHold`, a quarter of them at a time",
+    answers: &["WorkersSaturated"],
+    traits: Traits { adds_load: true, removes_capacity: false, disruptive: false, reversible: true },
+    propose,
+    precondition,
+    undo: Some(undo),
+};
+
+fn propose(snapshot: &Snapshot, rung: &Rung, _: &Finding) -> Option<(Action, ResourceKey)> {
+    let RungAction::Scale(settings) = &rung.action else { return None };
+    let target = snapshot.target.known()?;
+    let from = target.workload.as_ref()?.desired;
+    let key = WorkloadKey {
+        namespace: snapshot.policy.id.namespace.clone(),
+        target: snapshot.policy.target.clone(),
+        uid: target.uid.clone(),
+    };
+    let action = Action::Scale(Scale {
+        target: snapshot.policy.target.clone(),
+        uid: target.uid.clone(),
+        from,
+        to: stepped(from, settings),
+    });
+    Some((action, ResourceKey::Workload(key)))
+}
+
+/// One step up from `from`: at least one replica, never beyond `max`, and never fewer than there are.
+fn stepped(from: u32, settings: &ScaleSettings) -> u32 {
+    let mut step = 1;
+    // Replicas are counted in integers; a share of them is rounded up without a detour over floats that do not fit.
+    while f64::from(step) < f64::from(from) * settings.step && step < from {
+        step += 1;
+    }
+    from.saturating_add(step).min(settings.max).max(from)
+}
+
+fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, String> {
+    let Action::Scale(scale) = &candidate.action else { return Err("it is another action".to_owned()) };
+    let RungAction::Scale(settings) = &rung(snapshot, candidate)?.action else {
+        return Err("the rung does something else now".to_owned());
+    };
+    let (target, workload) = workload(snapshot)?;
+    let name = &scale.target;
+    if target.uid != scale.uid || snapshot.policy.target != *name {
+        return Err(format!("{name} is another one now than the one that was looked at"));
+    }
+    if workload.desired != scale.from {
+        return Err(format!("{name} has {} replicas now, {} were decided on", workload.desired, scale.from));
+    }
+    if scale.from == 0 {
+        return Err(format!("{name} has no replicas; whoever scaled it to nothing meant it"));
+    }
+    if scale.to <= scale.from || scale.to > settings.max {
+        return Err(format!("{name} has {} of at most {} replicas (scale.max)", scale.from, settings.max));
+    }
+    Ok(format!("{name} has {} of at most {} replicas", scale.from, settings.max))
+}
+
+/// The target and its replicas, or why they are not known.
+pub(crate) fn workload(snapshot: &Snapshot) -> Result<(&Target, &Workload), String> {
+    let target = match &snapshot.target {
+        Observed::Known { value, .. } => value,
+        Observed::Missing(no_data) => return Err(format!("the target cannot be read: {no_data}")),
+    };
+    let workload = target.workload.as_ref().ok_or("the target's replicas have not been read")?;
+    Ok((target, workload))
+}
+
+/// A quarter of what is added goes at a time, rounded up: at most four steps, and never more than a quarter by mistake.
+fn undo(snapshot: &Snapshot, rung: &Rung, action: &Action) -> Option<UndoSpec> {
+    let Action::Scale(scale) = action else { return None };
+    let policy = &snapshot.policy;
+    Some(UndoSpec {
+        max_hold: rung.max_hold,
+        step: scale.to.saturating_sub(scale.from).div_ceil(4).max(1),
+        watch: Watch {
+            evaluation: policy.evaluation.clone(),
+            objectives: policy.objectives.clone(),
+            dependencies: policy.dependencies.clone(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_a_share_rounded_up_and_never_passes_the_ceiling() {
+        let to = |from, step, max| {
+            stepped(from, &ScaleSettings { step, max, connections_per_pod: None, no_database: true })
+        };
+        assert_eq!(to(4, 0.5, 12), 6);
+        assert_eq!(to(3, 0.5, 12), 5);
+        assert_eq!(to(1, 0.1, 12), 2);
+        assert_eq!(to(10, 0.5, 12), 12);
+        assert_eq!(to(12, 0.5, 12), 12);
+        assert_eq!(to(15, 0.5, 12), 15, "it adds and never takes away");
+        assert_eq!(to(4, 1.0, 100), 8);
+        assert_eq!(to(u32::MAX, 0.0, u32::MAX), u32::MAX);
+    }
+}
