@@ -19,7 +19,7 @@ check: ## Format, clippy, engine tests: under two minutes, before each commit
 	$(CARGO) test --quiet -p engine
 
 .PHONY: demo
-demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker or idle; KEEP=1 leaves it up
+demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker, idle or saturation; KEEP=1 leaves it up
 	@# Together, so that what both use is compiled once; without optimisation, which would take minutes more.
 	$(CARGO) build --bins -p latency-operator -p lab
 	@target=$$($(CARGO) metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); \

@@ -1,7 +1,8 @@
 """One Pod of the demo: one Gunicorn master, its workers, its metrics. `gunicorn` started in this folder finds this file.
 
 Environment: BIND (host:port of the API), METRICS_BIND (host:port of /metrics), WEB_CONCURRENCY (workers, 2),
-PROMETHEUS_MULTIPROC_DIR (a folder of this Pod alone; what is in it is thrown away), and PG* for the application.
+PROMETHEUS_MULTIPROC_DIR (a folder of this Pod alone; what is in it is thrown away); for the application PG* and
+UPSTREAM_DELAY_FILE (orders/views.py).
 """
 
 import os

@@ -30,14 +30,15 @@ fn shows(shown: &str, expected: &[&str]) {
     assert!(!shown.contains('\x1b'), "colours are for terminals");
 }
 
-const IN_ANY_CASE: [&str; 4] =
-    ["too slow", "RemediationCompleted", "well again", "the fault's own, and no other"];
+const IN_ANY_CASE: [&str; 4] = ["too slow", "RemediationCompleted", "well again", "Healed: "];
+const SIGNALLED: [&str; 1] = ["the fault's own, and no other"];
 const CANCELLED: [&str; 2] = ["canceling statement due to user request", "CancelQueries Healed"];
 
 #[test]
 fn a_runaway_query_is_healed() -> Result<()> {
     let shown = demo("runaway")?;
     shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &SIGNALLED);
     shows(&shown, &CANCELLED);
     shows(&shown, &["begins demo/sql/fault-runaway.sql", "CauseFound: RunawayQuery (Certain)"]);
     Ok(())
@@ -47,6 +48,7 @@ fn a_runaway_query_is_healed() -> Result<()> {
 fn a_blocker_is_healed() -> Result<()> {
     let shown = demo("blocker")?;
     shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &SIGNALLED);
     shows(&shown, &CANCELLED);
     shows(&shown, &["begins demo/sql/fault-blocker.sql", "CauseFound: BlockingQuery (Certain)"]);
     Ok(())
@@ -56,7 +58,18 @@ fn a_blocker_is_healed() -> Result<()> {
 fn a_transaction_that_was_left_open_is_healed() -> Result<()> {
     let shown = demo("idle")?;
     shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &SIGNALLED);
     shows(&shown, &["begins demo/sql/fault-idle.sql", "CauseFound: IdleInTransaction (Certain)"]);
     shows(&shown, &["terminating connection due to administrator command", "TerminateIdle Healed"]);
+    Ok(())
+}
+
+#[test]
+fn workers_that_wait_for_a_slow_upstream_are_joined_by_others() -> Result<()> {
+    let shown = demo("saturation")?;
+    shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &["the price service takes 400 ms instead of 20 ms", "CauseFound: WorkersSaturated"]);
+    shows(&shown, &["Scale from 2 to 4 replicas", "capacity is added: 2 -> 4"]);
+    shows(&shown, &["the price service is as fast as before", "undo Done", "capacity is taken back: 4 -> "]);
     Ok(())
 }

@@ -1,3 +1,4 @@
+import os
 import time
 
 from django.db import connection, transaction
@@ -11,7 +12,9 @@ from rest_framework.response import Response
 from orders.models import Account, Payment
 from orders.serializers import AccountDetailSerializer, AccountSerializer, PortfolioSerializer, TransactionSerializer
 
-QUOTE_SECONDS = 0.02  # what the imagined market-data provider takes
+# The file says how many milliseconds the imagined price service takes, so that a fault can make it slow while all runs.
+UPSTREAM_DELAY_FILE = os.environ.get("UPSTREAM_DELAY_FILE", "")
+UPSTREAM_DELAY_MS = 20  # where there is no such file
 PORTFOLIOS = Payment.objects.values(agency=F("account__agency")).annotate(payments=Count("id"), paid=Sum("amount"))
 
 
@@ -71,8 +74,16 @@ class TransactionCreate(generics.CreateAPIView):
         serializer.save(status="completed", created_at=timezone.now())
 
 
+def upstream_delay_ms():
+    try:
+        with open(UPSTREAM_DELAY_FILE) as file:
+            return float(file.read())
+    except (OSError, ValueError):  # a price service that takes its usual time
+        return UPSTREAM_DELAY_MS
+
+
 @api_view(["GET"])
 def market_quote(request):
-    """A quote from elsewhere: takes a worker, but no database."""
-    time.sleep(QUOTE_SECONDS)
+    """A quote from the price service upstream: while it waits, it holds a worker, and nothing of the database."""
+    time.sleep(upstream_delay_ms() / 1000)
     return Response({"symbol": request.query_params.get("symbol", "ACME"), "price": "101.25"})

@@ -1,12 +1,12 @@
-//! What breaks the API: a bad statement in a session of its own, and how that session ends.
+//! What breaks the API, and what has to become of it.
 
 use std::time::{Duration, SystemTime};
 
-use lab::{Error, Result};
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
-use tokio::task::JoinHandle;
+use lab::Result;
 
-use super::database::{self, Database, REPORTING};
+use super::culprit::Culprit;
+use super::stack::Stack;
+use super::upstream::{Slow, USUAL};
 
 /// What to break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -17,7 +17,31 @@ pub(super) enum Fault {
     Blocker,
     /// A console locks the rows of every payment and is forgotten, in the middle of its transaction.
     Idle,
+    /// All workers wait for a slow price service: every page queues, and the database is idle.
+    Saturation,
 }
+
+/// Where a fault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A session of the database: the operator ends it.
+    Session {
+        /// The file that it runs.
+        sql: &'static str,
+        /// It is left open after the last statement.
+        stays: bool,
+        /// In PostgreSQL's words, what becomes of it when it is healed.
+        ends_with: &'static str,
+    },
+    /// A service that the API waits for: it stays slow, and capacity helps until it is fast again.
+    Upstream {
+        /// What it takes meanwhile.
+        delay: Duration,
+    },
+}
+
+const CANCELLED: &str = "canceling statement due to user request";
+const TERMINATED: &str = "terminating connection due to administrator command";
 
 impl Fault {
     pub(super) fn name(self) -> &'static str {
@@ -25,6 +49,7 @@ impl Fault {
             Self::Runaway => "runaway",
             Self::Blocker => "blocker",
             Self::Idle => "idle",
+            Self::Saturation => "saturation",
         }
     }
 
@@ -41,27 +66,56 @@ impl Fault {
                 "somebody locks the rows of every payment, has a look at one, and goes to lunch in the middle of the \
                  transaction: there is no statement to cancel"
             }
+            Self::Saturation => {
+                "the price service that every tenth request waits for gets slow: all workers wait, every page queues \
+                 for one of them, and the database is idle"
+            }
         }
     }
 
-    /// In PostgreSQL's words, what becomes of its session when it is healed.
-    pub(super) fn ends_with(self) -> &'static str {
+    pub(super) fn kind(self) -> Kind {
         match self {
-            Self::Runaway | Self::Blocker => "canceling statement due to user request",
-            Self::Idle => "terminating connection due to administrator command",
+            Self::Runaway => {
+                Kind::Session { sql: "demo/sql/fault-runaway.sql", stays: false, ends_with: CANCELLED }
+            }
+            Self::Blocker => {
+                Kind::Session { sql: "demo/sql/fault-blocker.sql", stays: false, ends_with: CANCELLED }
+            }
+            Self::Idle => {
+                Kind::Session { sql: "demo/sql/fault-idle.sql", stays: true, ends_with: TERMINATED }
+            }
+            // Below the promise of 500 ms: a quote alone breaks nothing, whatever waits for a worker does.
+            Self::Saturation => Kind::Upstream { delay: Duration::from_millis(400) },
         }
     }
 
-    /// What the operator has done to it when it is healed.
+    /// How many users there are.
+    pub(super) fn users(self) -> u16 {
+        match self {
+            // As many as one CPU for the database serves with ease.
+            Self::Runaway | Self::Blocker | Self::Idle => 100,
+            // Their ten quotes a second of 400 ms take four workers, which is all that two Pods have, and half of what
+            // four have.
+            Self::Saturation => 210,
+        }
+    }
+
+    /// The action that heals it.
+    pub(super) fn remedy(self) -> &'static str {
+        match self {
+            Self::Runaway | Self::Blocker => "CancelQueries",
+            Self::Idle => "TerminateIdle",
+            Self::Saturation => "Scale",
+        }
+    }
+
+    /// What the operator has done when it is healed.
     pub(super) fn cured_by(self) -> &'static str {
         match self {
             Self::Runaway | Self::Blocker => "cancelled the one statement that broke it",
             Self::Idle => "ended the one session that broke it",
+            Self::Saturation => "added Pods, took them back when it was calm",
         }
-    }
-
-    pub(super) fn sql(self) -> String {
-        format!("demo/sql/fault-{}.sql", self.name())
     }
 
     pub(super) fn policy(self) -> String {
@@ -69,114 +123,116 @@ impl Fault {
     }
 
     /// All, for those who want to see the others too.
-    pub(super) const ALL: [Self; 3] = [Self::Runaway, Self::Blocker, Self::Idle];
+    pub(super) const ALL: [Self; 4] = [Self::Runaway, Self::Blocker, Self::Idle, Self::Saturation];
 }
 
-/// A fault that was begun. Dropping it closes its connection.
-pub(super) struct Running {
-    /// The process id of its session.
-    pub(super) pid: i32,
-    pub(super) begun: SystemTime,
-    task: JoinHandle<Ended>,
+/// A fault that was begun. Dropping it ends it.
+pub(super) enum Running {
+    Session(Culprit),
+    Upstream(Slow),
 }
 
-/// How the fault's session came to its end.
+/// How a fault came to its end.
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
     pub(super) at: SystemTime,
-    /// What PostgreSQL said; `None` when the last statement ended by itself.
-    pub(super) error: Option<String>,
+    pub(super) how: How,
 }
 
-/// Begins a fault: one statement after the other, so that the server shows the culprit's own text.
-pub(super) async fn begin(database: &Database, fault: Fault) -> Result<Running> {
-    let statements = statements(&database::read(&fault.sql())?);
-    let mut connection = database.connect(REPORTING).await?;
-    let doing = format!("asking for the process id of the session that runs {}", fault.sql());
-    let pid = sqlx::query_scalar::<_, i32>("select pg_backend_pid()")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(Error::request(doing, database.server.log()))?;
-    // A session that is idle is watched from another one: a question of its own would wake it up.
-    let mut watch = match fault {
-        Fault::Runaway | Fault::Blocker => None,
-        Fault::Idle => Some(database.connect(REPORTING).await?),
-    };
-    let begun = SystemTime::now();
-    let task = tokio::spawn(async move {
-        let mut error = None;
-        for statement in statements {
-            if let Err(failure) = connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await {
-                let told = failure.as_database_error().map(|error| error.message().to_owned());
-                error = Some(told.unwrap_or_else(|| failure.to_string()));
-                break;
-            }
-        }
-        if let (Some(watch), None) = (&mut watch, &error) {
-            until_gone(watch, pid).await;
-            let failure = connection.execute("select 1").await.err();
-            error = failure.map(|failure| match failure.as_database_error() {
-                Some(error) => error.message().to_owned(),
-                None => failure.to_string(),
-            });
-        }
-        Ended { at: SystemTime::now(), error }
-    });
-    Ok(Running { pid, begun, task })
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum How {
+    /// By somebody: what PostgreSQL said.
+    Told(String),
+    /// Its last statement was over.
+    ByItself,
+    /// The demo ended it, after the operator had healed the API in spite of it.
+    Mended,
 }
 
-/// Waits until there is no such session.
-async fn until_gone(watch: &mut PgConnection, pid: i32) {
-    let mut looks = tokio::time::interval(Duration::from_millis(100));
-    let there = "select exists (select from pg_stat_activity where pid = $1)";
-    loop {
-        looks.tick().await;
-        match sqlx::query_scalar::<_, bool>(there).bind(pid).fetch_one(&mut *watch).await {
-            Ok(true) => {}
-            Ok(false) | Err(_) => return,
+/// Begins a fault.
+pub(super) async fn begin(stack: &Stack, fault: Fault) -> Result<Running> {
+    match fault.kind() {
+        Kind::Session { sql, stays, ends_with: _ } => {
+            Ok(Running::Session(Culprit::begin(&stack.database, sql, stays).await?))
         }
+        Kind::Upstream { delay } => Ok(Running::Upstream(Slow::begin(&stack.session, delay)?)),
     }
 }
 
 impl Running {
-    /// Waits for its end; to be asked once.
+    pub(super) fn begun(&self) -> SystemTime {
+        match self {
+            Self::Session(culprit) => culprit.begun,
+            Self::Upstream(slow) => slow.begun,
+        }
+    }
+
+    /// The process id of its session, where it is one.
+    pub(super) fn pid(&self) -> Option<i32> {
+        match self {
+            Self::Session(culprit) => Some(culprit.pid),
+            Self::Upstream(_) => None,
+        }
+    }
+
+    /// Waits until somebody else ends it, which nobody can do to an upstream; to be asked once.
     pub(super) async fn ended(&mut self) -> Ended {
-        let lost =
-            |error: tokio::task::JoinError| Ended { at: SystemTime::now(), error: Some(error.to_string()) };
-        (&mut self.task).await.unwrap_or_else(lost)
+        match self {
+            Self::Session(culprit) => culprit.ended().await,
+            Self::Upstream(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends it where the remedy was another one than its end.
+    pub(super) fn mend(&self) -> Result<Option<Ended>> {
+        match self {
+            Self::Session(_) => Ok(None),
+            Self::Upstream(slow) => {
+                slow.mend()?;
+                Ok(Some(Ended { at: SystemTime::now(), how: How::Mended }))
+            }
+        }
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// The statements of a file that has no semicolon within any of them.
-fn statements(sql: &str) -> Vec<String> {
-    let without_comments: Vec<&str> =
-        sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
-    let text = without_comments.join("\n");
-    text.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
+/// `400 ms instead of 20 ms`.
+pub(super) fn slower(delay: Duration) -> String {
+    format!("{} ms instead of {} ms", delay.as_millis(), USUAL.as_millis())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::culprit::statements;
+    use super::super::{database, edge};
     use super::*;
 
     #[test]
     fn each_fault_has_its_files_and_what_hurts_is_in_them() {
         for fault in Fault::ALL {
-            let statements = statements(&database::read(&fault.sql()).unwrap());
-            let hurts = match fault {
-                Fault::Runaway | Fault::Blocker => "select count(*)",
-                Fault::Idle => "update ",
-            };
-            assert!(statements.len() > 1 && statements.iter().any(|one| one.starts_with(hurts)), "{fault:?}");
-            let commits = statements.iter().any(|one| one.starts_with("commit"));
-            assert!(!commits || fault != Fault::Idle, "it would not be idle in its transaction");
             assert!(database::read(&fault.policy()).unwrap().contains("kind: LatencyPolicy"));
+            match fault.kind() {
+                Kind::Session { sql, stays, ends_with: _ } => {
+                    let statements = statements(&database::read(sql).unwrap());
+                    let hurts = if stays { "update " } else { "select count(*)" };
+                    let is_there = statements.iter().any(|one| one.starts_with(hurts));
+                    assert!(statements.len() > 1 && is_there, "{fault:?}");
+                    let commits = statements.iter().any(|one| one.starts_with("commit"));
+                    assert!(!commits || !stays, "it would not be idle in its transaction");
+                }
+                Kind::Upstream { delay } => {
+                    assert!(delay > USUAL && delay.as_secs_f64() < edge::TARGET);
+                }
+            }
         }
+    }
+
+    #[test]
+    fn the_api_assumes_what_the_price_service_usually_takes() {
+        let views = database::read("demo/app/orders/views.py").unwrap();
+        assert!(views.contains(&format!("UPSTREAM_DELAY_MS = {}", USUAL.as_millis())));
+        let policy = database::read(&Fault::Saturation.policy()).unwrap();
+        // Workers times threads of one Pod.
+        let gunicorn = database::read("demo/app/gunicorn.conf.py").unwrap();
+        assert!(gunicorn.contains("\"WEB_CONCURRENCY\", \"2\"") && policy.contains("workersPerPod: 2"));
     }
 }

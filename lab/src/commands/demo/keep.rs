@@ -2,19 +2,22 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lab::{Error, Result, workspace};
 
 use super::cluster::{NAMESPACE, TARGET};
 use super::database::{NAME, REPORTING};
-use super::fault::Fault;
+use super::fault::{self, Fault, Kind};
 use super::stack::Stack;
+use super::upstream;
 use crate::commands::print;
 
-pub(super) fn explain(stack: &Stack) -> Result<()> {
+pub(super) fn explain(stack: &Stack, played: Fault) -> Result<()> {
     let mut again = String::new();
-    for fault in Fault::ALL {
+    // With fewer users than it needs, a fault would break nothing.
+    for fault in Fault::ALL.into_iter().filter(|fault| fault.users() <= played.users()) {
         let script = script(stack, fault)?;
         let policy = workspace::root().join(fault.policy());
         again.push_str(&format!(
@@ -34,7 +37,7 @@ pub(super) fn explain(stack: &Stack) -> Result<()> {
          # What the operator says:\n\
          #   kubectl get events -n {NAMESPACE} --watch\n\
          #   kubectl describe lp {TARGET} -n {NAMESPACE}\n\
-         # Break it again (Ctrl-C there cancels the fault; Ctrl-D where it leaves a console open).\n\
+         # Break it again (Ctrl-C there ends the fault; Ctrl-D where it leaves a console open).\n\
          # The same cure is refused the third time within 24 hours, by Flapping:\n{again}",
         kubeconfig = stack.plane.kubeconfig().display(),
         edge = stack.caddy.url(),
@@ -44,23 +47,13 @@ pub(super) fn explain(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-/// A file that runs one fault in a session of its own: passwords stay off command lines.
+/// A file that runs one fault until it is stopped: passwords stay off command lines.
 fn script(stack: &Stack, fault: Fault) -> Result<PathBuf> {
     let path = stack.session.folder().join(format!("fault-{}.sh", fault.name()));
-    let sql = workspace::root().join(fault.sql());
-    let psql = stack.database.server.client_command("psql");
-    // A console that is left open in the middle of its transaction.
-    let stays = match fault {
-        Fault::Runaway | Fault::Blocker => "",
-        Fault::Idle => " --file -",
+    let text = match fault.kind() {
+        Kind::Session { sql, stays, .. } => session(stack, sql, stays),
+        Kind::Upstream { delay } => upstream(&upstream::delay_file(&stack.session), delay),
     };
-    let text = format!(
-        "export PGHOST=127.0.0.1 PGPORT={port} PGDATABASE={NAME} PGUSER={REPORTING} PGPASSWORD={password}\n\
-         exec {psql} --no-psqlrc --set ON_ERROR_STOP=1 --file '{sql}'{stays}\n",
-        port = stack.database.server.port(),
-        password = stack.database.password(REPORTING),
-        sql = sql.display(),
-    );
     let mut file = std::fs::File::options()
         .create(true)
         .write(true)
@@ -70,4 +63,33 @@ fn script(stack: &Stack, fault: Fault) -> Result<PathBuf> {
         .map_err(Error::path("creating", &path))?;
     file.write_all(text.as_bytes()).map_err(Error::path("writing", &path))?;
     Ok(path)
+}
+
+/// A session of its own.
+fn session(stack: &Stack, sql: &str, stays: bool) -> String {
+    let psql = stack.database.server.client_command("psql");
+    // A console that is left open in the middle of its transaction.
+    let stays = if stays { " --file -" } else { "" };
+    format!(
+        "export PGHOST=127.0.0.1 PGPORT={port} PGDATABASE={NAME} PGUSER={REPORTING} PGPASSWORD={password}\n\
+         exec {psql} --no-psqlrc --set ON_ERROR_STOP=1 --file '{sql}'{stays}\n",
+        port = stack.database.server.port(),
+        password = stack.database.password(REPORTING),
+        sql = workspace::root().join(sql).display(),
+    )
+}
+
+/// Slow until Ctrl-C.
+fn upstream(file: &Path, delay: Duration) -> String {
+    format!(
+        "trap exit INT TERM\n\
+         trap \"echo {usual} > '{file}'\" EXIT\n\
+         echo {slow} > '{file}'\n\
+         echo 'the price service takes {slower}, until Ctrl-C'\n\
+         while sleep 1; do :; done\n",
+        usual = upstream::USUAL.as_millis(),
+        file = file.display(),
+        slow = delay.as_millis(),
+        slower = fault::slower(delay),
+    )
 }

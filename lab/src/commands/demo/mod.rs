@@ -1,6 +1,7 @@
 //! `lab demo`: breaks a real API, lets the operator heal it, and shows how.
 
 mod cluster;
+mod culprit;
 mod database;
 mod edge;
 mod fault;
@@ -12,6 +13,8 @@ mod stack;
 mod story;
 mod summary;
 mod timeline;
+mod upstream;
+mod verdict;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -75,7 +78,7 @@ async fn play(session: &Session, arguments: &Arguments, verdict: &mut Verdict) -
 
 async fn scenes(stack: &Stack, arguments: &Arguments, begun: Instant, verdict: &mut Verdict) -> Result<()> {
     cluster::prepare(stack).await?;
-    stack.start_load().await?;
+    stack.start_load(arguments.fault.users()).await?;
     stack.start_operator().await?;
     edge::until_steady(stack).await?;
     cluster::watch_over(stack, arguments.fault).await?;
@@ -92,7 +95,7 @@ async fn scenes(stack: &Stack, arguments: &Arguments, begun: Instant, verdict: &
     if let Err(failure) = &judged {
         stack.session.say(&failure.to_string());
     }
-    keep::explain(stack)?;
+    keep::explain(stack, arguments.fault)?;
     *verdict = Some(judged);
     // Ctrl-C ends it from outside.
     std::future::pending().await

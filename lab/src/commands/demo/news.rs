@@ -1,9 +1,10 @@
-//! What the operator tells Kubernetes, as it happens: Events on the policy, and its own objects.
+//! What the operator tells Kubernetes, as it happens: Events on the policy, its own objects, and what it scales.
 
 use std::time::SystemTime;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::DynamicObject;
@@ -18,7 +19,10 @@ use super::cluster::{NAMESPACE, TARGET, objects, text};
 pub(super) enum News {
     Event(Told),
     Remediation(Remediation),
+    Undo(Undo),
     Incident(Incident),
+    /// How many replicas the Deployment shall have.
+    Replicas(i32),
 }
 
 /// An Event on the policy.
@@ -39,6 +43,8 @@ pub(super) struct Remediation {
     pub(super) confidence: String,
     /// The session that it is about.
     pub(super) pid: Option<i64>,
+    /// From how many replicas to how many it scales.
+    pub(super) scale: Option<(i64, i64)>,
     pub(super) phase: String,
     pub(super) effect: String,
     pub(super) outcome: String,
@@ -46,6 +52,17 @@ pub(super) struct Remediation {
     pub(super) began_at: Option<SystemTime>,
     /// When the effect was sent.
     pub(super) acted_at: Option<SystemTime>,
+}
+
+/// What a LatencyRemediation still owes, as it is now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Undo {
+    /// The remediation's name.
+    pub(super) name: String,
+    /// None, Owed, Done, Contested or Abandoned.
+    pub(super) state: String,
+    /// To how many replicas it goes back.
+    pub(super) baseline: Option<i64>,
 }
 
 /// A LatencyIncident as it is now.
@@ -66,10 +83,25 @@ pub(super) fn all(client: &Client) -> impl Stream<Item = News> {
     let events = events.default_backoff().applied_objects();
     let events = events.filter_map(async |event| event.ok().map(|event| News::Event(told(event))));
     let remediations = follow(client, "LatencyRemediation", "latencyremediations");
-    let remediations = remediations.map(|object| News::Remediation(remediation(&object)));
+    let remediations = remediations.flat_map(|object| {
+        let owed = undo(&object).map(News::Undo);
+        futures::stream::iter(std::iter::once(News::Remediation(remediation(&object))).chain(owed))
+    });
     let incidents = follow(client, "LatencyIncident", "latencyincidents");
     let incidents = incidents.map(|object| News::Incident(incident(&object)));
-    futures::stream::select_all([events.boxed(), remediations.boxed(), incidents.boxed()])
+    futures::stream::select_all([
+        events.boxed(),
+        remediations.boxed(),
+        incidents.boxed(),
+        replicas(client).boxed(),
+    ])
+}
+
+fn replicas(client: &Client) -> impl Stream<Item = News> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let target = watcher::Config::default().fields(&format!("metadata.name={TARGET}"));
+    let changes = watcher(deployments, target).default_backoff().applied_objects();
+    changes.filter_map(async |deployment| Some(News::Replicas(deployment.ok()?.spec?.replicas?)))
 }
 
 fn follow(client: &Client, kind: &str, plural: &str) -> BoxStream<'static, DynamicObject> {
@@ -94,6 +126,10 @@ const PIDS: [&str; 3] = [
     "/spec/action/terminateIdle/target/session/pid",
 ];
 
+fn number(value: &Value, pointer: &str) -> Option<i64> {
+    value.pointer(pointer)?.as_i64()
+}
+
 fn remediation(object: &DynamicObject) -> Remediation {
     let own = |pointer: &str| text(&object.data, pointer).to_owned();
     Remediation {
@@ -101,13 +137,20 @@ fn remediation(object: &DynamicObject) -> Remediation {
         action: own("/spec/action/type"),
         cause: own("/spec/cause"),
         confidence: own("/spec/confidence"),
-        pid: PIDS.iter().find_map(|pointer| object.data.pointer(pointer)?.as_i64()),
+        pid: PIDS.iter().find_map(|pointer| number(&object.data, pointer)),
+        scale: number(&object.data, "/spec/action/scale/from")
+            .zip(number(&object.data, "/spec/action/scale/to")),
         phase: own("/status/phase"),
         effect: own("/status/effect"),
         outcome: own("/status/outcome"),
         began_at: time(&object.data, "/status/executing/startedAt"),
         acted_at: time(&object.data, "/status/actedAt"),
     }
+}
+
+fn undo(object: &DynamicObject) -> Option<Undo> {
+    let state = object.data.pointer("/status/undo/state")?.as_str()?.to_owned();
+    Some(Undo { name: object.name_any(), state, baseline: number(&object.data, "/status/undo/baseline") })
 }
 
 fn incident(object: &DynamicObject) -> Incident {
@@ -142,6 +185,20 @@ mod tests {
         assert_eq!((read.name.as_str(), read.pid, read.phase.as_str()), ("one", Some(42), "Verifying"));
         let later = read.acted_at.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(later.subsec_millis(), 500);
-        assert!(read.outcome.is_empty());
+        assert!(read.outcome.is_empty() && read.scale.is_none() && undo(&object).is_none());
+    }
+
+    #[test]
+    fn what_was_scaled_and_is_owed_is_read_from_its_object() {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyRemediation", "metadata": {"name": "one"},
+            "spec": {"action": {"type": "Scale", "scale": {"targetRef": {"name": "orders-api"}, "from": 2, "to": 4}}},
+            "status": {"phase": "Executing", "undo": {"state": "Owed", "baseline": 2, "wrote": 4}},
+        }))
+        .unwrap();
+        let read = remediation(&object);
+        assert_eq!((read.action.as_str(), read.pid, read.scale), ("Scale", None, Some((2, 4))));
+        let owed = undo(&object).unwrap();
+        assert_eq!((owed.name.as_str(), owed.state.as_str(), owed.baseline), ("one", "Owed", Some(2)));
     }
 }

@@ -13,6 +13,7 @@ use super::cluster::{LIMIT, NAMESPACE, TARGET};
 use super::database::{APPLICATION, NAME};
 use super::edge;
 use super::stack::{self, Stack};
+use super::upstream;
 
 /// Longer than the workers' own grace.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -108,6 +109,7 @@ async fn start(stack: &Stack, pod: &str) -> Result<Server> {
         .env("METRICS_BIND", &metrics)
         .env("PROMETHEUS_MULTIPROC_DIR", session.folder().join(format!("metrics-of-{pod}")))
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("UPSTREAM_DELAY_FILE", upstream::delay_file(session))
         .env("PGHOST", "127.0.0.1")
         .env("PGPORT", database.server.port().to_string())
         .env("PGDATABASE", NAME)

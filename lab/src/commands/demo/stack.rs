@@ -14,8 +14,6 @@ use super::database::Database;
 
 /// The name of Caddy's server, which is a label of its metrics: the policies name it.
 const EDGE: &str = "orders";
-/// As many users as one CPU for the database serves with ease.
-const USERS: &str = "100";
 const LINES: usize = 15;
 
 pub(super) struct Stack {
@@ -52,18 +50,18 @@ impl Stack {
     }
 
     /// Sends the users.
-    pub(super) async fn start_load(&self) -> Result<()> {
+    pub(super) async fn start_load(&self, users: u16) -> Result<()> {
         let health = format!("{}/api/health", self.caddy.url());
         let look = || async { lab::http::get(self.caddy.process(), &health).await.ok() };
         self.caddy.process().ready("forwards to the first Pod", cluster::LIMIT, look).await?;
-        self.session.say(&format!("sending {USERS} users to {}", self.caddy.url()));
+        self.session.say(&format!("sending {users} users to {}", self.caddy.url()));
         let spec = self
             .venv
             .module("locust", "locust")
             .arg("--locustfile")
             .arg(workspace::root().join("demo/load/locustfile.py"))
             .args(["--headless", "--only-summary", "--loglevel", "WARNING"])
-            .args(["--users", USERS, "--spawn-rate", "20", "--host", &self.caddy.url()])
+            .args(["--users", &users.to_string(), "--spawn-rate", "20", "--host", &self.caddy.url()])
             .env("PYTHONDONTWRITEBYTECODE", "1");
         let load = self.session.spawn(spec).await?;
         self.later().load = Some(load);

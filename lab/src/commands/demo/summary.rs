@@ -6,6 +6,7 @@ use lab::Result;
 
 use super::cluster::{NAMESPACE, TARGET};
 use super::edge::TARGET as PROMISE;
+use super::fault::Kind;
 use super::stack::Stack;
 use super::story::Story;
 use super::timeline::{Timeline, milliseconds};
@@ -14,13 +15,20 @@ pub(super) async fn print(stack: &Stack, story: &Story, timeline: &Timeline) -> 
     let promise = milliseconds(PROMISE);
     timeline.heading("Seconds after the fault");
     let closed_at = story.closed().and_then(|incident| incident.closed_at);
-    let rows: [(Option<SystemTime>, String); 5] = [
+    let mut rows: Vec<(Option<SystemTime>, String)> = vec![
         (story.over_at(), format!("p95 was over {promise} (at worst {})", milliseconds(story.worst()))),
         (story.believed_at(), "the operator believed it (ObjectiveBreached)".to_owned()),
         (story.acted_at(), "the operator acted".to_owned()),
         (story.back_at(), format!("p95 was back under {promise}, and stayed there")),
         (closed_at, "the operator closed the incident".to_owned()),
     ];
+    match story.fault.kind() {
+        Kind::Session { .. } => {}
+        Kind::Upstream { .. } => rows.extend([
+            (story.mended_at(), "the price service was made fast again, by the demo".to_owned()),
+            (story.undone_at, "the operator had taken back what it added".to_owned()),
+        ]),
+    }
     for (at, what) in rows {
         let when = at.map_or_else(|| "never".to_owned(), |at| format!("{:.1}", story.seconds(at)));
         timeline.plain(&format!("{when:>8}  {what}"));
@@ -46,10 +54,11 @@ pub(super) async fn print(stack: &Stack, story: &Story, timeline: &Timeline) -> 
 }
 
 fn cancelled(story: &Story) -> String {
-    match story.signalled.as_slice() {
-        [] => "  nothing".to_owned(),
-        [pid] if *pid == story.pid => format!("  session {pid}, the fault's own, and no other"),
-        others => format!("  sessions {others:?}; the fault's own is {}", story.pid),
+    match (story.signalled.as_slice(), story.pid) {
+        ([], _) => "  nothing".to_owned(),
+        ([pid], Some(own)) if *pid == own => format!("  session {pid}, the fault's own, and no other"),
+        (others, Some(own)) => format!("  sessions {others:?}; the fault's own is {own}"),
+        (others, None) => format!("  sessions {others:?}; the fault is none of them"),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
+use super::cluster;
 use super::edge::{Sample, TARGET};
-use super::fault::{Ended, Fault};
-use super::news::{News, Remediation};
+use super::fault::{self, Ended, Fault, How, Kind};
+use super::news::{News, Remediation, Undo};
 use super::story::Story;
 use crate::commands::print;
 
@@ -70,12 +71,21 @@ impl Timeline {
     /// What is about to be seen.
     pub(super) fn introduce(&self, fault: Fault) {
         let promise = milliseconds(TARGET);
+        let alone = match fault.kind() {
+            Kind::Session { .. } => {
+                "Nobody but the operator mends anything from now on. Time counts from the fault."
+            }
+            Kind::Upstream { .. } => {
+                "Nobody but the operator mends anything until all is well, although the price service stays slow. Then it \
+                 gets fast again, and what was added has to go. Time counts from the fault."
+            }
+        };
         self.heading(&format!("The fault: {}.", fault.about()));
         for sentence in [
             format!("The promise: 95% of requests are answered within {promise} ({}).", fault.policy()),
             "p95 is what users feel: measured at the edge, over the last 10 s, so a cure shows 10 s later."
                 .to_owned(),
-            "Nobody but the operator mends anything from now on. Time counts from the fault.".to_owned(),
+            alone.to_owned(),
             String::new(),
         ] {
             self.plain(&sentence);
@@ -86,9 +96,16 @@ impl Timeline {
         self.print("before", ("users", ""), &users(sample), Paint::Plain);
     }
 
-    pub(super) fn fault(&mut self, story: &Story, fault: Fault) {
-        let text = format!("session {} of role reporting begins {}", story.pid, fault.sql());
-        self.waits(Paint::Bold, story.begun, ("database", "FAULT"), text);
+    pub(super) fn fault(&mut self, story: &Story) {
+        let (who, text) = match story.fault.kind() {
+            Kind::Session { sql, .. } => {
+                ("database", format!("{} of role reporting begins {sql}", story.session()))
+            }
+            Kind::Upstream { delay } => {
+                ("upstream", format!("the price service takes {}", fault::slower(delay)))
+            }
+        };
+        self.waits(Paint::Bold, story.begun, (who, "FAULT"), text);
     }
 
     /// One second of the users.
@@ -104,7 +121,7 @@ impl Timeline {
     }
 
     /// What the operator saw, decided, did and proved.
-    pub(super) fn operator(&mut self, news: &News) {
+    pub(super) fn operator(&mut self, story: &Story, news: &News) {
         match news {
             News::Event(told) => {
                 let text = format!("{}: {}", told.reason, told.note);
@@ -114,15 +131,36 @@ impl Timeline {
                 let (verb, text) = step(now);
                 self.waits(Paint::Plain, SystemTime::now(), ("operator", verb), text);
             }
+            News::Undo(now) => {
+                let (verb, text) = undo(now);
+                self.waits(Paint::Plain, SystemTime::now(), ("operator", verb), text);
+            }
+            News::Replicas(_) => {
+                let (verb, what) = match story.goes_down() {
+                    true => ("calm", "capacity is taken back"),
+                    false => ("scaled", "capacity is added"),
+                };
+                let text = format!("Deployment {}: {what}: {}", cluster::TARGET, story.steps());
+                self.waits(Paint::Bold, SystemTime::now(), ("workload", verb), text);
+            }
             // Its opening and closing are told by Events.
             News::Incident(_) => {}
         }
     }
 
-    /// How the fault's session ended.
-    pub(super) fn database(&mut self, story: &Story, ended: &Ended) {
-        let how = ended.error.as_deref().unwrap_or("its statement has ended by itself");
-        self.waits(Paint::Bold, ended.at, ("database", "is told"), format!("session {}: {how}", story.pid));
+    /// How the fault ended.
+    pub(super) fn ended(&mut self, story: &Story, ended: &Ended) {
+        let (who, text) = match &ended.how {
+            How::Told(told) => (("database", "is told"), format!("{}: {told}", story.session())),
+            How::ByItself => {
+                (("database", "is told"), format!("{}: its statement has ended by itself", story.session()))
+            }
+            How::Mended => (
+                ("upstream", "mended"),
+                "the price service is as fast as before: nobody waits for it".to_owned(),
+            ),
+        };
+        self.waits(Paint::Bold, ended.at, who, text);
     }
 
     pub(super) fn too_long(&mut self, limit: Duration) {
@@ -210,8 +248,9 @@ fn step(now: &Remediation) -> (&'static str, String) {
     let phase = &now.phase;
     if phase.is_empty() || phase == "Admitted" {
         let session = now.pid.map(|pid| format!(" on session {pid}")).unwrap_or_default();
+        let scale = now.scale.map(|(from, to)| format!(" from {from} to {to} replicas")).unwrap_or_default();
         let why = format!("because of {} ({})", now.cause, now.confidence);
-        return ("decided", format!("LatencyRemediation {}: {}{session} {why}", now.name, now.action));
+        return ("decided", format!("LatencyRemediation {}: {}{session}{scale} {why}", now.name, now.action));
     }
     let parts = [("effect", &now.effect), ("outcome", &now.outcome)];
     let known: String = parts
@@ -225,6 +264,17 @@ fn step(now: &Remediation) -> (&'static str, String) {
         _ => "ends",
     };
     (verb, format!("LatencyRemediation {}: {phase}{known}", now.name))
+}
+
+/// What becomes of what was added.
+fn undo(now: &Undo) -> (&'static str, String) {
+    let back = now.baseline.map(|baseline| format!(", back to {baseline} replicas")).unwrap_or_default();
+    let verb = match now.state.as_str() {
+        "Owed" => "owes",
+        "Done" => "undid",
+        _ => "leaves",
+    };
+    (verb, format!("LatencyRemediation {}: undo {}{back}", now.name, now.state))
 }
 
 fn users(sample: &Sample) -> String {

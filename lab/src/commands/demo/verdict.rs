@@ -1,0 +1,202 @@
+//! Whether it was what the demo promises: broken, healed by the operator, and by nothing else.
+
+use lab::{Error, Result};
+
+use super::cluster;
+use super::edge::{STEADY, TARGET};
+use super::fault::{How, Kind};
+use super::news::Remediation;
+use super::story::Story;
+
+impl Story {
+    /// What the demo promises and this story has not got.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        let target = TARGET * 1000.0;
+        if self.over_at().is_none() {
+            missing.push(format!("p95 at the edge never passed {target} ms: nothing was broken"));
+        }
+        self.remedy_is_missing(&mut missing);
+        match self.fault.kind() {
+            Kind::Session { ends_with, .. } => self.end_is_missing(ends_with, &mut missing),
+            Kind::Upstream { .. } => self.undo_is_missing(&mut missing),
+        }
+        self.signal_is_missing(&mut missing);
+        if self.over_at().is_some() && self.back_at().is_none() {
+            missing.push(format!(
+                "p95 at the edge was not back under {target} ms for {STEADY} seconds in a row"
+            ));
+        }
+        match self.closed() {
+            Some(incident) if incident.outcome == "Healed" => {}
+            Some(incident) => {
+                missing.push(format!("the incident was closed as {}, not as Healed", incident.outcome))
+            }
+            None => missing.push("no incident was closed".to_owned()),
+        }
+        missing
+    }
+
+    /// One act of the operator, that it proved to be the cure.
+    fn remedy_is_missing(&self, missing: &mut Vec<String>) {
+        let all: Vec<&Remediation> = self.remediations.values().collect();
+        let [one] = all.as_slice() else {
+            missing.push(format!("there should be one LatencyRemediation, and there are {}", all.len()));
+            return;
+        };
+        if (one.phase.as_str(), one.outcome.as_str()) != ("Completed", "Healed") {
+            missing.push(format!(
+                "LatencyRemediation {} should be Completed and Healed; its phase is {:?}, its outcome {:?}",
+                one.name, one.phase, one.outcome
+            ));
+        }
+        if one.action != self.fault.remedy() {
+            missing.push(format!(
+                "LatencyRemediation {} should be of action {} and is of {:?}",
+                one.name,
+                self.fault.remedy(),
+                one.action
+            ));
+        }
+        if one.acted_at.is_none() {
+            missing.push(format!("LatencyRemediation {} does not say when it acted", one.name));
+        }
+        if one.pid != self.pid.map(i64::from) {
+            let about = one.pid.map_or_else(|| "no session".to_owned(), |pid| format!("session {pid}"));
+            missing.push(format!(
+                "LatencyRemediation {} is about {about}, and the fault is {}",
+                one.name,
+                self.session()
+            ));
+        }
+    }
+
+    /// What was added is taken back.
+    fn undo_is_missing(&self, missing: &mut Vec<String>) {
+        if self.is_taken_back() {
+            return;
+        }
+        let states: Vec<&str> = self.undo.values().map(|undo| undo.state.as_str()).collect();
+        missing.push(format!(
+            "the undo should be Done and Deployment {} back at its replicas; the undo is {states:?}, the replicas were {}",
+            cluster::TARGET,
+            self.steps()
+        ));
+    }
+
+    /// The fault's session was ended, not before the operator acted.
+    fn end_is_missing(&self, ends_with: &str, missing: &mut Vec<String>) {
+        match self.fault_ended.as_ref().map(|ended| &ended.how) {
+            None => missing.push("the fault's session still goes on: nobody signalled it".to_owned()),
+            Some(How::Told(told)) if told == ends_with => {}
+            Some(How::Told(told)) => {
+                missing.push(format!(
+                    "the fault's session was to end with {ends_with:?} and ended with {told:?}"
+                ));
+            }
+            Some(How::ByItself | How::Mended) => {
+                missing.push("the fault's session ended by itself".to_owned());
+            }
+        }
+        // Not by the time of the Event: that is written aside, and may come after the effect.
+        let began = self.remediations.values().filter_map(|one| one.began_at).min();
+        if let (Some(ended), Some(began)) = (&self.fault_ended, began)
+            && ended.at < began
+        {
+            missing.push("the fault's session had ended before the operator acted".to_owned());
+        }
+    }
+
+    /// The fault's session was signalled, where it is one, and no other.
+    fn signal_is_missing(&self, missing: &mut Vec<String>) {
+        if self.signalled.as_slice() != self.pid.as_slice() {
+            let own = match self.pid {
+                Some(pid) => format!("session {pid} and no other"),
+                None => "no session".to_owned(),
+            };
+            missing
+                .push(format!("PostgreSQL should have signalled {own}; it signalled {:?}", self.signalled));
+        }
+    }
+
+    /// Fails with a plain sentence for each thing that is missing.
+    pub(super) fn judged(&self) -> Result<()> {
+        let missing = self.missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::setup(
+            "the demo did not show what it should",
+            missing.join("; "),
+            "read the timeline and the end of the operator's log; on a machine that is busy with other things, try again",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fault::{Ended, Fault};
+    use super::super::story::tests::{at, healed, taken_back};
+    use super::*;
+
+    #[test]
+    fn each_thing_that_is_missing_is_named() {
+        type Change = fn(&mut Story);
+        let cases: [(Change, &str); 12] = [
+            (|story| story.samples.retain(|sample| !sample.is_over()), "nothing was broken"),
+            (|story| story.samples.truncate(3), "not back under 500 ms"),
+            (|story| story.remediations.clear(), "there are 0"),
+            (
+                |story| story.remediations.values_mut().for_each(|one| one.outcome = "Ineffective".into()),
+                "Ineffective",
+            ),
+            (
+                |story| story.remediations.values_mut().for_each(|one| one.pid = Some(7)),
+                "is about session 7, and the fault is session 42",
+            ),
+            (|story| story.fault_ended = Some(Ended { at: at(180), how: How::ByItself }), "ended by itself"),
+            (
+                |story| story.fault_ended.iter_mut().for_each(|ended| ended.at = at(101)),
+                "before the operator",
+            ),
+            (|story| story.fault = Fault::Idle, "was to end with \"terminating connection"),
+            (|story| story.fault = Fault::Idle, "should be of action TerminateIdle"),
+            (|story| story.remediations.values_mut().for_each(|one| one.acted_at = None), "when it acted"),
+            (|story| story.signalled.push(43), "it signalled [42, 43]"),
+            (|story| story.incident = None, "no incident was closed"),
+        ];
+        for (change, expected) in cases {
+            let mut story = healed();
+            assert!(story.judged().is_ok());
+            change(&mut story);
+            let missing = story.missing().join("; ");
+            assert!(missing.contains(expected), "{expected:?} is missing in {missing:?}");
+            assert!(story.judged().is_err());
+        }
+    }
+
+    #[test]
+    fn of_a_slow_upstream_other_things_may_be_missing() {
+        type Change = fn(&mut Story);
+        let cases: [(Change, &str); 5] = [
+            (|story| story.undo.clear(), "the undo should be Done"),
+            (
+                |story| story.undo.values_mut().for_each(|undo| undo.state = "Owed".into()),
+                "the undo is [\"Owed\"]",
+            ),
+            (|story| story.replicas.push(3), "back at its replicas"),
+            (|story| story.signalled.push(42), "signalled no session; it signalled [42]"),
+            (
+                |story| story.remediations.values_mut().for_each(|one| one.pid = Some(42)),
+                "is about session 42, and the fault is no session",
+            ),
+        ];
+        for (change, expected) in cases {
+            let mut story = taken_back();
+            assert!(story.judged().is_ok(), "{:?}", story.missing());
+            change(&mut story);
+            let missing = story.missing().join("; ");
+            assert!(missing.contains(expected), "{expected:?} is missing in {missing:?}");
+        }
+    }
+}
