@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::guards::{self, Context, Stage};
-use crate::model::{Admission, Fleet, GuardVerdict, Ledger, Limits, Proposal};
+use crate::model::{Admission, Fleet, GuardVerdict, Ledger, Limits, Proposal, Survey};
 
 /// What became of a proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub fn admit(
     ledger: &Ledger,
     fleet: Fleet,
     limits: &Limits,
+    survey: &Survey,
     now: Timestamp,
 ) -> (Ledger, Vec<Admitted>) {
     let mut ledger = ledger.clone();
@@ -45,7 +46,7 @@ pub fn admit(
             answers.push(Admitted::Passed);
             continue;
         }
-        let admission = Admission { ledger: &ledger, fleet, limits };
+        let admission = Admission { ledger: &ledger, fleet, limits, survey };
         let context =
             Context { stage: Stage::Admit, now, candidate, view: None, admission: Some(&admission) };
         let verdicts = guards::evaluate(&context);
@@ -83,7 +84,8 @@ mod tests {
     fn two_policies_of_one_batch_never_hold_the_same_database() {
         let setup = Setup::acting();
         let batch = proposals(&setup, &["one", "two"]);
-        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
+        let (ledger, answers) =
+            admit(&batch, &setup.ledger, setup.fleet, &setup.limits, &setup.survey, setup.now);
         assert!(matches!(answers[0], Admitted::Yes { .. }));
         let Admitted::No { refusals } = &answers[1] else { panic!("both were admitted") };
         assert_eq!(refusals[0].guard, "OneAtATime");
@@ -101,7 +103,8 @@ mod tests {
         for (proposal, database) in batch.iter_mut().zip(["orders", "stock", "bills"]) {
             proposal.candidate.resource.as_database().database = database.to_owned();
         }
-        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
+        let (ledger, answers) =
+            admit(&batch, &setup.ledger, setup.fleet, &setup.limits, &setup.survey, setup.now);
         let [Admitted::No { refusals }, Admitted::Yes { .. }, Admitted::Passed] = answers.as_slice() else {
             panic!("{answers:?}")
         };
@@ -116,7 +119,8 @@ mod tests {
         for dry in &mut batch[..2] {
             dry.candidate.mode = Mode::Observe;
         }
-        let (ledger, answers) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
+        let (ledger, answers) =
+            admit(&batch, &setup.ledger, setup.fleet, &setup.limits, &setup.survey, setup.now);
         assert!(answers.iter().all(|answer| matches!(answer, Admitted::Yes { .. })));
         assert_eq!(ledger.len(), 1);
     }
@@ -125,7 +129,8 @@ mod tests {
     fn a_reservation_that_is_given_back_frees_the_resource() {
         let setup = Setup::acting();
         let batch = proposals(&setup, &["one"]);
-        let (mut ledger, _) = admit(&batch, &setup.ledger, setup.fleet, &setup.limits, setup.now);
+        let (mut ledger, _) =
+            admit(&batch, &setup.ledger, setup.fleet, &setup.limits, &setup.survey, setup.now);
         let candidate = &batch[0].candidate;
         ledger.release(&(candidate.policy.namespace.clone(), candidate.object_name()));
         assert!(ledger.is_empty());

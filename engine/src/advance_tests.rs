@@ -47,6 +47,7 @@ impl Eyes {
                 ledger: &ledger,
                 fleet: Fleet { leading: self.leading, ledger_complete: true },
                 limits: &limits,
+                survey: &crate::model::Survey::default(),
             }),
             passed_gate_at: self.passed_gate_at,
             effect: self.effect.as_ref(),

@@ -11,7 +11,7 @@
 //!
 //! # Layout
 //! Imports go one way: [`model`] <- [`judge`], [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
-//! [`mod@admit`], [`mod@advance`]. Adding a cause, a remedy or a guard is one new file and one line of a table.
+//! [`mod@survey`], [`mod@admit`], [`mod@advance`]. Adding a cause, a remedy or a guard is one new file and one line of a table.
 
 pub mod admit;
 pub mod advance;
@@ -20,8 +20,10 @@ pub mod guards;
 pub mod judge;
 pub mod model;
 pub mod remediations;
+pub mod survey;
 pub mod tick;
 
 pub use admit::{Admitted, admit};
 pub use advance::{Seen, Step, advance};
+pub use survey::survey;
 pub use tick::{Overall, Situation, Tick, settle, tick};

@@ -384,7 +384,12 @@ fn ledger(entries: &[(u64, usize, bool, u64)], candidate: &Candidate) -> Ledger 
 }
 
 fn asked(candidate: &Candidate, ledger: &Ledger, limits: &Limits) -> Vec<GuardVerdict> {
-    let admission = Admission { ledger, fleet: Fleet { leading: true, ledger_complete: true }, limits };
+    let admission = Admission {
+        ledger,
+        fleet: Fleet { leading: true, ledger_complete: true },
+        limits,
+        survey: &engine::model::Survey::default(),
+    };
     evaluate(&Context {
         stage: Stage::Admit,
         now: builders::start(),

@@ -1,10 +1,11 @@
 //! What the controllers share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use engine::Situation;
-use engine::model::{ActionKind, Snapshot};
+use engine::model::{ActionKind, Snapshot, Survey};
+use engine::{Situation, survey};
 use kube::Client;
 use tokio::sync::mpsc;
 
@@ -65,17 +66,43 @@ pub struct Shared {
     pub views: Views,
 }
 
+type Surveyed = (Instant, Arc<Survey>);
+
 /// The newest look at each policy: what the gate judges. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Views {
     newest: Arc<Mutex<HashMap<PolicyKey, View>>>,
+    /// All of them together, and when that was put together.
+    survey: Arc<Mutex<Option<Surveyed>>>,
 }
+
+/// All policies are put together anew after so long: it takes a millisecond for ten thousand of them, and each that proposes
+/// something asks.
+const SURVEY: Duration = Duration::from_millis(500);
 
 impl Views {
     /// A policy's newest look.
     #[must_use]
     pub fn of(&self, policy: &PolicyKey) -> Option<View> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).get(policy).cloned()
+    }
+
+    /// All policies together, as they were half a second ago at most.
+    #[must_use]
+    pub fn survey(&self) -> Arc<Survey> {
+        let mut known = self.survey.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, survey)) = known.as_ref()
+            && at.elapsed() < SURVEY
+        {
+            return survey.clone();
+        }
+        let views: BTreeMap<PolicyKey, View> = {
+            let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            newest.clone().into_iter().collect()
+        };
+        let survey = Arc::new(survey(views.values().map(|view| (&view.0, &view.1))));
+        *known = Some((Instant::now(), survey.clone()));
+        survey
     }
 
     /// Keeps a policy's newest look, or forgets it.

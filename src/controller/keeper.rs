@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::model::{EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation};
+use engine::model::{EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation, Survey};
 use engine::{Admitted, admit};
 use jiff::Timestamp;
 
@@ -64,11 +64,12 @@ impl Keeper {
         proposals: &[Proposal],
         leading: bool,
         limits: &Limits,
+        survey: &Survey,
         now: Timestamp,
     ) -> Vec<Admitted> {
         let mut kept = self.lock();
         let fleet = Fleet { leading, ledger_complete: kept.complete };
-        let (ledger, answers) = admit(proposals, &kept.ledger, fleet, limits, now);
+        let (ledger, answers) = admit(proposals, &kept.ledger, fleet, limits, survey, now);
         kept.ledger = ledger;
         answers
     }

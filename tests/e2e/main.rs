@@ -19,3 +19,4 @@ mod replicas;
 mod scaling;
 mod support;
 mod terminating;
+mod together;

@@ -291,3 +291,42 @@ fn a_namespace_that_is_deleted_is_not_held_up_by_what_is_owed() {
         .await;
     });
 }
+
+#[test]
+fn of_two_policies_on_one_workload_the_older_one_acts_and_the_other_is_told_its_name() {
+    run(async {
+        let mut world = World::new("conflict").await;
+        world.operate().await;
+        world.policy(grow).await;
+        world.until_calm().await;
+        // An instant is stored to the second: only a later second makes the other one younger.
+        let first = world.policies().get("orders-api").await.expect("the policy").metadata.creation_timestamp;
+        eventually("a later second", SOON, async || {
+            (Some(jiff::Timestamp::now().as_second()) > first.as_ref().map(|at| at.0.as_second()))
+                .then_some(())
+        })
+        .await;
+        world
+            .policy(|policy| {
+                grow(policy);
+                policy["metadata"]["name"] = json!("another");
+            })
+            .await;
+        world.until_condition_of("another", "WithinObjective", "True").await;
+        let _suffering = world.suffer_below(4);
+
+        let done = scaled(&world).await;
+        assert_eq!(done.spec.policy_ref.name.0, "orders-api");
+        let told = lab::until(SOON, async || {
+            let events = world.events_on("LatencyPolicy", "another").await;
+            events.into_iter().find(|event| event.contains("TargetConflict"))
+        });
+        let told = told.await.unwrap_or_else(|| panic!("no conflict was told\n{}", world.operator_log()));
+        assert!(
+            told.contains(&format!("belongs to the older policy {}/orders-api", world.namespace)),
+            "{told}"
+        );
+        let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
+        assert_eq!(all.len(), 1, "one policy acts");
+    });
+}

@@ -24,6 +24,8 @@ mod precondition;
 mod rollout;
 mod scope;
 mod still_breached;
+mod storm;
+mod target_conflict;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -84,6 +86,8 @@ pub const GUARDS: &[Guard] = &[
     cooldown::GUARD,
     ineffective::GUARD,
     budget::GUARD,
+    target_conflict::GUARD,
+    storm::GUARD,
 ];
 
 const PROPOSE_AND_GATE: &[Stage] = &[Stage::Propose, Stage::Gate];
@@ -102,7 +106,7 @@ fn adds_load(kind: ActionKind) -> bool {
 }
 
 /// Asked for what changes the target itself.
-fn touches_workload(kind: ActionKind) -> bool {
+pub(crate) fn touches_workload(kind: ActionKind) -> bool {
     match kind {
         ActionKind::Scale => true,
         ActionKind::CancelQueries | ActionKind::TerminateIdle => false,

@@ -12,8 +12,8 @@ use crate::model::{
     Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency,
     PostgresFacts, Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction,
     ScaleSettings, Scope, ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Severity,
-    Slots, Snapshot, Source, Subject, Target, TargetKind, TargetRef, Verdict, Verification, VerifySpec,
-    Workload, Writers, earlier,
+    Slots, Snapshot, Source, Subject, Survey, Target, TargetKind, TargetRef, Undo, UndoState, Verdict,
+    Verification, VerifySpec, Workload, Writers, earlier,
 };
 use crate::tick::{Overall, Situation};
 
@@ -27,11 +27,13 @@ pub(crate) struct Setup {
     pub(crate) ledger: Ledger,
     pub(crate) fleet: Fleet,
     pub(crate) limits: Limits,
+    pub(crate) survey: Survey,
 }
 
 /// What the guard says at that stage, if it refuses.
 pub(crate) fn refused(setup: &Setup, guard: &str, stage: Stage) -> Option<String> {
-    let admission = Admission { ledger: &setup.ledger, fleet: setup.fleet, limits: &setup.limits };
+    let admission =
+        Admission { ledger: &setup.ledger, fleet: setup.fleet, limits: &setup.limits, survey: &setup.survey };
     let context = Context {
         stage,
         now: setup.now,
@@ -68,6 +70,9 @@ impl Setup {
             breach: Some(BreachMemory { first_at: earlier(now, 5 * SECOND), counted: 5 * SECOND }),
             incident: snapshot.incident.clone(),
             findings: vec![finding],
+            proposed: crate::survey::root(&snapshot, &candidate(&snapshot).action.subject())
+                .into_iter()
+                .collect(),
             calm: Duration::ZERO,
         };
         let candidate = candidate(&snapshot);
@@ -80,6 +85,7 @@ impl Setup {
             ledger: Ledger::default(),
             fleet,
             limits: Limits::default(),
+            survey: Survey::default(),
         }
     }
 
@@ -121,6 +127,20 @@ impl Setup {
             ..setup.candidate
         };
         setup
+    }
+
+    /// What the candidate would owe.
+    pub(crate) fn owed(&self, state: UndoState) -> Undo {
+        Undo {
+            state,
+            baseline: 4,
+            wrote: 6,
+            writing: None,
+            due_at: crate::model::later(self.now, Duration::from_secs(3600)),
+            due_by: None,
+            stepped_at: None,
+            overdue: false,
+        }
     }
 
     /// The target's replicas.
@@ -271,6 +291,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
 pub(crate) fn policy() -> Policy {
     Policy {
         id: PolicyRef { namespace: "shop".into(), name: "orders-api".into(), uid: "12345678-aaaa".into() },
+        created_at: "2025-12-01T00:00:00Z".parse().unwrap(),
         generation: 1,
         mode: Mode::Auto,
         suspended: false,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, Candidate, Limits, Outcome, PastAct, PolicyRef, Remediation, ResourceKey, elapsed};
+use super::{
+    ActionKind, Candidate, Limits, Outcome, PastAct, PolicyRef, Remediation, ResourceKey, Survey, elapsed,
+};
 
 /// Namespace and name of a LatencyRemediation.
 pub type EntryKey = (String, String);
@@ -212,6 +214,8 @@ pub struct Admission<'a> {
     pub fleet: Fleet,
     /// The ceilings.
     pub limits: &'a Limits,
+    /// All policies together.
+    pub survey: &'a Survey,
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod remediation;
 mod resource;
 mod snapshot;
 mod state;
+mod survey;
 mod traffic;
 mod undo;
 mod workload;
@@ -55,6 +56,7 @@ pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,
     TransactionIdentity,
 };
+pub use survey::{Root, STORM, Survey, Tally};
 pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, Verdict, ViewTraffic};
 pub use undo::{DueBy, Undo, UndoSpec, UndoState, Watch};
 pub use workload::{Autoscaler, FieldManager, MANAGER, Workload, WorkloadNow};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Name;
@@ -304,6 +305,8 @@ pub struct Verification {
 pub struct Policy {
     /// Which one.
     pub id: PolicyRef,
+    /// When it was created: of two policies on one workload the older one owns it.
+    pub created_at: Timestamp,
     /// `metadata.generation`: which version of the spec this is.
     pub generation: i64,
     /// How much may be done.

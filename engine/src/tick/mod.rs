@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    BreachMemory, DecisionRecord, Finding, Incident, Observed, Proposal, Reading, RecordKind, Severity, Slot,
-    Snapshot, State, Verdict,
+    BreachMemory, DecisionRecord, Finding, Incident, Observed, Proposal, Reading, RecordKind, Root, Severity,
+    Slot, Snapshot, State, Verdict,
 };
 use crate::{Admitted, causes, judge};
 
@@ -42,6 +42,8 @@ pub struct Situation {
     pub incident: Option<Incident>,
     /// The causes, roots before symptoms.
     pub findings: Vec<Finding>,
+    /// The culprits that would be acted on, as far as it is this policy's to say.
+    pub proposed: Vec<Root>,
     /// For how long the objectives have been kept without a break.
     pub calm: Duration,
 }
@@ -76,10 +78,15 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
         breach: state.breach,
         incident: episode.incident,
         findings: Vec::new(),
+        proposed: Vec::new(),
         calm: state.calm,
     };
     situation.findings = find_causes(snapshot, &state, &situation);
     let decided = ladder::decide(snapshot, &state, &situation);
+    let would = decided.proposals.iter().filter(|proposal| !proposal.candidate.is_dry_run());
+    situation.proposed = would
+        .filter_map(|proposal| crate::survey::root(snapshot, &proposal.candidate.action.subject()))
+        .collect();
 
     let mut kinds = describe(snapshot, &state, &situation);
     kinds.extend(episode.record);

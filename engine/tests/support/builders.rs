@@ -21,6 +21,7 @@ pub(crate) fn start() -> Timestamp {
 pub(crate) fn policy() -> Policy {
     Policy {
         id: PolicyRef { namespace: "shop".into(), name: "orders-api".into(), uid: "12345678-aaaa".into() },
+        created_at: start(),
         generation: 1,
         mode: Mode::Auto,
         suspended: false,

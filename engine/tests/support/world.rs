@@ -10,7 +10,7 @@ use engine::model::{
     Action, ActionKind, Admission, Budget, Coverage, DecisionRecord, Fleet, Freeze, Incident, Ledger, Limits,
     LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase, Policy,
     PostgresFacts, Remediation, RemediationStatus, Session, SessionIdentity, SessionState, SessionTarget,
-    Snapshot, State, Target, duration::human, earlier, elapsed, later,
+    Snapshot, State, Survey, Target, duration::human, earlier, elapsed, later,
 };
 use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
 use jiff::Timestamp;
@@ -140,7 +140,8 @@ impl World {
             (None, None) => {}
         }
         let fleet = Fleet { leading: true, ledger_complete: true };
-        let (ledger, answers) = admit(&ticked.proposals, &self.ledger, fleet, &self.limits(), self.now);
+        let (ledger, answers) =
+            admit(&ticked.proposals, &self.ledger, fleet, &self.limits(), &Survey::default(), self.now);
         self.ledger = ledger;
         settle(&snapshot, &mut ticked, &answers);
         for (proposal, answer) in ticked.proposals.iter().zip(&answers) {
@@ -285,6 +286,7 @@ impl World {
                 ledger: &self.ledger,
                 fleet: Fleet { leading: true, ledger_complete: true },
                 limits: &limits,
+                survey: &Survey::default(),
             }),
             passed_gate_at: self.passed_gate.get(&remediation.name).copied(),
             effect: self.effects.get(&remediation.name),

@@ -30,6 +30,7 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
         },
+        created_at: object.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
         generation: object.metadata.generation.unwrap_or_default(),
         mode: mode(&mut reader, "spec.mode", &spec.mode),
         suspended: spec.suspend,

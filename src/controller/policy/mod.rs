@@ -87,10 +87,13 @@ pub async fn reconcile(
         // What is wrong is told all the same; nothing is done in the name of an incident that nobody can read.
         ticked.proposals.clear();
     }
+    // Hardly ever is anything proposed; only then the others matter.
+    let survey = if ticked.proposals.is_empty() { Arc::default() } else { ctx.shared.views.survey() };
     let answers = ctx.shared.keeper.admit(
         &ticked.proposals,
         ctx.shared.leadership.held(),
         &ctx.shared.budgets.limits(),
+        &survey,
         snapshot.now,
     );
     settle(snapshot, &mut ticked, &answers);

@@ -207,6 +207,8 @@ fn next(
     let local = ctx.locals.of(remediation, now);
     let leading = shared.leadership.held();
     let (ledger, ledger_complete) = shared.keeper.ledger();
+    let asks = remediation.status.phase == Phase::Admitted;
+    let survey = if asks { shared.views.survey() } else { Arc::default() };
     let seen = Seen {
         now,
         holder: shared.leadership.identity(),
@@ -214,7 +216,12 @@ fn next(
         leading,
         view: known.view.as_ref().map(|view| (&view.0, &view.1)),
         policy_gone: known.policy_gone,
-        admission: Some(Admission { ledger: &ledger, fleet: Fleet { leading, ledger_complete }, limits }),
+        admission: Some(Admission {
+            ledger: &ledger,
+            fleet: Fleet { leading, ledger_complete },
+            limits,
+            survey: &survey,
+        }),
         passed_gate_at: local.passed_gate_at,
         effect: local.effect.as_ref(),
         executing_seen_at: local.executing_seen_at,

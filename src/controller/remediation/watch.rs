@@ -83,6 +83,7 @@ fn policy(remediation: &Remediation, undo: &UndoSpec) -> Policy {
     let spec = &remediation.spec;
     Policy {
         id: spec.policy.clone(),
+        created_at: remediation.created_at,
         generation: 0,
         mode: Mode::Observe,
         suspended: false,
