@@ -103,6 +103,10 @@ pub(super) fn ready(ctx: &Context, snapshot: &Snapshot, ticked: &Tick) -> Said {
             notes.extend(told.map(|note| format!("objective {}: {note}", reading.objective)));
         }
     }
+    let saturation = |rung: &engine::model::Rung| rung.causes.iter().any(|cause| cause == "WorkersSaturated");
+    if snapshot.policy.workers_per_pod.is_none() && snapshot.policy.rungs.iter().any(saturation) {
+        notes.push("WorkersSaturated is not judged: set spec.diagnosis.workersPerPod".to_owned());
+    }
     let message = if notes.is_empty() { "the policy is being watched".to_owned() } else { notes.join("; ") };
     Said::new(types::READY, Status::True, "Accepted", message)
 }
