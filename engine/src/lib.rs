@@ -20,6 +20,7 @@ pub mod guards;
 pub mod judge;
 pub mod model;
 pub mod remediations;
+pub mod retention;
 pub mod survey;
 pub mod tick;
 

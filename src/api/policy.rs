@@ -95,6 +95,16 @@ pub struct LatencyPolicySpec {
     /// When an act is judged.
     #[serde(default)]
     pub verification: Verification,
+
+    /// So many LatencyRemediations, and so many closed LatencyIncidents, are kept; more while a window still counts them, or
+    /// while something is owed.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default = "history_limit")]
+    pub history_limit: i32,
+}
+
+fn history_limit() -> i32 {
+    20
 }
 
 fn observe() -> Word {

@@ -97,6 +97,19 @@ impl Keeper {
             .unwrap_or_default()
     }
 
+    /// All policies that have remediations, those that are gone included.
+    #[must_use]
+    pub fn policies(&self) -> Vec<PolicyKey> {
+        self.lock().by_policy.keys().cloned().collect()
+    }
+
+    /// All remediations of a policy.
+    #[must_use]
+    pub fn all_of(&self, policy: &PolicyKey) -> Vec<Remediation> {
+        let kept = self.lock();
+        kept.by_policy.get(policy).map(|known| known.values().cloned().collect()).unwrap_or_default()
+    }
+
     /// What a policy did in the last 24 hours.
     #[must_use]
     pub fn history(&self, (namespace, name): &PolicyKey) -> Vec<PastAct> {

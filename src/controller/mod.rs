@@ -12,6 +12,7 @@ mod look;
 pub mod policy;
 pub mod reasons;
 pub mod remediation;
+mod retention;
 mod work;
 
 pub use context::{Context, Shared, Views};

@@ -18,6 +18,7 @@ use super::context::{Context, Shared};
 use super::isolate::isolated;
 use super::policy::{self, Runtimes};
 use super::remediation::{self, Locals, Watches};
+use super::retention;
 use crate::api::{LatencyPolicy, LatencyRemediation, convert};
 use crate::observe::kubernetes::{Scope, Workloads};
 
@@ -87,12 +88,21 @@ async fn lead_scope(shared: Arc<Shared>, scope: Scope, stop: watch::Receiver<boo
         tracing::info!(?scope, "watching");
         tokio::join!(
             policies(ctx.clone(), &scope, stop.clone()),
-            remediations(ctx, &scope, woken, stop.clone())
+            remediations(ctx.clone(), &scope, woken, stop.clone()),
+            until(retention::keep_up(ctx, scope.clone()), stop.clone())
         );
     };
     tokio::select! {
         () = watching => tracing::error!("the watches of metadata have ended"),
         () = controllers => {}
+    }
+}
+
+/// Goes on until `stop`.
+async fn until(work: impl Future<Output = ()>, stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = work => {}
+        () = stopped(stop) => {}
     }
 }
 

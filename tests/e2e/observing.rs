@@ -1,8 +1,9 @@
 //! Mode Observe: nothing is touched, and it is written down what would have been done.
 
 use kube::api::ListParams;
+use serde_json::json;
 
-use crate::support::{World, phase, run, slow};
+use crate::support::{SOON, World, calm, eventually, phase, run, slow};
 
 #[test]
 fn nothing_but_our_own_objects_is_written_and_no_session_is_touched() {
@@ -53,5 +54,37 @@ fn without_a_ladder_causes_are_found_and_told() {
         assert!(
             world.remediations().list(&ListParams::default()).await.expect("remediations").items.is_empty()
         );
+    });
+}
+
+#[test]
+fn closed_incidents_beyond_the_history_limit_are_removed() {
+    run(async {
+        let mut world = World::new("history").await;
+        world.operate().await;
+        world
+            .policy(|policy| {
+                policy["spec"]["historyLimit"] = json!(1);
+                policy["spec"]["mode"] = json!("Observe");
+            })
+            .await;
+        world.until_calm().await;
+        let incidents = async || -> Vec<String> {
+            let all = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
+            all.into_iter().filter_map(|incident| incident.metadata.name).collect()
+        };
+        let mut last = Vec::new();
+        for _ in 0..2 {
+            world.exporter.set(slow());
+            world.until_condition("WithinObjective", "False").await;
+            world.exporter.set(calm());
+            world.until_condition("WithinObjective", "True").await;
+            last = incidents().await;
+        }
+        let newest = last.iter().max().cloned().expect("an incident");
+        eventually("one incident is left", SOON, async || {
+            (incidents().await == [newest.clone()]).then_some(())
+        })
+        .await;
     });
 }

@@ -342,6 +342,7 @@ pub(crate) fn policy() -> Policy {
             min_available: 0.6,
         },
         verification: Verification { after: SECOND, within: 30 * SECOND },
+        history_limit: 20,
     }
 }
 

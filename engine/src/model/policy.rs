@@ -331,6 +331,8 @@ pub struct Policy {
     pub guards: GuardSettings,
     /// When an act is judged.
     pub verification: Verification,
+    /// So many remediations, and so many closed incidents, are kept.
+    pub history_limit: usize,
 }
 
 impl Policy {

@@ -66,6 +66,7 @@ pub(crate) fn policy() -> Policy {
         },
         workers_per_pod: None,
         verification: Verification { after: SECOND, within: 30 * SECOND },
+        history_limit: 20,
     }
 }
 

@@ -46,6 +46,7 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
             after: reader.duration("spec.verification.after", &spec.verification.after, SECOND),
             within: reader.duration("spec.verification.within", &spec.verification.within, SECOND),
         },
+        history_limit: usize::try_from(spec.history_limit).unwrap_or(1).max(1),
     };
     if reader.problems.is_empty() { Ok(policy) } else { Err(reader.problems) }
 }

@@ -10,13 +10,10 @@ use super::observe::open_incident;
 use super::{Error, Runtime};
 use crate::api::incident::PolicyReference;
 use crate::api::text::{Instant, ObjectName};
-use crate::api::{LatencyIncident, LatencyIncidentSpec, LatencyPolicy};
+use crate::api::{LatencyIncident, LatencyIncidentSpec, LatencyPolicy, POLICY_LABEL};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
 use crate::write::{self, WriteError};
-
-/// The label with the policy's name on everything that belongs to it.
-pub(super) const POLICY_LABEL: &str = "latency-operator.dev/policy";
 
 /// Creates the incident that the tick has opened; takes over its severity where it goes on. Closing is told, not done here.
 pub(super) async fn follow(

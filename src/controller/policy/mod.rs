@@ -21,6 +21,7 @@ pub use self::runtime::Runtimes;
 use super::context::Context;
 use super::isolate::Broken;
 use super::keeper::PolicyKey;
+use super::retention;
 use crate::api::{LatencyPolicy, convert};
 use crate::telemetry::metrics::PolicyLabels;
 use crate::write::WriteError;
@@ -100,6 +101,10 @@ pub async fn reconcile(
     propose::create(&ctx, &ticked, &answers).await;
     // 5. tell: status, incident, Events, metrics; what could not be written is written at the next look
     let told = tell::all(&ctx, &mut runtime, object, snapshot, &ticked).await;
+    let closed = snapshot.incident.is_some() && ticked.situation.incident.is_none();
+    if closed && told.is_ok() {
+        retention::incident_closed(&ctx, &snapshot.policy).await;
+    }
     let again = finish(&ctx, &mut runtime, snapshot, ticked, started);
     if !ctx.runtimes.remembers(runtime.key(), &shared_runtime) {
         forget(&ctx, runtime.key());

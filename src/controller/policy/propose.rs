@@ -5,8 +5,7 @@ use engine::Tick;
 use engine::model::{Candidate, EntryKey, RemediationSpec};
 use kube::{Api, ResourceExt};
 
-use super::incident::POLICY_LABEL;
-use crate::api::{FINALIZER, LatencyRemediation, convert};
+use crate::api::{FINALIZER, LatencyRemediation, POLICY_LABEL, convert};
 use crate::controller::context::Context;
 use crate::write::{self, WriteError};
 

@@ -101,6 +101,7 @@ fn policy(remediation: &Remediation, undo: &UndoSpec) -> Policy {
             min_available: 1.0,
         },
         verification: Verification { after: spec.verify.after, within: spec.verify.within },
+        history_limit: 0,
     }
 }
 
