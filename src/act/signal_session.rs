@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use sqlx::Row;
 
 use crate::connections::postgres::{Failure, Statement};
-use crate::connections::sql::{maintenance, micros, protected};
+use crate::connections::sql::{maintenance, micros, protected, strong_lock};
 use crate::connections::{Postgres, Registry, Secrets};
 
 /// Whether the session is still in the state in which it is signalled. `$11` is since when it is idle in its transaction;
@@ -48,6 +48,9 @@ macro_rules! signal {
             maintenance!(),
             " AND NOT ",
             protected!(),
+            " AND NOT ($11::bigint IS NOT NULL AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND ",
+            strong_lock!(),
+            "))",
             " AND NOT pg_is_in_recovery() AND ",
             micros!("pg_postmaster_start_time()"),
             " = $8 AND (SELECT system_identifier::text FROM pg_control_system()) = $9

@@ -482,6 +482,8 @@ pub struct CancelQueries {
     pub writers: Word,
     /// When the statement still runs so long after it was cancelled, and the breach goes on, its session is ended, by an act
     /// of its own; never where it is left out.
+    /// Needs TerminateIdle to be allowed too: it ends a session.
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("must be from 1s to 1h"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminate_after: Option<Duration>,
 }

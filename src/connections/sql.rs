@@ -26,8 +26,16 @@ macro_rules! skipped {
         r"(\s|[;(]|--[^\n\r]*[\n\r]|/\*([^*/]|\*+[^*/]|/+[^*/])*\*+/)*"
     };
 }
+/// What DDL, maintenance and `LOCK TABLE` leave behind in a transaction: the last statement of a session that is idle says
+/// nothing about those before it. Queries, changes and row locks never take these.
+macro_rules! strong_lock {
+    () => {
+        "l.granted AND l.locktype = 'relation' AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
+    };
+}
 pub(crate) use maintenance;
 pub(crate) use skipped;
+pub(crate) use strong_lock;
 
 /// A backup, a management tool, the operator itself, or a role that is a member of `latency_protected`. The application name
 /// is chosen by the client: good enough to protect, never to select.

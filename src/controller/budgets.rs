@@ -45,6 +45,19 @@ impl Known {
     }
 }
 
+impl Known {
+    /// Whether there is no such kind, so that there are none. Where there have been some, a 404 may come from anything on the
+    /// way, and says nothing.
+    fn is_not_installed(&mut self, error: &kube::Error) -> bool {
+        let not_found = matches!(error, kube::Error::Api(status) if status.code == 404);
+        let none = not_found && self.budgets.is_empty();
+        if none {
+            self.missing = None;
+        }
+        none
+    }
+}
+
 impl Default for Budgets {
     fn default() -> Self {
         let missing = Some("they have not been read yet".to_owned());
@@ -61,7 +74,11 @@ impl Budgets {
     }
 
     /// The ceilings as the API server holds them at this moment: what a watch showed may be minutes old.
-    pub async fn refresh(&self, client: &Client) -> Limits {
+    ///
+    /// # Errors
+    /// They cannot be listed now: the ceilings that then hold, which let nothing through. What the watch shows is not touched
+    /// by that: one failed list must not stop everything until the next one, which nobody would ask for.
+    pub async fn refresh(&self, client: &Client) -> Result<Limits, Limits> {
         let api: Api<Object> = Api::all(client.clone());
         let listed = api.list(&ListParams::default()).await;
         let mut known = self.lock();
@@ -69,15 +86,14 @@ impl Budgets {
             Ok(list) => {
                 known.budgets = list.items.iter().map(understood).collect();
                 known.missing = None;
+                Ok(known.limits())
             }
-            // There is no such kind, so there are none.
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                known.budgets.clear();
-                known.missing = None;
+            Err(error) if known.is_not_installed(&error) => Ok(known.limits()),
+            Err(error) => {
+                let unreadable = Some(format!("they cannot be listed: {}", brief(&error)));
+                Err(Limits { unreadable, ..known.limits() })
             }
-            Err(error) => known.missing = Some(format!("they cannot be listed: {}", brief(&error))),
         }
-        known.limits()
     }
 
     /// Follows them for ever.
@@ -88,6 +104,9 @@ impl Budgets {
             .inspect_ok(|event| self.see(event))
             .for_each(|result| {
                 if let Err(error) = result {
+                    if let watcher::Error::InitialListFailed(error) = &error {
+                        self.lock().is_not_installed(error);
+                    }
                     tracing::debug!(%error, "the watch of LatencyBudgets");
                 }
                 std::future::ready(())
@@ -96,6 +115,16 @@ impl Budgets {
     }
 
     fn see(&self, event: &Event<Object>) {
+        if let Event::Apply(DeserializeGuard(Ok(budget))) | Event::InitApply(DeserializeGuard(Ok(budget))) =
+            event
+        {
+            for word in convert::unknown_actions(budget) {
+                tracing::warn!(
+                    budget = budget.name_any(),
+                    "spec.deniedActions: {word} is no action of this version, so nothing is denied by it"
+                );
+            }
+        }
         let mut known = self.lock();
         match event {
             Event::Init => known.listing.clear(),
@@ -128,4 +157,39 @@ fn understood(object: &Object) -> (String, Result<Budget, String>) {
         Err(undecodable) => Err(undecodable.error.chars().take(200).collect()),
     };
     (object.name_any(), budget)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Known {
+        let budgets = Budgets::default();
+        Known { missing: None, ..Arc::into_inner(budgets.known).unwrap().into_inner().unwrap() }
+    }
+
+    fn api_error(code: u16) -> kube::Error {
+        kube::Error::Api(Box::new(kube::core::Status { code, ..kube::core::Status::default() }))
+    }
+
+    #[test]
+    fn a_kind_that_is_not_installed_has_no_budgets_and_a_404_drops_none_that_are_known() {
+        let mut none = Known { missing: Some("not yet".into()), ..known() };
+        assert!(!none.is_not_installed(&api_error(500)) && none.limits().unreadable.is_some());
+        assert!(none.is_not_installed(&api_error(404)) && none.limits().unreadable.is_none());
+        let mut some = known();
+        some.budgets.insert("quiet".into(), Err("undecodable".into()));
+        assert!(!some.is_not_installed(&api_error(404)) && some.limits().unreadable.is_some());
+    }
+
+    #[tokio::test]
+    async fn one_failed_list_refuses_once_and_is_forgotten() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        let budgets = Budgets { known: Arc::new(Mutex::new(known())) };
+        let refused = budgets.refresh(&client).await.unwrap_err();
+        assert!(refused.unreadable.unwrap().contains("cannot be listed"));
+        assert_eq!(budgets.limits().unreadable, None);
+    }
 }

@@ -18,7 +18,7 @@ use sqlx::Row;
 
 use crate::clock::Clock;
 use crate::connections::postgres::clean;
-use crate::connections::sql::{instant, maintenance, micros, protected};
+use crate::connections::sql::{instant, maintenance, micros, protected, strong_lock};
 use crate::connections::{Credentials, Registry, Secrets, postgres};
 use crate::telemetry::Metrics;
 
@@ -54,8 +54,12 @@ const SNAPSHOT: &str = concat!(
   FROM waiting w CROSS JOIN LATERAL (SELECT DISTINCT unnest(w.blockers) AS pid) b LEFT JOIN a q ON q.pid = b.pid
 ), waits AS (
   SELECT waiter, blocker FROM edges ORDER BY place, waiter LIMIT 1024
+), locks AS MATERIALIZED (
+  SELECT l.pid, l.granted, l.waitstart FROM pg_locks l WHERE NOT l.granted OR (",
+    strong_lock!(),
+    ")
 ), since AS (
-  SELECT pid, min(waitstart) AS waitstart FROM pg_locks WHERE NOT granted GROUP BY pid
+  SELECT pid, min(waitstart) AS waitstart FROM locks WHERE NOT granted GROUP BY pid
 ), relevant AS (
   SELECT waiter AS pid FROM waits UNION SELECT blocker FROM waits
   UNION (SELECT pid FROM a WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'
@@ -94,7 +98,8 @@ SELECT json_build_object(
     micros!("a.state_change"),
     ", 'wait_start', ",
     micros!("s.waitstart"),
-    ", 'wrote', a.wrote, 'xmin_age', a.xmin_age, 'privileged', a.privileged, 'maintenance', coalesce(a.maintenance, true),
+    ", 'wrote', a.wrote, 'xmin_age', a.xmin_age, 'privileged', a.privileged, 'maintenance', coalesce(a.maintenance, true)
+      OR (a.state LIKE 'idle in transaction%' AND a.pid IN (SELECT pid FROM locks WHERE granted)),
       'protected', coalesce(a.protected, true), 'fingerprint', coalesce(a.fingerprint, '')
     )), '[]') FROM a JOIN relevant USING (pid) LEFT JOIN since s ON s.pid = a.pid)
 )::text"

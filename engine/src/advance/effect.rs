@@ -92,7 +92,7 @@ pub(super) fn see(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestam
         // Pods take their time; what is left must do for a full window.
         Action::Scale(_) => verify.within.saturating_sub(verify.after.saturating_add(verify.window)),
         Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
-            verify.effect_within.unwrap_or(verify.after)
+            verify.effect_within.unwrap_or(verify.after).min(verify.within)
         }
     };
     let patient = waited < patience.max(CLOCK_SLACK);

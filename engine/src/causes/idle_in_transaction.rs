@@ -30,7 +30,8 @@ fn blocker(database: &Database<'_>, facts: &PostgresFacts) -> Option<Finding> {
     let ours = victims.iter().filter(|victim| users.contains(&victim.role)).count();
     let since = victims.iter().filter_map(|victim| victim.wait_start).min();
     let onset = since.map(|since| database.on_our_clock(read_at, facts, since));
-    let idle = human(facts.age(root.state_change));
+    let age = facts.age(root.state_change);
+    let idle = human(age);
     let evidence = vec![
         Evidence::new("idle for", idle.clone()),
         Evidence::new("sessions waiting", victims.len().to_string()),
@@ -45,7 +46,10 @@ fn blocker(database: &Database<'_>, facts: &PostgresFacts) -> Option<Finding> {
         root.role,
         victims.len(),
     );
-    Some(finding(database, root, onset, Some(ours), evidence, sentence))
+    // Who sets the threshold means it for this too; without one, `minIdle` of the action is what counts.
+    let old_enough = age >= database.policy.older_than(CAUSE.name, Duration::ZERO);
+    let found = finding(database, root, onset, Some(ours), evidence, sentence);
+    Some(Finding { advice: found.advice || !old_enough, ..found })
 }
 
 fn oldest_snapshot(database: &Database<'_>, facts: &PostgresFacts) -> Option<Finding> {

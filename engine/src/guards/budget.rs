@@ -5,7 +5,7 @@ use crate::model::{Budget, Entry, Freeze, Limits, in_the_last_hour};
 
 pub(super) const GUARD: Guard = Guard {
     name: "Budget",
-    refuses: "beyond the policy's `maxActionsPerHour`; beyond, while frozen by, or where denied by any LatencyBudget of the namespace; and, where none sets its own, beyond 6 acts an hour in a namespace, 20 in the cluster, or 3 open remediations in the cluster",
+    refuses: "beyond the policy's `maxActionsPerHour`; beyond, while frozen by, or where denied by any LatencyBudget of the namespace; beyond 6 acts an hour in a namespace where no budget of it sets its own number; beyond 20 an hour and 3 open remediations in the cluster where no budget of all namespaces does",
     stages: ADMIT_AND_GATE,
     applies: always,
     check,
@@ -36,8 +36,8 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         if frozen != Freeze::None {
             return Err(format!("LatencyBudget {} is frozen ({frozen})", budget.name));
         }
-        let kind = candidate.action.kind();
-        if budget.denied.contains(&kind) {
+        let denied = candidate.action.permissions().iter().find(|kind| budget.denied.contains(kind));
+        if let Some(kind) = denied {
             return Err(format!("LatencyBudget {} denies {kind} in namespace {namespace}", budget.name));
         }
     }
@@ -81,9 +81,9 @@ fn namespace_ceilings(
     let used = in_the_last_hour(here, context.now);
     let what = "acts in this namespace in 60 minutes";
     either(
-        budgets
-            .iter()
-            .filter_map(|b| Some(Ceiling { what, used, most: b.per_hour_and_namespace?, by: named(b) })),
+        budgets.iter().filter_map(|b| {
+            Some((Ceiling { what, used, most: b.per_hour_and_namespace?, by: named(b) }, true))
+        }),
         || Ceiling { what, used, most: limits.per_hour_and_namespace, by: None },
     )
 }
@@ -107,7 +107,8 @@ fn cluster_ceilings(
     let mut ceilings = either(
         budgets.iter().filter_map(|b| {
             let what = what(b, "acts in the cluster in 60 minutes", "acts in its namespaces in 60 minutes");
-            Some(Ceiling { what, most: b.per_hour?, used: acts(&|ns| b.applies(ns)), by: named(b) })
+            let ceiling = Ceiling { what, most: b.per_hour?, used: acts(&|ns| b.applies(ns)), by: named(b) };
+            Some((ceiling, b.namespaces.is_empty()))
         }),
         || Ceiling {
             what: "acts in the cluster in 60 minutes",
@@ -119,7 +120,9 @@ fn cluster_ceilings(
     ceilings.extend(either(
         budgets.iter().filter_map(|b| {
             let what = what(b, "open remediations in the cluster", "open remediations in its namespaces");
-            Some(Ceiling { what, most: b.concurrent?, used: open(&|ns| b.applies(ns)), by: named(b) })
+            let ceiling =
+                Ceiling { what, most: b.concurrent?, used: open(&|ns| b.applies(ns)), by: named(b) };
+            Some((ceiling, b.namespaces.is_empty()))
         }),
         || Ceiling {
             what: "open remediations in the cluster",
@@ -135,10 +138,14 @@ fn named(budget: &Budget) -> Option<String> {
     Some(budget.name.clone())
 }
 
-/// All that are set, or the one that is built in.
-fn either(set: impl Iterator<Item = Ceiling>, built_in: impl FnOnce() -> Ceiling) -> Vec<Ceiling> {
-    let set: Vec<Ceiling> = set.collect();
-    if set.is_empty() { vec![built_in()] } else { set }
+/// All that are set, and the one that is built in unless one of them speaks for as much: a budget of some namespaces does not
+/// lift what holds for the whole cluster.
+fn either(set: impl Iterator<Item = (Ceiling, bool)>, built_in: impl FnOnce() -> Ceiling) -> Vec<Ceiling> {
+    let (mut ceilings, whole): (Vec<Ceiling>, Vec<bool>) = set.unzip();
+    if !whole.contains(&true) {
+        ceilings.push(built_in());
+    }
+    ceilings
 }
 
 #[cfg(test)]
@@ -148,7 +155,7 @@ mod tests {
     use super::super::Stage;
     use super::super::testing::{Setup, refused};
     use super::*;
-    use crate::model::{Phase, earlier};
+    use crate::model::{Action, ActionKind, Phase, earlier};
 
     fn with(
         done: usize,
@@ -274,12 +281,37 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_of_some_namespaces_does_not_lift_what_holds_for_the_cluster() {
+        let part = Budget {
+            namespaces: vec!["shop".into()],
+            per_hour: Some(100),
+            concurrent: Some(100),
+            per_hour_and_namespace: Some(100),
+            ..budget("team")
+        };
+        assert!(under(&[part], 20).unwrap().contains("20 of 20 acts in the cluster"));
+    }
+
+    #[test]
+    fn who_forbids_to_end_sessions_forbids_it_after_a_cancel_in_vain_too() {
+        let mut setup = Setup::acting();
+        let Action::CancelQuery(target) = setup.candidate.action.clone() else { panic!("no cancel") };
+        setup.limits.budgets = vec![Budget { denied: vec![ActionKind::TerminateIdle], ..budget("careful") }];
+        assert_eq!(refused(&setup, GUARD.name, Stage::Admit), None);
+        setup.candidate.action = Action::TerminateQuery(target);
+        assert!(refused(&setup, GUARD.name, Stage::Admit).unwrap().contains("denies TerminateIdle"));
+        assert_eq!(refused(&setup, "Mode", Stage::Gate), None);
+        setup.snapshot.operator.enabled_actions.retain(|kind| *kind != ActionKind::TerminateIdle);
+        assert!(refused(&setup, "Mode", Stage::Gate).unwrap().contains("TerminateIdle is switched off"));
+    }
+
+    #[test]
     fn a_denied_action_and_budgets_that_are_not_known_refuse() {
-        let denied = vec![crate::model::ActionKind::CancelQueries];
+        let denied = vec![ActionKind::CancelQueries];
         assert!(
             under(&[Budget { denied, ..budget("careful") }], 0).unwrap().contains("denies CancelQueries")
         );
-        let denied = vec![crate::model::ActionKind::TerminateIdle];
+        let denied = vec![ActionKind::TerminateIdle];
         assert_eq!(under(&[Budget { denied, ..budget("careful") }], 0), None);
         let mut setup = Setup::acting();
         setup.limits.unreadable = Some("forbidden".into());

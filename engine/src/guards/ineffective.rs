@@ -1,5 +1,6 @@
 //! `Ineffective`: what did not help three times in a row, whoever tried, is not tried again for a while.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{ADMIT_AND_GATE, Context, Guard, always};
@@ -7,7 +8,7 @@ use crate::model::{Entry, EntryKey, Outcome, duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
     name: "Ineffective",
-    refuses: "for 24 hours after the last three acts of this kind on the resource, in other incidents and whoever acted, have all been Ineffective or Worse",
+    refuses: "when the last three incidents of the last 24 hours in which this kind of act was done on the resource, other ones and whoever acted, all ended Ineffective or Worse (from another namespace only where at least two policies say so)",
     stages: ADMIT_AND_GATE,
     applies: always,
     check,
@@ -36,6 +37,9 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         .filter(|(_, e)| e.acted_at.is_some_and(|at| elapsed(context.now, at) < DAY))
         .collect();
     past.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.acted_at));
+    // One bad incident is one: what was tried in it several times counts once, by its last word.
+    let mut incidents = BTreeSet::new();
+    past.retain(|(_, entry)| incidents.insert((&entry.policy.namespace, &entry.incident)));
     let in_vain: Vec<_> = past
         .iter()
         .take_while(|(_, entry)| matches!(entry.outcome, Some(Outcome::Ineffective | Outcome::Worse)))
@@ -43,13 +47,16 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     if in_vain.len() < ROW {
         return Ok(format!("{} acts of this kind in a row did not help, {ROW} are too many", in_vain.len()));
     }
+    // One policy whose promise cannot be kept must not take the action from other namespaces.
+    let row = in_vain.iter().take(ROW).map(|(_, entry)| &entry.policy);
+    let policies: BTreeSet<_> = row.clone().map(|policy| (&policy.namespace, &policy.name)).collect();
+    if policies.len() < 2 && row.clone().any(|policy| policy.namespace != candidate.policy.namespace) {
+        return Ok("only one policy of another namespace says that it does not help".to_owned());
+    }
     let names: Vec<String> =
         in_vain.iter().take(ROW).map(|((namespace, name), _)| format!("{namespace}/{name}")).collect();
-    let newest = in_vain.first().and_then(|(_, entry)| entry.acted_at);
-    let ago =
-        newest.map_or_else(String::new, |at| format!(", the last {} ago", human(elapsed(context.now, at))));
     Err(format!(
-        "the last {ROW} times {kind} did not help on {}{ago} ({}); it is not tried again within {}",
+        "the last {ROW} times {kind} did not help on {} ({}); it is not tried again until the first of them is {} old",
         candidate.resource,
         names.join(", "),
         human(DAY)
@@ -100,5 +107,27 @@ mod tests {
         assert_eq!(after(&thrice, |done| done.status.acted_at = Some(earlier(now, DAY))), None);
         assert_eq!(after(&thrice, |done| done.spec.resource.as_database().database = "stock".into()), None);
         assert_eq!(after(&thrice, |done| done.spec.incident = "orders-api-12345678-2".into()), None);
+        assert_eq!(
+            after(&thrice, |done| done.spec.incident = "another-api-1".into()),
+            None,
+            "one bad incident"
+        );
+    }
+
+    #[test]
+    fn one_policy_of_another_namespace_takes_the_action_from_nobody_and_two_may() {
+        let thrice = [NO, NO, NO];
+        let elsewhere = |done: &mut Remediation| {
+            done.namespace = "elsewhere".into();
+            done.spec.policy.namespace = "elsewhere".into();
+        };
+        assert_eq!(after(&thrice, elsewhere), None);
+        let two = |done: &mut Remediation| {
+            elsewhere(done);
+            if done.name == "done-1" {
+                done.spec.policy.name = "third-api".into();
+            }
+        };
+        assert!(after(&thrice, two).is_some());
     }
 }

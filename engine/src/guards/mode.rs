@@ -14,8 +14,11 @@ pub(super) const GUARD: Guard = Guard {
 
 fn check(context: &Context<'_>) -> Result<String, String> {
     let (snapshot, _) = context.view()?;
-    let kind = context.candidate.action.kind();
-    if !snapshot.operator.enabled_actions.contains(&kind) {
+    let candidate = context.candidate;
+    let kind = candidate.action.kind();
+    let off =
+        candidate.action.permissions().iter().find(|kind| !snapshot.operator.enabled_actions.contains(kind));
+    if let Some(kind) = off {
         return Err(format!("{kind} is switched off in the operator's configuration"));
     }
     let rung = snapshot.policy.rung(&context.candidate.rung);

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionKind, Candidate, Limits, Outcome, PastAct, PolicyRef, Remediation, ResourceKey, Survey, elapsed,
+    ActionKind, Candidate, Limits, Outcome, PastAct, Phase, PolicyRef, Remediation, ResourceKey, Survey,
+    elapsed,
 };
 
 /// Namespace and name of a LatencyRemediation.
@@ -33,6 +34,8 @@ pub struct Entry {
     pub open: bool,
     /// What it did has to be taken back.
     pub owes: bool,
+    /// Something was done, or may have been; not merely tried.
+    pub done: bool,
     /// When an effect may have reached the world, if it may have.
     pub acted_at: Option<Timestamp>,
     /// The resource's rest after it.
@@ -52,6 +55,8 @@ impl Entry {
             outcome: remediation.status.outcome,
             open: remediation.is_open(),
             owes: remediation.owes(),
+            done: remediation.status.acted_at.is_some()
+                || matches!(remediation.status.phase, Phase::Executing | Phase::OutcomeUnknown),
             acted_at: remediation.may_have_acted_at(),
             cooldown: remediation.spec.cooldown,
             reserved_at: None,
@@ -111,6 +116,7 @@ impl Ledger {
                 outcome: None,
                 open: true,
                 owes: false,
+                done: false,
                 acted_at: None,
                 cooldown: candidate.cooldown,
                 reserved_at: Some(now),
@@ -149,6 +155,7 @@ impl Ledger {
             .entries
             .values()
             .filter(own)
+            .filter(|entry| entry.done)
             .filter_map(|entry| {
                 Some(PastAct {
                     acted_at: entry.acted_at?,
@@ -222,7 +229,7 @@ pub struct Admission<'a> {
 mod tests {
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{Phase, later};
+    use crate::model::later;
 
     fn ledger(phase: Phase, acted_ago: Option<Duration>) -> (Ledger, EntryKey, Timestamp) {
         let setup = Setup::acting();
@@ -241,6 +248,30 @@ mod tests {
         let (mut untouched, key, _) = self::ledger(Phase::Admitted, None);
         untouched.forget(&key);
         assert!(untouched.is_empty());
+    }
+
+    #[test]
+    fn what_failed_before_anything_was_sent_is_no_history() {
+        for (phase, acted_ago, counts) in [
+            (Phase::Failed, None, 0),
+            (Phase::Failed, Some(HOUR), 1),
+            (Phase::OutcomeUnknown, None, 1),
+            (Phase::Completed, Some(HOUR), 1),
+        ] {
+            let setup = Setup::acting();
+            let mut remediation = setup.remediation();
+            remediation.status.phase = phase;
+            remediation.status.acted_at = acted_ago.map(|ago| crate::model::earlier(setup.now, ago));
+            remediation.status.executing = Some(crate::model::Executing {
+                holder: "a".into(),
+                epoch: 1,
+                started_at: crate::model::earlier(setup.now, HOUR),
+                deadline: Duration::from_secs(5),
+            });
+            let policy = &setup.candidate.policy;
+            let history = Ledger::from_list([&remediation]).history(&policy.namespace, &policy.name);
+            assert_eq!(history.len(), counts, "{phase} {acted_ago:?}");
+        }
     }
 
     #[test]

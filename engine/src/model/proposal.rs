@@ -96,6 +96,18 @@ impl Action {
         }
     }
 
+    /// The kinds that must be allowed for it. Who forbids that sessions are ended means those too whose statement was
+    /// cancelled in vain.
+    #[must_use]
+    pub fn permissions(&self) -> &'static [ActionKind] {
+        match self {
+            Self::CancelQuery(_) => &[ActionKind::CancelQueries],
+            Self::TerminateQuery(_) => &[ActionKind::CancelQueries, ActionKind::TerminateIdle],
+            Self::TerminateIdle(_) => &[ActionKind::TerminateIdle],
+            Self::Scale(_) => &[ActionKind::Scale],
+        }
+    }
+
     /// The session that it is done to, if it is done to one.
     #[must_use]
     pub fn session(&self) -> Option<&SessionTarget> {

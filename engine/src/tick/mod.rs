@@ -145,8 +145,8 @@ fn in_vain(answers: &[Admitted]) -> Option<String> {
     let mut sentence = None;
     for answer in answers {
         let Admitted::No { refusals } = answer else { return None };
-        let refusal = refusals.iter().find(|refusal| refusal.guard == "Ineffective");
-        sentence = sentence.or_else(|| refusal.map(|refusal| refusal.message.clone()));
+        let refusal = refusals.iter().find(|refusal| refusal.guard == "Ineffective")?;
+        sentence.get_or_insert_with(|| refusal.message.clone());
     }
     sentence
 }
@@ -288,6 +288,7 @@ mod tests {
         let yes = Admitted::Yes { verdicts: Vec::new() };
         assert_eq!(settled(&[no(&["Cooldown", "Ineffective"])]).as_deref(), Some("Ineffective"));
         assert_eq!(settled(&[no(&["Cooldown"])]), None);
+        assert_eq!(settled(&[no(&["Ineffective"]), no(&["Cooldown"])]), None, "the other one may go soon");
         assert_eq!(settled(&[no(&["Ineffective"]), yes]), None);
     }
 

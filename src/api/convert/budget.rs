@@ -1,7 +1,7 @@
 //! `LatencyBudget` to the engine's budget. There is no budget that cannot be understood: what this version does not know
 //! forbids everything that it could mean.
 
-use engine::model::{Budget, Freeze, FreezeWindow};
+use engine::model::{ActionKind, Budget, Freeze, FreezeWindow};
 use kube::ResourceExt;
 
 use super::variant;
@@ -32,6 +32,13 @@ pub fn budget(object: &api::LatencyBudget) -> Budget {
             })
             .collect(),
     }
+}
+
+/// Words among its denied actions that name no action of this version: of a later one, or misspelt.
+#[must_use]
+pub fn unknown_actions(object: &api::LatencyBudget) -> Vec<&str> {
+    let known = |word: &&Word| variant::<ActionKind>(&word.0).is_some();
+    object.spec.denied_actions.iter().filter(|word| !known(word)).map(|word| word.0.as_str()).collect()
 }
 
 fn freeze(word: &Word) -> Freeze {

@@ -16,7 +16,7 @@ use engine::model::{duration, ratio};
 
 use super::text;
 
-pub use budget::budget;
+pub use budget::{budget, unknown_actions};
 pub use policy::policy;
 pub use remediation::{remediation, spec_of, status_of};
 

@@ -16,6 +16,7 @@ use crate::api::policy::{self as api, LatencyPolicy};
 use crate::api::text::Word;
 
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The engine's policy, or everything that is wrong with the object.
 ///
@@ -185,6 +186,9 @@ fn action(reader: &mut Reader, path: &str, action: &api::Action) -> Option<RungA
             let terminate_after = settings
                 .and_then(|settings| settings.terminate_after.as_ref())
                 .map(|text| reader.duration(&format!("{path}.terminateAfter"), text, SECOND));
+            if terminate_after.is_some_and(|span| span > HOUR) {
+                reader.problem(format!("{path}.terminateAfter"), "it is too long; the most is 1h");
+            }
             let writers = writers(reader, &path, settings.map(|settings| &settings.writers));
             writers.map(|writers| RungAction::CancelQueries { writers, terminate_after })
         }

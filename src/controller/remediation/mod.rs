@@ -84,14 +84,18 @@ pub async fn reconcile(
         // 3. before anything is changed, see whether what was judged is still so (reads only), and decide again: under the
         //    ceilings of this moment, and as if nothing were known where it is not
         if passes_gate(&remediation, &step) || matches!(step, Step::Restore { .. }) {
-            let limits = ctx.shared.budgets.refresh(&ctx.shared.client).await;
             let current = match &known.view {
                 Some(judged) if passes_gate(&remediation, &step) => {
                     confirm::is_current(&ctx, &judged.0, &remediation.spec.action).await
                 }
                 _ => true,
             };
-            let known = if current { known } else { Known { view: None, ..known } };
+            // Last, so that nothing slow lies between a freeze and its being heard.
+            let (limits, listed) = match ctx.shared.budgets.refresh(&ctx.shared.client).await {
+                Ok(limits) => (limits, true),
+                Err(limits) => (limits, false),
+            };
+            let known = if current && listed { known } else { Known { view: None, ..known } };
             step = next(&ctx, &remediation, &known, look.as_ref(), &limits);
         }
         look = None;
