@@ -72,13 +72,7 @@ fn a_saturated_target_is_scaled_verified_and_scaled_back_step_by_step() {
         assert_eq!(outcome(&done), "Healed");
         assert_eq!(world.replicas().await, 2);
         until_released(&world, &name).await;
-        let steps: Vec<i64> = world
-            .writes()
-            .into_iter()
-            .filter(|write| write.object_ref.as_ref().is_some_and(|object| object.subresource == "scale"))
-            .filter_map(|write| write.request_object.as_ref()?.pointer("/spec/replicas")?.as_i64())
-            .collect();
-        assert_eq!(steps, [4, 3, 2], "one step up, and down again a replica at a time");
+        assert_eq!(scale_writes(&world), [4, 3, 2], "one step up, and down again a replica at a time");
         let undone = world.until_event("RemediationUndone").await;
         assert!(undone.contains("back at 2 replicas"), "{undone}");
         assert_eq!(world.signals(), 0, "nothing was cancelled");
@@ -329,4 +323,144 @@ fn of_two_policies_on_one_workload_the_older_one_acts_and_the_other_is_told_its_
         let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
         assert_eq!(all.len(), 1, "one policy acts");
     });
+}
+
+#[test]
+fn what_made_a_database_worse_is_taken_back_at_once() {
+    run(async {
+        let mut world = World::new("worse").await;
+        world.operate().await;
+        world.policy(grow).await;
+        world.until_calm().await;
+        // It does not help: the breach goes on.
+        saturate(&world.exporter, true);
+        let done = scaled(&world).await;
+        let name = done.metadata.name.clone().expect("a name");
+        let statements = ["begin", "update accounts set balance = balance + 1", "select pg_sleep(600)"];
+        let batch = world.session("reporting", "batch", &statements).await;
+        let mut victims = Vec::new();
+        for index in 1..4 {
+            let update = format!("update accounts set balance = 0 where id = {index}");
+            victims.push(world.session("orders", "api", &[&update]).await);
+        }
+
+        let undone = until_undo(&world, &name, "Done").await;
+        assert_eq!(outcome(&undone), "Worse");
+        let undo = undone.status.and_then(|status| status.undo).expect("an undo");
+        assert_eq!(undo.due_by.map(|by| by.0).as_deref(), Some("Worse"));
+        let told = world.until_event("RemediationWorse").await;
+        assert!(told.contains("BlockingQuery"), "{told}");
+        assert_eq!(scale_writes(&world), [4, 2], "at once, to what was there before");
+        assert_eq!(world.signals(), 0);
+        drop((batch, victims));
+    });
+}
+
+#[test]
+fn a_freeze_of_all_holds_what_is_owed_until_it_is_lifted() {
+    run(async {
+        let mut world = World::new("frozenundo").await;
+        world.operate().await;
+        world.policy(grow).await;
+        world.until_calm().await;
+        let suffering = world.suffer_below(4);
+        let done = scaled(&world).await;
+        let name = done.metadata.name.clone().expect("a name");
+        let budget = |freeze: &str| {
+            json!({
+                "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyBudget",
+                "metadata": {"name": "frozenundo"},
+                "spec": {"namespaces": ["frozenundo"], "freeze": freeze},
+            })
+        };
+        world.apply(budget("All")).await;
+        drop(suffering);
+        saturate(&world.exporter, false);
+        world.until_event("ObjectiveRecovered").await;
+        world.until_looked(10).await;
+        assert_eq!(undo(&world.remediations().get(&name).await.expect("it")), "Owed");
+        assert_eq!(world.replicas().await, 4);
+
+        world.apply(budget("New")).await;
+        until_undo(&world, &name, "Done").await;
+        assert_eq!(world.replicas().await, 2);
+    });
+}
+
+#[test]
+fn a_stateful_set_is_scaled_and_scaled_back_too() {
+    run(async {
+        let mut world = World::new("stateful").await;
+        world
+            .apply(json!({
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "orders-set"},
+                "spec": {
+                    "replicas": 2, "serviceName": "orders-set", "podManagementPolicy": "Parallel",
+                    "selector": {"matchLabels": {"app": "orders-set"}},
+                    "template": lab::control_plane::pod_template("orders-set"),
+                },
+            }))
+            .await;
+        let labels = [("namespace", "stateful"), ("pod", "orders-set-0")];
+        world.lab.prometheus.add_target("app", &world.exporter.address(), &labels).expect("a target");
+        world.operate().await;
+        world
+            .policy(|policy| {
+                grow(policy);
+                policy["spec"]["targetRef"] = json!({"kind": "StatefulSet", "name": "orders-set"});
+            })
+            .await;
+        world.until_calm().await;
+        saturate(&world.exporter, true);
+        let done = scaled(&world).await;
+        saturate(&world.exporter, false);
+        let undone = until_undo(&world, &done.metadata.name.expect("a name"), "Done").await;
+        assert_eq!(
+            undone.status.and_then(|status| status.effect).map(|effect| effect.0).as_deref(),
+            Some("Confirmed")
+        );
+        assert_eq!(scale_writes(&world), [4, 3, 2]);
+    });
+}
+
+#[test]
+fn a_kind_that_is_deleted_and_put_back_loses_nothing_that_is_owed() {
+    run(async {
+        let mut world = World::alone("crdgone").await;
+        world.operate().await;
+        world.policy(grow).await;
+        world.until_calm().await;
+        let suffering = world.suffer_below(4);
+        scaled(&world).await;
+        let plane = &world.lab.control_plane;
+        let crd = "crd/latencyremediations.latency-operator.dev";
+        kubectl(plane, &["delete", crd, "--wait=false"], "").await;
+        world.until_looked(3).await;
+        assert_eq!(world.replicas().await, 4, "nothing is taken back in the breach");
+        drop(suffering);
+        saturate(&world.exporter, false);
+        kubectl(plane, &["wait", "--for=delete", "--timeout=60s", crd], "").await;
+        assert_eq!(world.replicas().await, 2, "the kind goes once nothing is owed any more");
+
+        let crds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+        kubectl(plane, &["apply", "-f", crds.to_str().expect("a path")], "").await;
+        kubectl(plane, &["wait", "--for=condition=Established", "--timeout=30s", crd], "").await;
+        world.until_calm().await;
+        let _suffering = world.suffer_below(4);
+        let again = eventually("it is scaled again", SOON, async || {
+            let all = world.remediations().list(&ListParams::default()).await.ok()?.items;
+            all.into_iter().find(|one| undo(one) == "Owed")
+        });
+        again.await;
+    });
+}
+
+/// The numbers that were written, in order.
+fn scale_writes(world: &World) -> Vec<i64> {
+    world
+        .writes()
+        .into_iter()
+        .filter(|write| write.object_ref.as_ref().is_some_and(|object| object.subresource == "scale"))
+        .filter_map(|write| write.request_object.as_ref()?.pointer("/spec/replicas")?.as_i64())
+        .collect()
 }

@@ -70,3 +70,33 @@ fn an_outage_of_the_metrics_moves_nobody_to_act() {
         );
     });
 }
+
+#[test]
+fn of_two_policies_on_one_database_the_refusal_names_the_one_that_acted() {
+    run(async {
+        let mut world = World::new("shared").await;
+        world.operate().await;
+        for name in ["orders-api", "another"] {
+            world.policy(|policy| policy["metadata"]["name"] = json!(name)).await;
+            world.until_condition_of(name, "WithinObjective", "True").await;
+        }
+        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        assert!(report.ended().await.is_err_and(|error| error.contains("user request")));
+        let acted = world.until_phase("Completed").await.spec.policy_ref.name.0;
+        let other = if acted == "another" { "orders-api" } else { "another" };
+        // Another culprit while the database rests.
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        let told = lab::until(SOON, async || {
+            let mut events = world.events_on("LatencyPolicy", other).await;
+            events.extend(world.events_on("LatencyPolicy", &acted).await);
+            events
+                .into_iter()
+                .find(|event| event.starts_with("RemediationBlocked") && event.contains("Cooldown"))
+        });
+        let told = told.await.unwrap_or_else(|| panic!("no rest was told\n{}", world.operator_log()));
+        assert!(told.contains(&format!("of policy {}/{acted}", world.namespace)), "{told}");
+        assert!(report.ended().await.is_err(), "after the rest it is cancelled too");
+        assert_eq!(world.signals(), 2);
+    });
+}

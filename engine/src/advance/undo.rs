@@ -100,6 +100,9 @@ impl Case<'_> {
         }
         match self.due() {
             None => self.wait("it is not due yet"),
+            Some(by) if by != DueBy::Worse && self.undo.writing.is_none() && !self.has_been_seen() => {
+                self.wait("a full window after the last step has not been read yet")
+            }
             Some(by) => match self.may_step(by) {
                 Ok(()) => self.step(by),
                 Err(why) if seen_overdue(self) => self.overdue(&why),
@@ -209,7 +212,6 @@ impl Case<'_> {
             return Ok(());
         }
         let (snapshot, situation) = self.fresh_view()?;
-        let window = snapshot.policy.evaluation.window;
         match situation.overall {
             Overall::Healthy => {}
             Overall::Breached(severity) => return Err(format!("the objectives are broken ({severity})")),
@@ -226,13 +228,21 @@ impl Case<'_> {
                 return Err(format!("{name} has not been read for long"));
             }
         }
-        let since = self.undo.stepped_at.map(|at| later(at, window));
+        Ok(())
+    }
+
+    /// Whether a full window has been read since the last step down of this workload, whichever act that took back.
+    fn has_been_seen(&self) -> bool {
+        let Some((snapshot, situation)) = self.seen.view else { return false };
+        let resource = &self.remediation.spec.resource;
+        let own = (self.remediation.namespace.clone(), self.remediation.name.clone());
+        let others = self.seen.admission.iter().flat_map(|admission| admission.ledger.others(&own));
+        let others = others.filter(|(_, entry)| entry.resource.same_as(resource));
+        let last = others.filter_map(|(_, entry)| entry.stepped_at).chain(self.undo.stepped_at).max();
         let newest = situation.readings.iter().map(|reading| reading.at).min();
-        match since {
-            Some(since) if newest.is_none_or(|at| at < since) => {
-                Err("a full window after the last step has not been read yet".to_owned())
-            }
-            _ => Ok(()),
+        match last.map(|at| later(at, snapshot.policy.evaluation.window)) {
+            Some(since) => newest.is_some_and(|at| at >= since),
+            None => true,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Entry {
     pub done: bool,
     /// When an effect may have reached the world, if it may have.
     pub acted_at: Option<Timestamp>,
+    /// When it was last taken back by a step.
+    pub stepped_at: Option<Timestamp>,
     /// The resource's rest after it.
     pub cooldown: Duration,
     /// Since when it is admitted by this process and not yet seen as an object.
@@ -58,6 +60,7 @@ impl Entry {
             done: remediation.status.acted_at.is_some()
                 || matches!(remediation.status.phase, Phase::Executing | Phase::OutcomeUnknown),
             acted_at: remediation.may_have_acted_at(),
+            stepped_at: remediation.status.undo.as_ref().and_then(|undo| undo.stepped_at),
             cooldown: remediation.spec.cooldown,
             reserved_at: None,
         }
@@ -118,6 +121,7 @@ impl Ledger {
                 owes: false,
                 done: false,
                 acted_at: None,
+                stepped_at: None,
                 cooldown: candidate.cooldown,
                 reserved_at: Some(now),
             },
