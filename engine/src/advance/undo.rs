@@ -341,3 +341,7 @@ fn seen_overdue(case: &Case<'_>) -> bool {
     let held = case.remediation.may_have_acted_at().map(|at| elapsed(case.seen.now, at));
     held.is_some_and(|held| held >= case.spec.max_hold)
 }
+
+#[cfg(test)]
+#[path = "undo_tests.rs"]
+mod tests;

@@ -94,6 +94,36 @@ fn undo(snapshot: &Snapshot, rung: &Rung, action: &Action) -> Option<UndoSpec> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guards::Stage;
+    use crate::guards::testing::{Setup, refused};
+
+    #[test]
+    fn what_was_decided_on_must_still_be_what_is_there() {
+        let refusal = |change: fn(&mut Setup)| {
+            let mut setup = Setup::scaling();
+            change(&mut setup);
+            refused(&setup, "Precondition", Stage::Gate)
+        };
+        assert_eq!(refusal(|_| ()), None);
+        assert!(refusal(|setup| setup.workload().desired = 5).unwrap().contains("5 replicas now"));
+        let another = refusal(|setup| {
+            let Observed::Known { value, .. } = &mut setup.snapshot.target else { panic!("no target") };
+            value.uid = "another".into();
+        });
+        assert!(another.unwrap().contains("another one"));
+        let nothing = refusal(|setup| {
+            setup.workload().desired = 0;
+            let Action::Scale(scale) = &mut setup.candidate.action else { panic!("no scale") };
+            (scale.from, scale.to) = (0, 1);
+        });
+        assert!(nothing.unwrap().contains("no replicas"));
+        let full = refusal(|setup| {
+            if let RungAction::Scale(settings) = &mut setup.snapshot.policy.rungs[0].action {
+                settings.max = 5;
+            }
+        });
+        assert!(full.unwrap().contains("4 of at most 5"));
+    }
 
     #[test]
     fn a_step_is_a_share_rounded_up_and_never_passes_the_ceiling() {

@@ -261,7 +261,7 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
 mod tests {
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{GuardVerdict, NoData, NoDataReason};
+    use crate::model::{GuardVerdict, NoData, NoDataReason, Traffic};
 
     #[test]
     fn what_has_not_helped_of_late_is_told_to_people_unless_something_else_may_go() {
@@ -290,6 +290,34 @@ mod tests {
         assert_eq!(settled(&[no(&["Cooldown"])]), None);
         assert_eq!(settled(&[no(&["Ineffective"]), no(&["Cooldown"])]), None, "the other one may go soon");
         assert_eq!(settled(&[no(&["Ineffective"]), yes]), None);
+    }
+
+    #[test]
+    fn saturation_is_counted_from_anew_after_a_free_worker_or_a_reading_that_is_missing() {
+        let mut setup = Setup::scaling();
+        let traffic = |in_flight: Option<f64>| Traffic {
+            window: Duration::from_secs(10),
+            buckets: vec![],
+            in_flight: match in_flight {
+                Some(value) => Observed::Known { at: setup.now, value },
+                None => Observed::missing(NoDataReason::Empty, ""),
+            },
+            errors: Observed::missing(NoDataReason::Empty, ""),
+            views: Observed::missing(NoDataReason::NotYetRead, ""),
+        };
+        let since = setup.now;
+        // Four ready pods with four workers each.
+        for (in_flight, expected) in [(16.0, Some(since)), (15.0, None), (16.0, Some(since)), (-1.0, None)] {
+            let mut state = State { saturated_since: Some(since), ..State::default() };
+            let traffic = traffic(Some(in_flight).filter(|value| *value > 0.0));
+            setup.snapshot.traffic.insert("p95".into(), Observed::Known { at: setup.now, value: traffic });
+            learn_saturation(&setup.snapshot, &mut state);
+            assert_eq!(state.saturated_since, expected, "{in_flight}");
+        }
+        let mut state = State { saturated_since: Some(since), ..State::default() };
+        setup.snapshot.policy.workers_per_pod = None;
+        learn_saturation(&setup.snapshot, &mut state);
+        assert_eq!(state.saturated_since, None);
     }
 
     #[test]
