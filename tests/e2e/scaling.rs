@@ -19,7 +19,7 @@ fn grow(policy: &mut Value) {
 async fn scaled(world: &World) -> LatencyRemediation {
     let found = eventually("something is scaled", SOON, async || {
         let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
-        all.into_iter().find(|one| !["", "Admitted", "Executing"].contains(&phase(one).as_str()))
+        all.into_iter().find(|one| ["Verifying", "Completed"].contains(&phase(one).as_str()))
     });
     found.await
 }
@@ -321,7 +321,10 @@ fn of_two_policies_on_one_workload_the_older_one_acts_and_the_other_is_told_its_
             "{told}"
         );
         let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
-        assert_eq!(all.len(), 1, "one policy acts");
+        let of = |one: &LatencyRemediation| format!("{} {}", one.spec.policy_ref.name.0, phase(one));
+        let all: Vec<String> = all.iter().map(of).collect();
+        assert!(all.iter().all(|one| one.starts_with("orders-api ")), "one policy acts: {all:?}");
+        assert_eq!(world.replicas().await, 4);
     });
 }
 
