@@ -231,8 +231,11 @@ fn a_policy_that_is_deleted_in_the_breach_leaves_what_was_added_and_the_command(
         world.policies().delete("orders-api", &DeleteParams::default()).await.expect("a deletion");
 
         let left = until_undo(&world, &name, "Abandoned").await;
-        let events = world.events_on("Deployment", "orders-api").await;
-        let told = events.iter().find(|event| event.starts_with("UndoAbandoned")).expect("it is told");
+        let told = eventually("it is told", SOON, async || {
+            let events = world.events_on("Deployment", "orders-api").await;
+            events.into_iter().find(|event| event.starts_with("UndoAbandoned"))
+        })
+        .await;
         let command = format!("kubectl -n {} scale deployment orders-api --replicas=2", world.namespace);
         assert!(told.contains(&command), "{told}");
         assert_eq!(world.replicas().await, 4);
