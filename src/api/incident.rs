@@ -67,6 +67,9 @@ pub struct LatencyIncidentStatus {
     /// When it was closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Instant>,
+    /// The last time that it was opened again: a breach within 30 minutes of its end is the same trouble come back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reopened: Option<Reopening>,
     /// How it ended: Healed, RecoveredUnattributed (something of ours was tried, no effect was seen), or RecoveredAlone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Word>,
@@ -93,6 +96,19 @@ pub struct LatencyIncidentStatus {
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelineEntry>,
+}
+
+/// An incident that goes on.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Reopening {
+    /// How often it has been opened again.
+    #[schemars(range(min = 1))]
+    pub times: i32,
+    /// The first reading that said Breached, of the last time.
+    pub first_breached_at: Instant,
+    /// When that breach had lasted long enough to be believed.
+    pub at: Instant,
 }
 
 /// A LatencyRemediation of the incident.

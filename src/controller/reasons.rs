@@ -22,7 +22,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    OBJECTIVE_BREACHED, "ObjectiveBreached", true, "A breach has lasted for `breachFor` and an incident is open, or it has become more severe.";
+    OBJECTIVE_BREACHED, "ObjectiveBreached", true, "A breach has lasted for `breachFor` and an incident is open (again, where the last one ended less than 30 minutes before), or it has become more severe.";
     CAUSE_FOUND, "CauseFound", true, "A cause was found, with what was measured.";
     REMEDIATION_PROPOSED, "RemediationProposed", false, "Mode Observe: what would be done.";
     REMEDIATION_BLOCKED, "RemediationBlocked", true, "A rung would act and is refused; the guards and their numbers.";

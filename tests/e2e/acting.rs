@@ -1,6 +1,7 @@
 //! Mode Auto: the right thing is done, once, and proven.
 
 use kube::api::{DeleteParams, ListParams};
+use latency_operator::api::LatencyIncidentStatus;
 use serde_json::json;
 
 use crate::support::{SOON, World, eventually, hanging, kubectl, outcome, phase, run, slow};
@@ -56,6 +57,50 @@ fn a_runaway_query_is_cancelled_and_the_story_is_told() {
         assert_eq!(story.last(), Some(&"ObjectiveRecovered"), "{story:?}");
         assert!(story.contains(&"RemediationCompleted"), "{story:?}");
     });
+}
+
+#[test]
+fn what_comes_back_soon_opens_the_incident_again_whoever_leads_by_then() {
+    run(async {
+        let mut world = World::new("again").await;
+        world.operate().await;
+        world.policy(|_| ()).await;
+        world.until_calm().await;
+        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let first = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        assert!(first.ended().await.is_err());
+        the_only(&world, "Closed", None).await;
+        let second = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        assert!(second.ended().await.is_err());
+        let closed = the_only(&world, "Closed", Some(1)).await;
+        assert_eq!(closed.attempts.len(), 2, "{closed:#?}");
+        assert_eq!(closed.outcome.as_ref().map(|outcome| outcome.0.as_str()), Some("Healed"));
+        assert_eq!(world.signals(), 2);
+        let told = |events: Vec<String>| events.iter().filter(|e| e.starts_with("ObjectiveBreached")).count();
+        assert_eq!(told(world.events().await), 2, "each time it is told");
+
+        // Another leader finds in the API server that it ended a moment ago. The third same fix is no fix.
+        world.operator.take().expect("an operator").kill().await.expect("it is killed");
+        world.operate().await;
+        let third = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        the_only(&world, "Open", Some(2)).await;
+        let event = world.until_event("RemediationBlocked").await;
+        assert!(event.contains("refused by Flapping: 2 of 2 breaches within 24h"), "{event}");
+        world.until_looked(3).await;
+        assert!(third.runs() && world.signals() == 2);
+    });
+}
+
+/// The policy's one incident, once it is in this phase and has been opened again so often.
+async fn the_only(world: &World, phase: &str, reopened: Option<i32>) -> LatencyIncidentStatus {
+    eventually("the incident's state", SOON, async || {
+        let all = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
+        assert!(all.len() < 2, "{all:#?}");
+        let status = all.into_iter().next()?.status?;
+        let times = status.reopened.as_ref().map(|again| again.times);
+        (status.phase.as_ref()?.0 == phase && times == reopened).then_some(status)
+    })
+    .await
 }
 
 #[test]
@@ -164,7 +209,7 @@ fn the_third_same_fix_in_a_day_is_refused_although_the_policy_was_deleted_and_cr
         let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
 
         let event = world.until_event("IncidentEscalated").await;
-        assert!(event.contains("2 of 2 incidents within 24h were met by CancelQueries"), "{event}");
+        assert!(event.contains("2 of 2 breaches within 24h were met by CancelQueries"), "{event}");
         let event = world.until_event("RemediationBlocked").await;
         assert!(event.contains("refused by Flapping"), "{event}");
         world.until_looked(3).await;

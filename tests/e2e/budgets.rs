@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{World, kubectl, run, slow};
+use crate::support::{SOON, World, kubectl, run, slow};
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
 
@@ -65,5 +65,46 @@ fn the_strictest_of_two_budgets_holds() {
         assert!(event.contains(by), "{event}");
         world.until_looked(3).await;
         assert!(report.runs() && world.signals() == 0);
+    });
+}
+
+#[test]
+fn what_the_cluster_and_the_namespace_have_used_up_is_refused_with_the_count() {
+    run(async {
+        let mut world = World::alone("spent").await;
+        let budget = async |spec: Value| {
+            let object = json!({
+                "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyBudget",
+                "metadata": {"name": "all"}, "spec": spec,
+            });
+            kubectl(&world.lab.control_plane, &["apply", "-f", "-"], &object.to_string()).await;
+        };
+        budget(json!({"maxActionsPerHour": 1})).await;
+        world.operate().await;
+        world.policy(|policy| policy["spec"]["guards"]["cooldown"] = json!("1s")).await;
+        world.until_calm().await;
+        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        assert!(report.ended().await.is_err(), "the first is within the budget");
+        world.until_event("ObjectiveRecovered").await;
+
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        let refused = async |by: &str| {
+            let found = lab::until(SOON, async || {
+                let events = world.events().await;
+                events.into_iter().find(|e| e.starts_with("RemediationBlocked") && e.contains(by))
+            });
+            let found = found.await;
+            assert!(found.is_some(), "{by}: {:#?}\n{}", world.events().await, world.operator_log());
+        };
+        refused("1 of 1 acts in the cluster in 60 minutes are used up (LatencyBudget all)").await;
+        budget(json!({"maxActionsPerHour": null, "maxActionsPerHourAndNamespace": 1})).await;
+        refused("1 of 1 acts in this namespace in 60 minutes are used up (LatencyBudget all)").await;
+        world.until_looked(3).await;
+        assert!(report.runs() && world.signals() == 1);
+
+        budget(json!({"maxActionsPerHour": 2, "maxActionsPerHourAndNamespace": 2})).await;
+        assert!(report.ended().await.is_err());
+        assert_eq!(world.signals(), 2);
     });
 }

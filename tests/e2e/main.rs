@@ -13,6 +13,7 @@ mod acting;
 mod budgets;
 mod failing;
 mod input;
+mod not_scaling;
 mod observing;
 mod pausing;
 mod replicas;

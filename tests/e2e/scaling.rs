@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{SOON, World, eventually, kubectl, outcome, phase, run, saturate};
 
 /// Two workers a pod, doubled at most once.
-fn grow(policy: &mut Value) {
+pub(crate) fn grow(policy: &mut Value) {
     policy["spec"]["diagnosis"]["workersPerPod"] = json!(2);
     policy["spec"]["remediations"] = json!([{
         "name": "grow", "causes": ["WorkersSaturated"],
@@ -16,7 +16,7 @@ fn grow(policy: &mut Value) {
     }]);
 }
 
-async fn scaled(world: &World) -> LatencyRemediation {
+pub(crate) async fn scaled(world: &World) -> LatencyRemediation {
     let found = eventually("something is scaled", SOON, async || {
         let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
         all.into_iter().find(|one| ["Verifying", "Completed"].contains(&phase(one).as_str()))
@@ -120,7 +120,7 @@ fn who_takes_the_field_by_server_side_apply_is_right_although_the_value_is_ours(
 }
 
 /// `spec.replicas` by server-side apply, as this manager.
-async fn apply_replicas(world: &World, manager: &str, replicas: i32) {
+pub(crate) async fn apply_replicas(world: &World, manager: &str, replicas: i32) {
     let targets: Api<k8s_openapi::api::apps::v1::Deployment> =
         Api::namespaced(world.client.clone(), &world.namespace);
     let applied = json!({

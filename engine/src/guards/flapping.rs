@@ -1,15 +1,15 @@
 //! `Flapping`: what has to be healed the same way again and again is not healed. The cure hides a cause that people have to
 //! find (reliability engineers call it masking).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Context, Guard, PROPOSE_AND_GATE, always};
-use crate::model::elapsed;
+use crate::model::{PastAct, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
     name: "Flapping",
-    refuses: "the third time that a policy does the same to the same resource, in three incidents within 24 hours: a fix that is needed again and again is no fix, and people are told",
+    refuses: "the third time within 24 hours that a policy does the same to the same resource, each in an incident of its own or after it had healed before: a fix that is needed again and again is no fix, and people are told",
     stages: PROPOSE_AND_GATE,
     applies: always,
     check,
@@ -17,7 +17,7 @@ pub(super) const GUARD: Guard = Guard {
 
 /// The window.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// So many incidents in it may be met by the same act.
+/// So many breaches in it may be met by the same act.
 const MOST: usize = 2;
 
 fn check(context: &Context<'_>) -> Result<String, String> {
@@ -27,22 +27,25 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     }
     let (snapshot, _) = context.view()?;
     let kind = candidate.action.kind();
-    let incidents: BTreeSet<&str> = snapshot
-        .history
-        .iter()
-        .filter(|act| act.kind == kind && act.resource.same_as(&candidate.resource))
-        .filter(|act| act.incident != candidate.incident && elapsed(context.now, act.acted_at) < DAY)
-        .map(|act| act.incident.as_str())
-        .collect();
-    let numbers = format!(
-        "{} of {MOST} incidents within 24h were met by {kind} on {}",
-        incidents.len(),
-        candidate.resource
-    );
-    if incidents.len() < MOST {
+    let same = |act: &&PastAct| act.kind == kind && act.resource.same_as(&candidate.resource);
+    let recent = |act: &&PastAct| elapsed(context.now, act.acted_at) < DAY;
+    // Each act that healed met a breach that had come back. One that did not is an attempt: an incident that has only
+    // those was met once, and in one's own they are for `MaxAttempts` to count.
+    let mut met: BTreeMap<&str, usize> = BTreeMap::new();
+    for act in snapshot.history.iter().filter(same).filter(recent) {
+        *met.entry(&act.incident).or_default() += usize::from(act.healed);
+    }
+    for (incident, times) in &mut met {
+        *times = if *incident == candidate.incident { *times } else { (*times).max(1) };
+    }
+    met.retain(|_, times| *times > 0);
+    let breaches: usize = met.values().sum();
+    let numbers =
+        format!("{breaches} of {MOST} breaches within 24h were met by {kind} on {}", candidate.resource);
+    if breaches < MOST {
         return Ok(numbers);
     }
-    let names = incidents.into_iter().collect::<Vec<_>>().join(", ");
+    let names = met.into_keys().collect::<Vec<_>>().join(", ");
     Err(format!("{numbers} ({names}): it comes back every time, people have to find out why"))
 }
 
@@ -51,7 +54,7 @@ mod tests {
     use super::super::Stage;
     use super::super::testing::{Setup, refused};
     use super::*;
-    use crate::model::{ActionKind, Mode, PastAct, earlier};
+    use crate::model::{ActionKind, Mode, earlier};
 
     fn setup(incidents: &[(&str, u64)]) -> Setup {
         let mut setup = Setup::acting();
@@ -62,6 +65,7 @@ mod tests {
                 incident: (*incident).to_owned(),
                 kind: ActionKind::CancelQueries,
                 resource: setup.candidate.resource.clone(),
+                healed: false,
             })
             .collect();
         setup
@@ -82,6 +86,25 @@ mod tests {
                 assert!(message.is_none_or(|message| message.contains("(a, b)")));
             }
         }
+    }
+
+    #[test]
+    fn in_an_incident_that_was_opened_again_what_healed_before_counts_and_what_did_not_is_an_attempt() {
+        let own = "orders-api-12345678-2";
+        for (healed, refuses) in
+            [(&[true, true][..], true), (&[true, false], false), (&[false, false], false)]
+        {
+            let mut setup = setup(&[(own, 2), (own, 1)]);
+            for (act, healed) in setup.snapshot.history.iter_mut().zip(healed) {
+                act.healed = *healed;
+            }
+            for stage in [Stage::Propose, Stage::Gate] {
+                assert_eq!(refused(&setup, GUARD.name, stage).is_some(), refuses, "{healed:?} {stage:?}");
+            }
+        }
+        let mut other = setup(&[("a", 2), ("a", 1)]);
+        other.snapshot.history.iter_mut().for_each(|act| act.healed = true);
+        assert!(refused(&other, GUARD.name, Stage::Propose).is_some_and(|message| message.contains("(a)")));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! A breach episode, as the API server holds it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{PolicyRef, Severity};
+use super::{PolicyRef, Severity, elapsed};
 
 /// The open incident of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,28 @@ pub struct Incident {
     pub opened_at: Timestamp,
     /// The worst severity so far.
     pub severity: Severity,
+    /// How often it was opened again. The instants above are those of the last time.
+    pub reopened: u32,
+}
+
+/// The last incident of a policy that has none open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedIncident {
+    /// As it was.
+    pub incident: Incident,
+    /// When it was closed.
+    pub at: Timestamp,
+}
+
+impl ClosedIncident {
+    /// A breach so soon after the end is the same trouble come back: what was tried before counts on.
+    pub const REOPENED_WITHIN: Duration = Duration::from_secs(30 * 60);
+
+    /// Whether a breach at `now` belongs to it.
+    #[must_use]
+    pub fn goes_on(&self, now: Timestamp) -> bool {
+        elapsed(now, self.at) < Self::REOPENED_WITHIN
+    }
 }
 
 impl Incident {

@@ -166,6 +166,7 @@ impl Ledger {
                     incident: entry.incident.clone(),
                     kind: entry.kind,
                     resource: entry.resource.clone(),
+                    healed: entry.outcome == Some(Outcome::Healed),
                 })
             })
             .collect();

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 
 pub use budget::{Budget, Freeze, FreezeWindow, Limits};
 pub use finding::{Confidence, Evidence, Finding, Subject};
-pub use incident::Incident;
+pub use incident::{ClosedIncident, Incident};
 pub(crate) use ledger::in_the_last_hour;
 pub use ledger::{Admission, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
 pub use nodata::{NoData, NoDataReason, Observed};

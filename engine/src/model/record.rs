@@ -63,6 +63,8 @@ pub enum RecordKind {
         name: String,
         /// How bad it is at its worst.
         severity: Severity,
+        /// How often it was opened again.
+        reopened: u32,
         /// The broken objectives with their numbers.
         broken: Vec<String>,
     },
@@ -208,7 +210,9 @@ impl DecisionRecord {
             RecordKind::Dependency { partial: Some(_), .. } => "Partial".to_owned(),
             RecordKind::Dependency { .. } | RecordKind::Target { .. } => "Readable".to_owned(),
             RecordKind::BreachSuspected { .. } => "Suspected".to_owned(),
-            RecordKind::Incident { name, severity, .. } => format!("Open/{name}/{severity}"),
+            RecordKind::Incident { name, severity, reopened, .. } => {
+                format!("Open/{name}/{severity}/{reopened}")
+            }
             RecordKind::Calm { incident, counted, needed } => {
                 let state = if counted >= needed { "Closed" } else { "Calming" };
                 format!("{state}/{incident}")
@@ -257,8 +261,11 @@ impl DecisionRecord {
             RecordKind::BreachSuspected { counted, needed } => {
                 format!("breached for {} of {}", duration::human(*counted), duration::human(*needed))
             }
-            RecordKind::Incident { severity, broken, .. } => {
+            RecordKind::Incident { severity, broken, reopened: 0, .. } => {
                 format!("open ({severity}): {}", broken.join("; "))
+            }
+            RecordKind::Incident { severity, broken, reopened, .. } => {
+                format!("open again ({severity}, reopened {reopened}x): {}", broken.join("; "))
             }
             RecordKind::Calm { counted, needed, .. } if counted >= needed => {
                 format!("closed: within the objectives for {}", duration::human(*counted))

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionKind, Incident, Observed, Policy, PostgresFacts, Remediation, ResourceKey, Traffic, Workload,
+    ActionKind, ClosedIncident, Incident, Observed, Policy, PostgresFacts, Remediation, ResourceKey, Traffic,
+    Workload,
 };
 
 /// The guarded workload.
@@ -94,6 +95,8 @@ pub struct PastAct {
     pub kind: ActionKind,
     /// To what.
     pub resource: ResourceKey,
+    /// It was followed by recovery, and caused it.
+    pub healed: bool,
 }
 
 /// See the module.
@@ -113,9 +116,11 @@ pub struct Snapshot {
     pub pauses: Vec<Pause>,
     /// The open incident.
     pub incident: Option<Incident>,
+    /// Where none is open: the last one, as long as a breach may open it again.
+    pub closed: Option<ClosedIncident>,
     /// The number of the next incident.
     pub next_ordinal: u64,
-    /// The LatencyRemediations of the open incident, and all others of the policy that are not over.
+    /// The LatencyRemediations of the open incident (or of the closed one, above), and all others of the policy that are not over.
     pub remediations: Vec<Remediation>,
     /// What the policy did in the last 24 hours, oldest first, whatever became of the objects.
     pub history: Vec<PastAct>,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::Overall;
 use crate::model::{BreachMemory, Incident, Reading, RecordKind, Severity, Snapshot, State, elapsed};
 
@@ -60,19 +62,14 @@ fn breached(
     let needed = snapshot.policy.evaluation.breach_for;
     let incident = match &snapshot.incident {
         Some(known) => Some(Incident { severity: known.severity.max(severity), ..known.clone() }),
-        None if breach.counted >= needed => Some(Incident {
-            name: Incident::name_of(&snapshot.policy.id, snapshot.next_ordinal),
-            ordinal: snapshot.next_ordinal,
-            first_breached_at: breach.first_at,
-            opened_at: snapshot.now,
-            severity,
-        }),
+        None if breach.counted >= needed => Some(open(snapshot, breach.first_at, severity)),
         None => None,
     };
     let record = match &incident {
         Some(incident) => RecordKind::Incident {
             name: incident.name.clone(),
             severity: incident.severity,
+            reopened: incident.reopened,
             broken: readings
                 .iter()
                 .filter(|reading| reading.breach().is_some())
@@ -82,6 +79,25 @@ fn breached(
         None => RecordKind::BreachSuspected { counted: breach.counted, needed },
     };
     Episode { incident, record: Some(record) }
+}
+
+/// The breach is believed: the last incident goes on where it ended a short while ago, with the attempts that it has used
+/// up; otherwise a new one begins.
+fn open(snapshot: &Snapshot, first_breached_at: Timestamp, severity: Severity) -> Incident {
+    let closed = snapshot.closed.as_ref().filter(|closed| closed.goes_on(first_breached_at));
+    let (name, ordinal, severity, reopened) = match closed.map(|closed| &closed.incident) {
+        Some(known) => (
+            known.name.clone(),
+            known.ordinal,
+            severity.max(known.severity),
+            known.reopened.saturating_add(1),
+        ),
+        None => {
+            let ordinal = snapshot.next_ordinal;
+            (Incident::name_of(&snapshot.policy.id, ordinal), ordinal, severity, 0)
+        }
+    };
+    Incident { name, ordinal, first_breached_at, opened_at: snapshot.now, severity, reopened }
 }
 
 fn healthy(snapshot: &Snapshot, state: &mut State, gap: Option<(Duration, bool)>) -> Episode {
@@ -122,6 +138,7 @@ fn unknown(snapshot: &Snapshot, state: &mut State, readings: &[Reading]) -> Epis
     let record = snapshot.incident.as_ref().map(|incident| RecordKind::Incident {
         name: incident.name.clone(),
         severity: incident.severity,
+        reopened: incident.reopened,
         broken: readings
             .iter()
             .map(|reading| format!("{}: {}", reading.objective, reading.sentence()))

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use engine::advance::{EffectReport, Look};
 use engine::model::{
-    Action, ActionKind, Admission, Budget, Coverage, DecisionRecord, Fleet, Freeze, Incident, Ledger, Limits,
-    LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase, Policy,
-    PostgresFacts, Remediation, RemediationStatus, Session, SessionIdentity, SessionState, SessionTarget,
-    Snapshot, State, Survey, Target, duration::human, earlier, elapsed, later,
+    Action, ActionKind, Admission, Budget, ClosedIncident, Coverage, DecisionRecord, Fleet, Freeze, Incident,
+    Ledger, Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase,
+    Policy, PostgresFacts, Remediation, RemediationStatus, Session, SessionIdentity, SessionState,
+    SessionTarget, Snapshot, State, Survey, Target, duration::human, earlier, elapsed, later,
 };
 use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
 use jiff::Timestamp;
@@ -49,6 +49,7 @@ pub(crate) struct World {
     policy_gone: bool,
     frozen: Option<Freeze>,
     incident: Option<Incident>,
+    closed: Option<ClosedIncident>,
     ordinal: u64,
     pub(crate) remediations: BTreeMap<String, Remediation>,
     passed_gate: BTreeMap<String, Timestamp>,
@@ -83,6 +84,7 @@ impl World {
             policy_gone: false,
             frozen: None,
             incident: None,
+            closed: None,
             ordinal: 1,
             remediations: BTreeMap::new(),
             passed_gate: BTreeMap::new(),
@@ -133,10 +135,14 @@ impl World {
         self.before = Some(self.state.clone());
         match (&self.incident, &ticked.situation.incident) {
             (None, Some(opened)) => {
-                self.ordinal = opened.ordinal + 1;
+                self.ordinal = self.ordinal.max(opened.ordinal + 1);
                 self.incident = Some(opened.clone());
             }
-            (Some(_), known) => self.incident.clone_from(known),
+            (Some(_), Some(known)) => self.incident = Some(known.clone()),
+            (Some(was), None) => {
+                self.closed = Some(ClosedIncident { incident: was.clone(), at: self.now });
+                self.incident = None;
+            }
             (None, None) => {}
         }
         let fleet = Fleet { leading: true, ledger_complete: true };
@@ -193,6 +199,7 @@ impl World {
             databases: self.policy.dependencies.keys().map(|name| (name.clone(), self.database())).collect(),
             pauses: self.pauses.clone(),
             incident: self.incident.clone(),
+            closed: self.closed.clone().filter(|_| self.incident.is_none()),
             next_ordinal: self.ordinal,
             history: self.ledger.history(&self.policy.id.namespace, &self.policy.id.name),
             remediations: self.remediations.values().cloned().collect(),

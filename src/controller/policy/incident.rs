@@ -6,10 +6,11 @@ use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, Resource, ResourceExt};
 
-use super::observe::open_incident;
+use super::observe::known_incident;
+use super::runtime::{ClosedStory, OpenIncident};
 use super::{Error, Runtime};
-use crate::api::incident::PolicyReference;
-use crate::api::text::{Instant, ObjectName};
+use crate::api::incident::{LatencyIncidentStatus, PolicyReference, Reopening};
+use crate::api::text::{Instant, ObjectName, Word};
 use crate::api::{LatencyIncident, LatencyIncidentSpec, LatencyPolicy, POLICY_LABEL};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
@@ -24,6 +25,7 @@ pub(super) async fn follow(
     ticked: &Tick,
 ) -> Result<(), Error> {
     match (&snapshot.incident, &ticked.situation.incident) {
+        (None, Some(opened)) if opened.reopened > 0 => reopen(ctx, runtime, object, opened).await,
         (None, Some(opened)) => open(ctx, runtime, object, opened).await,
         (Some(_), Some(known)) => {
             if let Some(open) = &mut runtime.incident {
@@ -66,10 +68,46 @@ async fn open(
     };
     runtime.reserved = None;
     ctx.shared.metrics.incident(&opened.severity.to_string());
-    runtime.incident = open_incident(&opened.name, stored);
+    (runtime.incident, runtime.closed) = known_incident(&opened.name, stored);
     if let Some(open) = &mut runtime.incident {
         open.facts = opened.clone();
     }
+    Ok(())
+}
+
+/// The incident goes on, with its attempts. If that cannot be written (somebody has deleted or changed it, the answer was
+/// lost), what is stored is read again and decides.
+async fn reopen(
+    ctx: &Context,
+    runtime: &mut Runtime,
+    object: &LatencyPolicy,
+    opened: &Incident,
+) -> Result<(), Error> {
+    runtime.adopted = false;
+    let Some(ClosedStory { last, .. }) = runtime.closed.take() else {
+        return Err(Error::Read(format!("the closed incident {} is not known any more", opened.name)));
+    };
+    let story = LatencyIncidentStatus {
+        phase: Some(Word::text("Open")),
+        severity: Some(Word(opened.severity.to_string())),
+        closed_at: None,
+        outcome: None,
+        escalation: None,
+        reopened: Some(Reopening {
+            times: i32::try_from(opened.reopened).unwrap_or(i32::MAX),
+            first_breached_at: Instant(opened.first_breached_at),
+            at: Instant(opened.opened_at),
+        }),
+        ..last.story
+    };
+    let incident = LatencyIncident { status: Some(story.clone()), ..last.object };
+    let incidents: Api<LatencyIncident> =
+        Api::namespaced(ctx.shared.mutating.clone(), &object.namespace().unwrap_or_default());
+    let written =
+        write::status(&incidents, &opened.name, &incident, "LatencyIncident", &ctx.shared.metrics).await;
+    let object = written.map_err(|source| Error::Write { what: "LatencyIncident", source })?;
+    runtime.incident = Some(OpenIncident { facts: opened.clone(), object, story });
+    runtime.adopted = true;
     Ok(())
 }
 

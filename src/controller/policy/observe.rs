@@ -2,17 +2,19 @@
 
 use std::time::Instant;
 
-use engine::model::{Incident, PausedBy, Policy, Severity, Snapshot};
+use engine::model::{ClosedIncident, Incident, PausedBy, Policy, PolicyRef, Severity, Snapshot, elapsed};
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
 use super::{Error, Runtime};
-use crate::api::text::Word;
+use crate::api::conditions::types;
+use crate::api::policy::LatencyPolicyStatus;
+use crate::api::text::{ObjectName, Word};
 use crate::api::{LatencyIncident, LatencyPolicy};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
 use crate::controller::look::{self, Looked};
-use crate::controller::policy::runtime::OpenIncident;
+use crate::controller::policy::runtime::{ClosedStory, OpenIncident};
 use crate::observe::kubernetes::pause;
 
 pub(super) async fn snapshot(
@@ -31,26 +33,29 @@ pub(super) async fn snapshot(
     shared.metrics.read("all", started.elapsed());
     let mut pauses = ctx.workloads.pauses(&namespace, &policy.target);
     pauses.extend(pause(object.annotations(), PausedBy::Policy));
-    let incident = runtime.incident.as_ref().map(|open| open.facts.clone());
     let now = shared.clock.now();
+    runtime.closed.take_if(|closed| !closed.facts().goes_on(now));
+    let incident = runtime.incident.as_ref().map(|open| open.facts.clone());
+    let closed = runtime.closed.as_ref().filter(|_| incident.is_none()).map(ClosedStory::facts);
+    let last = incident.as_ref().or(closed.as_ref().map(|closed| &closed.incident));
     Ok(Snapshot {
         now,
         traffic,
         databases,
         target,
         pauses,
-        remediations: shared
-            .keeper
-            .of_policy(runtime.key(), incident.as_ref().map(|open| open.name.as_str())),
+        remediations: shared.keeper.of_policy(runtime.key(), last.map(|incident| incident.name.as_str())),
         history: shared.keeper.history(runtime.key()),
         incident,
+        closed,
         next_ordinal: runtime.reserved.unwrap_or(runtime.ordinal.saturating_add(1)),
         operator: look::health(shared, now),
         policy,
     })
 }
 
-/// Once for each policy and leader: the incident that an earlier leader left open.
+/// Once for each policy and leader, and after a write of which nobody knows what came of it: the incident that was left
+/// open, or that ended so short a while ago that a breach would open it again.
 async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> Result<(), Error> {
     let status = object.status.clone().unwrap_or_default();
     let known = status.incident_ordinal.and_then(|ordinal| u64::try_from(ordinal).ok()).unwrap_or_default();
@@ -58,12 +63,21 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
     if runtime.adopted {
         return Ok(());
     }
-    if let Some(name) = &status.active_incident {
+    let last = || {
+        let policy = PolicyRef {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        };
+        let recent = known > 0 && !long_within(&status, ctx.shared.clock.now());
+        recent.then(|| ObjectName(Incident::name_of(&policy, known)))
+    };
+    if let Some(name) = &status.active_incident.clone().or_else(last) {
         let incidents: Api<DeserializeGuard<LatencyIncident>> =
             Api::namespaced(ctx.shared.client.clone(), &object.namespace().unwrap_or_default());
         let found = incidents.get_opt(&name.0).await.map_err(|error| Error::Read(brief(&error)))?;
-        runtime.incident = match found {
-            Some(DeserializeGuard(Ok(incident))) => open_incident(&name.0, incident),
+        (runtime.incident, runtime.closed) = match found {
+            Some(DeserializeGuard(Ok(incident))) => known_incident(&name.0, incident),
             Some(DeserializeGuard(Err(undecodable))) => {
                 let error = undecodable.error.chars().take(200).collect::<String>();
                 tracing::warn!(
@@ -71,32 +85,54 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
                     error,
                     "the open incident cannot be decoded; it is left as it is"
                 );
-                None
+                (None, None)
             }
-            None => None,
+            None => (None, None),
         };
     }
     runtime.adopted = true;
     Ok(())
 }
 
-/// The engine's view of a stored incident, if it is still open.
-pub(super) fn open_incident(name: &str, object: LatencyIncident) -> Option<OpenIncident> {
+/// Whether the status says that the objectives have been kept for so long that no incident can go on.
+fn long_within(status: &LatencyPolicyStatus, now: jiff::Timestamp) -> bool {
+    let within = status.conditions.iter().find(|known| known.type_ == types::WITHIN_OBJECTIVE);
+    within.is_some_and(|known| {
+        known.status == "True" && elapsed(now, known.last_transition_time.0) > ClosedIncident::REOPENED_WITHIN
+    })
+}
+
+/// The engine's view of a stored incident: as an open one or as a closed one.
+pub(super) fn known_incident(
+    name: &str,
+    object: LatencyIncident,
+) -> (Option<OpenIncident>, Option<ClosedStory>) {
     let status = object.status.clone().unwrap_or_default();
-    if status.phase.as_ref().is_some_and(|phase| phase.0 == "Closed") {
-        return None;
+    let closed_at = status.closed_at.map(|at| at.0);
+    let is_closed = status.phase.as_ref().is_some_and(|phase| phase.0 == "Closed");
+    let known = incident(name, object);
+    match (is_closed, closed_at) {
+        (false, _) => (Some(known), None),
+        (true, Some(at)) => (None, Some(ClosedStory { last: known, at })),
+        (true, None) => (None, None),
     }
+}
+
+fn incident(name: &str, object: LatencyIncident) -> OpenIncident {
+    let status = object.status.clone().unwrap_or_default();
     let severity = match status.severity.as_ref().map(|word: &Word| word.0.as_str()) {
         Some("P0") => Severity::P0,
         Some("P1") => Severity::P1,
         _ => Severity::P2,
     };
+    let again = status.reopened.as_ref();
     let facts = Incident {
         name: name.to_owned(),
         ordinal: u64::try_from(object.spec.ordinal).unwrap_or_default(),
-        first_breached_at: object.spec.first_breached_at.0,
-        opened_at: object.spec.opened_at.0,
+        first_breached_at: again.map_or(object.spec.first_breached_at, |again| again.first_breached_at).0,
+        opened_at: again.map_or(object.spec.opened_at, |again| again.at).0,
         severity,
+        reopened: again.and_then(|again| u32::try_from(again.times).ok()).unwrap_or_default(),
     };
-    Some(OpenIncident { facts, object, story: status })
+    OpenIncident { facts, object, story: status }
 }

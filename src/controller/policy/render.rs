@@ -2,10 +2,11 @@
 //! that nothing is written while nothing changes.
 
 use engine::model::{
-    DecisionRecord, Mode, NoDataReason, Observed, Outcome, Phase, RecordKind, Remediation, Severity,
+    DecisionRecord, Incident, Mode, NoDataReason, Observed, Outcome, Phase, RecordKind, Remediation,
     Snapshot, Verdict,
 };
 use engine::{Overall, Tick};
+use jiff::Timestamp;
 
 use crate::api::conditions::{self, Said, Status, types};
 use crate::api::incident::{Attempt, LatencyIncidentStatus, TimelineEntry};
@@ -224,7 +225,7 @@ fn blocked_by(ticked: &Tick) -> Vec<RefusalStatus> {
 
 pub(super) fn incident(
     before: &LatencyIncidentStatus,
-    severity: Severity,
+    facts: &Incident,
     snapshot: &Snapshot,
     ticked: &Tick,
     closed: bool,
@@ -235,7 +236,9 @@ pub(super) fn incident(
         snapshot.remediations.iter().filter(|r| Some(r.spec.incident.as_str()) == name).collect();
     let mut timeline = before.timeline.clone();
     timeline.extend(ours.iter().flat_map(|remediation| steps(before, remediation)));
-    timeline.extend(ticked.records.iter().filter(|r| r.changed).filter_map(|record| entry(before, record)));
+    timeline.extend(
+        ticked.records.iter().filter(|r| r.changed).filter_map(|record| entry(before, facts, record)),
+    );
     let excess = timeline.len().saturating_sub(TIMELINE);
     timeline.drain(..excess);
     let broken = said(ticked).find_map(|record| {
@@ -250,9 +253,10 @@ pub(super) fn incident(
     let breached = matches!(ticked.situation.overall, Overall::Breached(_));
     LatencyIncidentStatus {
         phase: Some(Word::text(if closed { "Closed" } else { "Open" })),
-        severity: Some(Word(severity.to_string())),
+        severity: Some(Word(facts.severity.to_string())),
+        reopened: before.reopened.clone(),
         closed_at: if closed { before.closed_at.or(Some(Instant(snapshot.now))) } else { None },
-        outcome: closed.then(|| Word::text(outcome(&ours))),
+        outcome: closed.then(|| Word::text(outcome(&ours, facts.opened_at))),
         broken: broken.unwrap_or_else(|| before.broken.clone()),
         // What was found last stays in the story once it is gone.
         causes: if found.is_empty() { before.causes.clone() } else { found },
@@ -263,10 +267,12 @@ pub(super) fn incident(
     }
 }
 
-fn outcome(ours: &[&Remediation]) -> &'static str {
-    if ours.iter().any(|r| r.status.outcome == Some(Outcome::Healed)) {
+/// What was done before the incident was opened again had its end then.
+fn outcome(ours: &[&Remediation], opened_at: Timestamp) -> &'static str {
+    let acted = |r: &&&Remediation| r.may_have_acted_at().is_some_and(|at| at >= opened_at);
+    if ours.iter().filter(acted).any(|r| r.status.outcome == Some(Outcome::Healed)) {
         "Healed"
-    } else if ours.iter().any(|r| r.may_have_acted_at().is_some()) {
+    } else if ours.iter().any(|r| acted(&r)) {
         "RecoveredUnattributed"
     } else {
         "RecoveredAlone"
@@ -302,7 +308,7 @@ fn steps(before: &LatencyIncidentStatus, remediation: &Remediation) -> Option<Ti
     })
 }
 
-fn entry(before: &LatencyIncidentStatus, record: &DecisionRecord) -> Option<TimelineEntry> {
+fn entry(before: &LatencyIncidentStatus, facts: &Incident, record: &DecisionRecord) -> Option<TimelineEntry> {
     let reason = reasons::of(record, None)?;
     // A dry run is told as a step of its LatencyRemediation.
     if matches!(record.kind, RecordKind::Proposed { .. }) {
@@ -310,6 +316,7 @@ fn entry(before: &LatencyIncidentStatus, record: &DecisionRecord) -> Option<Time
     }
     let message = Sentence::of(&record.sentence());
     // A new leader finds what the last one has written down already.
-    let told = before.timeline.iter().any(|entry| entry.reason.0 == reason.name && entry.message == message);
+    let since = before.timeline.iter().filter(|entry| entry.at.0 >= facts.first_breached_at);
+    let told = since.into_iter().any(|entry| entry.reason.0 == reason.name && entry.message == message);
     (!told).then(|| TimelineEntry { at: Instant(record.at), reason: Word::text(reason.name), message })
 }

@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::model::{Incident, State};
+use engine::model::{ClosedIncident, Incident, State};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::{LatencyIncident, LatencyIncidentStatus, LatencyPolicy, LatencyPolicyStatus};
@@ -75,6 +76,19 @@ pub(super) struct OpenIncident {
     pub(super) story: LatencyIncidentStatus,
 }
 
+/// The last incident, closed.
+pub(super) struct ClosedStory {
+    pub(super) last: OpenIncident,
+    pub(super) at: Timestamp,
+}
+
+impl ClosedStory {
+    /// What the engine wants to know of it.
+    pub(super) fn facts(&self) -> ClosedIncident {
+        ClosedIncident { incident: self.last.facts.clone(), at: self.at }
+    }
+}
+
 /// One policy.
 pub(super) struct Runtime {
     key: PolicyKey,
@@ -90,6 +104,8 @@ pub(super) struct Runtime {
     /// Whether the open incident of an earlier leader has been looked for.
     pub(super) adopted: bool,
     pub(super) incident: Option<OpenIncident>,
+    /// The last one, as long as a breach may open it again.
+    pub(super) closed: Option<ClosedStory>,
     /// The policy's object as this process last wrote its status.
     pub(super) written: Option<LatencyPolicy>,
 }
@@ -106,6 +122,7 @@ impl Runtime {
             reserved: None,
             adopted: false,
             incident: None,
+            closed: None,
             written: None,
         }
     }

@@ -6,6 +6,7 @@ use engine::{Overall, Tick};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Resource, ResourceExt};
 
+use super::runtime::ClosedStory;
 use super::{Error, Runtime, render};
 use crate::api::{LatencyIncident, LatencyPolicy};
 use crate::controller::context::Context;
@@ -28,6 +29,7 @@ pub(super) async fn all(
 }
 
 fn events(ctx: &Context, runtime: &Runtime, object: &LatencyPolicy, snapshot: &Snapshot, ticked: &Tick) {
+    let open = ticked.situation.incident.as_ref().or(snapshot.incident.as_ref());
     for record in ticked.records.iter().filter(|record| record.changed) {
         let before = runtime.state().said.get(&record.slot()).map(|said| said.key.as_str());
         log(record);
@@ -36,7 +38,8 @@ fn events(ctx: &Context, runtime: &Runtime, object: &LatencyPolicy, snapshot: &S
         }
         let Some(reason) = reasons::of(record, before) else { continue };
         let target = ctx.workloads.reference(&snapshot.policy.id.namespace, &snapshot.policy.target);
-        tell(ctx, &object.object_ref(&()), target, reason, record);
+        let again = open.map_or(0, |incident| incident.reopened);
+        tell(ctx, &object.object_ref(&()), target, reason, (record, again));
     }
 }
 
@@ -51,11 +54,12 @@ fn tell(
     policy: &ObjectReference,
     target: Option<ObjectReference>,
     reason: reasons::Reason,
-    record: &DecisionRecord,
+    (record, again): (&DecisionRecord, u32),
 ) {
-    // Within an incident the same is said once, whoever leads; outside of one every change is news.
+    // Within an incident the same is said once each time that it is open, whoever leads; outside of one every change is
+    // news.
     let identity = match &record.incident {
-        Some(incident) => format!("{incident}/{}/{}", record.slot(), record.key()),
+        Some(incident) => format!("{incident}/{again}/{}/{}", record.slot(), record.key()),
         None => format!("{}/{}/{}", record.at, record.slot(), record.key()),
     };
     let told = |regarding: ObjectReference, related| Told {
@@ -116,7 +120,7 @@ async fn incident(
 ) -> Result<(), Error> {
     let closed = ticked.situation.incident.is_none();
     let Some(open) = &mut runtime.incident else { return Ok(()) };
-    open.story = render::incident(&open.story, open.facts.severity, snapshot, ticked, closed);
+    open.story = render::incident(&open.story, &open.facts, snapshot, ticked, closed);
     if open.object.status.as_ref() != Some(&open.story) {
         let incidents: Api<LatencyIncident> =
             Api::namespaced(ctx.shared.mutating.clone(), &snapshot.policy.id.namespace);
@@ -139,7 +143,8 @@ async fn incident(
         }
     }
     if closed {
-        runtime.incident = None;
+        let last = runtime.incident.take();
+        runtime.closed = last.map(|last| ClosedStory { last, at: snapshot.now });
     }
     Ok(())
 }

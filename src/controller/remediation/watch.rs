@@ -59,6 +59,7 @@ impl Watches {
             target: looked.target,
             pauses: Vec::new(),
             incident: None,
+            closed: None,
             next_ordinal: 1,
             remediations: Vec::new(),
             history: Vec::new(),
