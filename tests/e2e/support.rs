@@ -94,6 +94,8 @@ pub(crate) struct World {
     pub(crate) postgres: Postgres,
     pub(crate) exporter: Arc<Exporter>,
     pub(crate) operator: Option<Operator>,
+    /// Other namespaces that its operator looks after.
+    pub(crate) neighbours: Vec<String>,
     /// The metrics backend that the operator is told of.
     pub(crate) backend: String,
 }
@@ -102,18 +104,27 @@ impl World {
     /// A namespace with a Deployment and a Secret, a database with roles, an exporter that Prometheus scrapes, and calm
     /// traffic; no operator and no policy yet.
     pub(crate) async fn new(namespace: &str) -> Self {
-        Self::within(lab().await, namespace).await
+        Self::within(lab().await, namespace, PostgresOptions::default()).await
     }
 
     /// The same in a laboratory of the test's own, for what would disturb others. It ends with the process.
     pub(crate) async fn alone(namespace: &str) -> Self {
-        Self::within(Box::leak(Box::new(start().await)), namespace).await
+        Self::within(Box::leak(Box::new(start().await)), namespace, PostgresOptions::default()).await
     }
 
-    async fn within(lab: &'static Lab, namespace: &str) -> Self {
+    /// One whose database claims to be that of another world.
+    pub(crate) async fn posing_as(other: &World, namespace: &str) -> Self {
+        let mut connection = other.postgres.superuser("orders").await.expect("a connection");
+        let query = "select system_identifier from pg_control_system()";
+        let identifier: i64 = sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("it");
+        let system_identifier = u64::try_from(identifier).ok();
+        Self::within(other.lab, namespace, PostgresOptions { system_identifier, ..Default::default() }).await
+    }
+
+    async fn within(lab: &'static Lab, namespace: &str, options: PostgresOptions) -> Self {
         let client = lab.control_plane.client().await.expect("a client");
         lab.control_plane.namespace(namespace).await.expect("a namespace");
-        let postgres = Postgres::start(&lab.session, PostgresOptions::default()).await.expect("PostgreSQL");
+        let postgres = Postgres::start(&lab.session, options).await.expect("PostgreSQL");
         let exporter = Arc::new(Exporter::start(ExporterOptions::default()).expect("an exporter"));
         let world = Self {
             lab,
@@ -122,6 +133,7 @@ impl World {
             postgres,
             exporter,
             operator: None,
+            neighbours: Vec::new(),
             backend: lab.prometheus.url().to_owned(),
         };
         world.exporter.set(calm());
@@ -169,7 +181,7 @@ impl World {
         kubectl(&self.lab.control_plane, &args, &object.to_string()).await;
     }
 
-    /// Starts an operator that looks after this namespace only.
+    /// Starts an operator that looks after this namespace, and its neighbours if it has any.
     pub(crate) async fn operate(&mut self) {
         self.operator = Some(self.another_operator().await);
     }
@@ -190,7 +202,9 @@ impl World {
             "apiVersion: config.latency-operator.dev/v1alpha1\nbackends:\n- name: default\n  url: {}\n  scrapeInterval: \
              1s\n  timeout: 2s\nwatchNamespaces: [{}]\nlease: {{namespace: latency-operator, name: {}, duration: 3s, \
              renewDeadline: 2s, retryPeriod: 500ms}}\n",
-            self.backend, self.namespace, self.namespace
+            self.backend,
+            [std::slice::from_ref(&self.namespace), self.neighbours.as_slice()].concat().join(", "),
+            self.namespace
         )
     }
 

@@ -100,3 +100,33 @@ fn of_two_policies_on_one_database_the_refusal_names_the_one_that_acted() {
         assert_eq!(world.signals(), 2);
     });
 }
+
+/// System identifiers are what a server says of itself. A tenant's own may say what it likes: it takes no lock, and no rest,
+/// from anybody else's.
+#[test]
+fn a_server_that_poses_as_another_one_keeps_nobody_waiting() {
+    run(async {
+        let mut honest = World::new("honest").await;
+        let posing = World::posing_as(&honest, "posing").await;
+        honest.neighbours.push("posing".to_owned());
+        honest.operate().await;
+        for world in [&posing, &honest] {
+            world.policy(|policy| policy["spec"]["guards"]["cooldown"] = json!("1h")).await;
+            world.until_calm().await;
+        }
+        let both = [posing.suffer_while(RUNAWAY, slow()), honest.suffer_while(RUNAWAY, slow())];
+        let report = posing.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        assert!(report.ended().await.is_err());
+        let report = honest.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        assert!(report.ended().await.is_err(), "it does not wait for the other one's rest");
+        assert_eq!((posing.signals(), honest.signals()), (1, 1));
+        let identifier = async |world: &World| {
+            let done = world.until_phase("Completed").await;
+            let spec = serde_json::to_value(&done.spec).expect("a spec");
+            let server = spec.pointer("/action/cancelQuery/server/systemIdentifier").cloned();
+            server.unwrap_or_else(|| panic!("no identifier in {spec:#}"))
+        };
+        assert_eq!(identifier(&posing).await, identifier(&honest).await, "they really claim to be the same");
+        drop(both);
+    });
+}

@@ -54,7 +54,7 @@ pub(super) async fn create(
     let template = template(session, programs).await?;
     let data = folder.join("data");
     transfer_all(&template, &data, Transfer::Copy, session.account(), |_| true).await?;
-    identifier::renew(session, programs, &data).await?;
+    identifier::renew(session, programs, &data, options.system_identifier).await?;
     let settings = settings_text(folder, port, options)?;
     append(&data.join("postgresql.conf"), &settings)?;
     let method = match options.auth {

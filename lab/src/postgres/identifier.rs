@@ -14,11 +14,19 @@ use crate::session::Session;
 
 const RESET_LIMIT: Duration = Duration::from_secs(60);
 
-pub(super) async fn renew(session: &Session, programs: &Programs, data: &Path) -> Result<()> {
+pub(super) async fn renew(
+    session: &Session,
+    programs: &Programs,
+    data: &Path,
+    claimed: Option<u64>,
+) -> Result<()> {
     let path = data.join("global/pg_control");
     let mut content = std::fs::read(&path).map_err(Error::path("reading", &path))?;
     // Positive, as the server's own function shows it signed.
-    let identifier = random::number()? >> 1;
+    let identifier = match claimed {
+        Some(claimed) => claimed,
+        None => random::number()? >> 1,
+    };
     if !replace(&mut content, identifier) {
         return Err(Error::setup(
             format!("giving {} a system identifier of its own", data.display()),

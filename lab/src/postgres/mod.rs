@@ -39,11 +39,20 @@ pub struct PostgresOptions {
     pub auth: Auth,
     /// The one CPU that it has, as if that were a machine of its own; `None` for all.
     pub cpu: Option<u32>,
+    /// The system identifier that it claims; `None` for one of its own. Clones share theirs, and nothing keeps a server
+    /// from claiming another one's.
+    pub system_identifier: Option<u64>,
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { settings: Vec::new(), max_connections: 100, auth: Auth::Password, cpu: None }
+        Self {
+            settings: Vec::new(),
+            max_connections: 100,
+            auth: Auth::Password,
+            cpu: None,
+            system_identifier: None,
+        }
     }
 }
 
