@@ -11,12 +11,14 @@
 //!
 //! # Layout
 //! Imports go one way: [`model`] <- [`judge`], [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
-//! [`mod@survey`], [`mod@admit`], [`mod@advance`]. Adding a cause, a remedy or a guard is one new file and one line of a table.
+//! [`mod@survey`], [`mod@admit`], [`mod@advance`]. [`invariants`] judges all of them from outside and imports nothing but
+//! [`model`]. Adding a cause, a remedy or a guard is one new file and one line of a table.
 
 pub mod admit;
 pub mod advance;
 pub mod causes;
 pub mod guards;
+pub mod invariants;
 pub mod judge;
 pub mod model;
 pub mod remediations;

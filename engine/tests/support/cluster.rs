@@ -85,6 +85,12 @@ impl Cluster {
         })
     }
 
+    /// The replicas, who has set them last, and what else scales them.
+    pub(crate) fn standing(&self) -> (u32, String, Vec<String>) {
+        let manager = self.managers.last().map(ToString::to_string).unwrap_or_default();
+        (self.replicas, manager, self.autoscalers.iter().map(ToString::to_string).collect())
+    }
+
     /// The compare-and-swap of an act; whether it matched.
     pub(crate) fn scale(&mut self, scale: &Scale, now: Timestamp) -> bool {
         let matches = !self.gone && self.uid == scale.uid && self.replicas == scale.from;

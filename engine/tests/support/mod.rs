@@ -5,4 +5,5 @@
 pub(crate) mod builders;
 pub(crate) mod cluster;
 pub(crate) mod parse;
+pub(crate) mod told;
 pub(crate) mod world;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use engine::advance::{EffectReport, Look};
+use engine::invariants::{Seen as Offered, What};
 use engine::model::{
     Action, ActionKind, Admission, Budget, ClosedIncident, Coverage, DecisionRecord, Fleet, Freeze, Incident,
     Ledger, Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase,
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use super::builders;
 use super::cluster::Cluster;
 use super::parse::{TickLine, Traffic};
+use super::told::Told;
 
 /// How the database answers a cancel.
 #[derive(Clone, Copy, PartialEq)]
@@ -59,6 +61,7 @@ pub(crate) struct World {
     /// The remediations whose effect was sent, in order.
     pub(crate) effects_sent: Vec<String>,
     before: Option<State>,
+    told: Told,
     log: String,
 }
 
@@ -93,6 +96,7 @@ impl World {
             view: None,
             effects_sent: Vec::new(),
             before: None,
+            told: Told::new(),
             log: String::new(),
         }
     }
@@ -110,6 +114,7 @@ impl World {
         for event in &line.events {
             self.event(event)?;
         }
+        self.tell_world();
         self.cluster.settle(self.now);
         self.evaluate(&line.traffic)?;
         self.carry_out();
@@ -124,13 +129,30 @@ impl World {
                 self.event(event).expect("the event is understood");
             }
         }
+        self.tell_world();
         self.cluster.settle(self.now);
         self.evaluate(traffic).expect("the traffic is understood");
         self.carry_out();
     }
 
+    /// Tells the checker what people and the world have changed.
+    fn tell_world(&mut self) {
+        let policy = (!self.policy_gone).then_some(&self.policy);
+        let budgets = self.limits().budgets;
+        let (now, told) = (self.now, &mut self.told);
+        told.people(now, policy, &self.pauses, budgets);
+        told.workload(now, &self.cluster, &self.policy);
+        told.tell(now, What::Lease { holder: Some("operator".into()), epoch: self.epoch });
+    }
+
     fn evaluate(&mut self, traffic: &Traffic) -> Result<(), String> {
         let snapshot = self.snapshot(traffic)?;
+        let databases = match (self.blind.is_some() || self.partial, self.waits.is_empty()) {
+            (true, _) => Offered::Dark,
+            (false, true) => Offered::Healthy,
+            (false, false) => Offered::Breached,
+        };
+        self.told.reading(self.now, &self.policy, traffic, databases);
         let mut ticked = tick(&snapshot, &self.state);
         self.before = Some(self.state.clone());
         match (&self.incident, &ticked.situation.incident) {
@@ -165,6 +187,7 @@ impl World {
                 assert!(before.is_none(), "an object was created twice");
             }
         }
+        self.told.stored(self.now, self.remediations.values());
         for record in ticked.records.iter().filter(|_| !self.policy_gone).cloned().collect::<Vec<_>>() {
             self.write_down(&record);
         }
@@ -268,6 +291,7 @@ impl World {
                     Step::Look(action) => look = Some(self.look(&action)),
                     Step::Restore { scale, .. } => {
                         self.cluster.restore(&scale, self.now);
+                        self.told.workload(self.now, &self.cluster, &self.policy);
                         look = None;
                     }
                     Step::Release => self.release(&name),
@@ -311,6 +335,7 @@ impl World {
         written.status = status;
         self.ledger.observe(&written);
         self.remediations.insert(written.name.clone(), written);
+        self.told.stored(self.now, self.remediations.values());
     }
 
     /// Does it; false where the operator crashes over it.
@@ -330,6 +355,13 @@ impl World {
         let runs = self.sessions.values().any(|s| s.identity == *session && s.state == wanted);
         let works = matches!(self.cancel, Cancel::Works | Cancel::IsLost | Cancel::CrashesAfter);
         let done = runs && (works || (terminates && matches!(self.cancel, Cancel::IsIgnored)));
+        let hit = self.sessions.values().find(|s| s.identity == *session).cloned();
+        if let (Some(hit), Some(target)) = (hit, action.session())
+            && (done || (runs && self.cancel == Cancel::IsIgnored))
+        {
+            let key = (self.policy.id.namespace.clone(), remediation.to_owned());
+            self.told.signal(self.now, key, action, target, &hit);
+        }
         if done {
             let name =
                 self.sessions.iter().find(|(_, s)| s.identity == *session).map(|(name, _)| name.clone());
@@ -368,6 +400,7 @@ impl World {
         let works =
             matches!(self.cancel, Cancel::Works | Cancel::IsIgnored | Cancel::IsLost | Cancel::CrashesAfter);
         let done = works && self.cluster.scale(scale, self.now);
+        self.told.workload(self.now, &self.cluster, &self.policy);
         let report = match self.cancel {
             Cancel::CrashesBefore | Cancel::CrashesAfter => {
                 self.restart();

@@ -1,0 +1,211 @@
+//! What must be true of capacity that was added, until it is taken back.
+
+use jiff::Timestamp;
+
+use super::{Checker, EntryKey, Intent, MANAGER, Replicas, Seen, Thing, act::newest, thing_of};
+use crate::model::{
+    Action, DueBy, Freeze, Phase, Remediation, Undo, UndoState, duration::human, earlier, elapsed,
+};
+
+impl Checker {
+    /// The operator has written replicas.
+    pub(super) fn scaled(&mut self, at: Timestamp, replicas: &Replicas) {
+        match replicas.remediation.clone().or_else(|| self.intent_of(replicas)) {
+            Some(key) if self.intents.get(&key).is_some_and(|intent| is_step(intent, replicas)) => {
+                self.stepped(at, replicas, &key);
+            }
+            Some(key) if self.intents.contains_key(&key) => self.scaled_up(at, replicas, &key),
+            Some((_, name)) => {
+                let message = format!("{} was written for {name}, which is not stored", replicas.to);
+                self.violated("S3", at, message);
+            }
+            None => {
+                let target = &replicas.workload.target;
+                let message = format!("{target} was set to {}, and no stored intent says so", replicas.to);
+                self.violated("S3", at, message);
+            }
+        }
+        self.stands(replicas);
+    }
+
+    fn intent_of(&self, replicas: &Replicas) -> Option<EntryKey> {
+        let thing = Thing::Workload(replicas.workload.uid.clone());
+        let fits = |intent: &(&EntryKey, &Intent)| {
+            let (_, intent) = intent;
+            let Action::Scale(scale) = &intent.stored.spec.action else { return false };
+            let acts = intent.landed.is_none() && intent.executing_at.is_some() && scale.to == replicas.to;
+            thing_of(&intent.stored.spec.action) == thing && (is_step(intent, replicas) || acts)
+        };
+        // Of several that fit, one that says so at this moment, or else the last one.
+        let likely = |(_, intent): &(&EntryKey, &Intent)| {
+            let undo = intent.stored.status.undo.as_ref();
+            let steps =
+                undo.is_some_and(|undo| undo.state == UndoState::Owed && undo.writing == Some(replicas.to));
+            (steps || intent.stored.status.phase == Phase::Executing, intent.executing_at)
+        };
+        self.intents.iter().filter(fits).max_by_key(likely).map(|(key, _)| key.clone())
+    }
+
+    /// A step of an undo was written.
+    fn stepped(&mut self, at: Timestamp, replicas: &Replicas, key: &EntryKey) {
+        let Some(intent) = self.intents.get(key) else { return };
+        let Some(undo) = intent.stored.status.undo.clone() else { return };
+        let mut found: Vec<(&'static str, String)> = Vec::new();
+        let (to, target) = (replicas.to, &replicas.workload.target);
+        let before = self.standing.get(&replicas.workload.uid);
+        let from = replicas.from.or(before.map(|standing| standing.replicas));
+        if from.is_some_and(|from| from != undo.wrote) {
+            found.push(("S6", format!("{target} went from {from:?} to {to}, {} were ours", undo.wrote)));
+        }
+        if let Some(other) = before.filter(|standing| standing.manager != MANAGER) {
+            let (manager, theirs) = (&other.manager, other.replicas);
+            found.push(("S21", format!("{manager} had set {theirs} replicas of {target}, we set {to}")));
+        }
+        if undo.writing != Some(to) || undo.state != UndoState::Owed || to < undo.baseline || to >= undo.wrote
+        {
+            found.push((
+                "U3",
+                format!(
+                    "{target} was set to {to}; stored is {:?} to {:?}, and {} before the act",
+                    undo.state, undo.writing, undo.baseline
+                ),
+            ));
+        }
+        self.step_size(at, replicas, intent, &undo, &mut found);
+        self.healthy_step(at, intent, &undo, &mut found);
+        self.frozen(at, key, &mut found);
+        if let Some(intent) = self.intents.get_mut(key) {
+            intent.stepped = Some(at);
+        }
+        for (id, message) in found {
+            self.violated(id, at, format!("{}: {message}", key.1));
+        }
+    }
+
+    /// U3: one step a window, of one workload, whichever act it takes back.
+    fn step_size(
+        &self,
+        at: Timestamp,
+        replicas: &Replicas,
+        intent: &Intent,
+        undo: &Undo,
+        found: &mut Vec<(&'static str, String)>,
+    ) {
+        let Some(spec) = &intent.stored.spec.undo else { return };
+        if undo.due_by == Some(DueBy::Worse) {
+            return;
+        }
+        if undo.wrote.saturating_sub(replicas.to) > spec.step {
+            found.push((
+                "U3",
+                format!("it went from {} to {}, a step is {}", undo.wrote, replicas.to, spec.step),
+            ));
+        }
+        let thing = thing_of(&intent.stored.spec.action);
+        let window = spec.watch.evaluation.window;
+        let of_thing = self.intents.values().filter(|other| thing_of(&other.stored.spec.action) == thing);
+        if let Some(last) = of_thing.filter_map(|other| other.stepped).max() {
+            let apart = elapsed(at, last);
+            // The last step was noted a moment after it was done.
+            if apart.saturating_add(self.tolerance.clock) < window {
+                found.push((
+                    "U3",
+                    format!("the last step was {} before, a window is {}", human(apart), human(window)),
+                ));
+            }
+        }
+    }
+
+    /// U2.
+    fn healthy_step(
+        &self,
+        at: Timestamp,
+        intent: &Intent,
+        undo: &Undo,
+        found: &mut Vec<(&'static str, String)>,
+    ) {
+        let Some(spec) = intent.stored.spec.undo.as_ref().filter(|_| self.knows_readings()) else { return };
+        let holders = self.lease.during(at, self.tolerance.late);
+        let mut readers: Vec<&String> =
+            holders.iter().filter_map(|(_, (holder, _))| holder.as_ref()).collect();
+        readers.extend(intent.stored.status.executing.iter().map(|executing| &executing.holder));
+        let span = spec.watch.evaluation.interval.saturating_mul(2).saturating_add(self.tolerance.hearing);
+        let worse = undo.due_by == Some(DueBy::Worse);
+        let enough = readers
+            .iter()
+            .filter_map(|reader| self.readings_of(&intent.stored.spec.policy, reader))
+            .any(|readings| {
+                newest(readings, at, self.tolerance.hearing).any(|(then, objectives, databases)| {
+                    let fresh = *then >= earlier(at, span);
+                    let healthy = *objectives == Seen::Healthy
+                        && databases.is_none_or(|databases| databases == Seen::Healthy);
+                    fresh && if worse { *objectives == Seen::Breached } else { healthy }
+                })
+            });
+        if !enough {
+            let wanted =
+                if worse { "Breached, as it must where the act made things worse" } else { "Healthy" };
+            found.push(("U2", format!("capacity was taken away, and no fresh reading said {wanted}")));
+        }
+    }
+
+    fn frozen(&self, at: Timestamp, key: &EntryKey, found: &mut Vec<(&'static str, String)>) {
+        let late = self.tolerance.late;
+        let versions = self.budgets.during(at, late);
+        let all = |budgets: &Vec<crate::model::Budget>| {
+            budgets.iter().any(|budget| {
+                let here = budget.namespaces.is_empty() || budget.namespaces.contains(&key.0);
+                here && budget.freeze == Freeze::All
+            })
+        };
+        let since = versions.first().is_some_and(|(since, _)| *since <= earlier(at, late));
+        if since && versions.iter().all(|(_, budgets)| all(budgets)) {
+            found.push(("U3", format!("everything has been frozen (All) for {}", human(late))));
+        }
+    }
+
+    /// U1: an undo that is not owed any more, or whose object is gone, left nothing of ours standing.
+    pub(super) fn settled(&mut self, at: Timestamp, before: &Intent, after: Option<&Remediation>) {
+        let was = before.stored.status.undo.as_ref().filter(|undo| undo.state == UndoState::Owed);
+        let (Some(was), Action::Scale(scale)) = (was, &before.stored.spec.action) else { return };
+        let undo = after.and_then(|after| after.status.undo.as_ref());
+        if undo.is_some_and(|undo| undo.state == UndoState::Owed) {
+            return;
+        }
+        // What was written last may be the step that is about to be noted.
+        let ours = self.standing.get(&scale.uid).filter(|standing| standing.manager == MANAGER);
+        let Some(ours) = ours.filter(|ours| before.landed.is_some() && ours.replicas > was.baseline) else {
+            return;
+        };
+        let policy = (before.stored.spec.policy.namespace.clone(), before.stored.spec.policy.name.clone());
+        let versions = self.policies.get(&policy).map(|versions| versions.during(at, self.tolerance.late));
+        let policy_gone = versions.is_some_and(|versions| {
+            let another = |policy: &crate::model::Policy| policy.id.uid != before.stored.spec.policy.uid;
+            versions.iter().any(|(_, version)| version.as_ref().is_none_or(another))
+        });
+        let state = undo.map(|undo| undo.state);
+        let excused = match state {
+            Some(UndoState::Abandoned) => policy_gone || self.policies.is_empty(),
+            Some(UndoState::Contested) => ours.replicas != was.wrote,
+            Some(UndoState::None | UndoState::Done | UndoState::Owed) | None => false,
+        };
+        if !excused {
+            let message = format!(
+                "{} stands at {} replicas that we set, {} were there before, and what was owed is {}",
+                scale.target,
+                ours.replicas,
+                was.baseline,
+                state.map_or("gone".to_owned(), |state| state.to_string())
+            );
+            self.violated("U1", at, format!("{}: {message}", before.stored.name));
+        }
+    }
+}
+
+/// Whether it is a step of the intent's undo, and not its act.
+fn is_step(intent: &Intent, replicas: &Replicas) -> bool {
+    let undo = intent.stored.status.undo.as_ref();
+    let begun = undo.is_some_and(|undo| undo.writing == Some(replicas.to));
+    let acted = intent.landed.is_some() && intent.stored.status.phase != Phase::Executing;
+    begun || (acted && undo.is_some_and(|undo| replicas.to < undo.wrote))
+}

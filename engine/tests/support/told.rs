@@ -1,0 +1,165 @@
+//! What a scenario's world tells the checker of invariants: facts about the world, and nothing of what was thought.
+
+use engine::invariants::{Checker, Fact, Place, Reading, Replicas, Seen, Signal, Tolerance, Victim, What};
+use engine::model::{
+    Action, Budget, EntryKey, ObjectiveKind, Pause, PausedBy, Policy, Remediation, Session, SessionTarget,
+    WorkloadKey,
+};
+use jiff::Timestamp;
+
+use super::cluster::Cluster;
+use super::parse::Traffic;
+
+pub(crate) struct Told {
+    checker: Checker,
+    policy: Option<Policy>,
+    pauses: Vec<Pause>,
+    budgets: Option<Vec<Budget>>,
+    replicas: Option<(WorkloadKey, u32, String)>,
+    scalers: Vec<String>,
+    stored: std::collections::BTreeMap<String, Remediation>,
+}
+
+impl Told {
+    pub(crate) fn new() -> Self {
+        Self {
+            checker: Checker::new(Tolerance::default()),
+            policy: None,
+            pauses: Vec::new(),
+            budgets: None,
+            replicas: None,
+            scalers: Vec::new(),
+            stored: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// A fact; nothing that must always be true is violated by it.
+    pub(crate) fn tell(&mut self, at: Timestamp, what: What) {
+        let fact = Fact { at, what };
+        self.checker.see(&fact);
+        let violations = self.checker.violations();
+        assert!(violations.is_empty(), "{}\nafter {fact:?}", violations[0]);
+    }
+
+    /// What people have changed since.
+    pub(crate) fn people(
+        &mut self,
+        at: Timestamp,
+        policy: Option<&Policy>,
+        pauses: &[Pause],
+        budgets: Vec<Budget>,
+    ) {
+        if self.policy.as_ref() != policy {
+            match (policy, &self.policy) {
+                (Some(policy), _) => self.tell(at, What::Policy(Box::new(policy.clone()))),
+                (None, Some(gone)) => self.tell(at, What::PolicyGone(gone.id.clone())),
+                (None, None) => {}
+            }
+            self.policy = policy.cloned();
+        }
+        if let Some(policy) = policy.filter(|_| self.pauses != pauses) {
+            let (namespace, name) = (policy.id.namespace.clone(), policy.id.name.clone());
+            for by in [PausedBy::Policy, PausedBy::Target, PausedBy::Namespace] {
+                let place = match by {
+                    PausedBy::Policy => Place::Policy(namespace.clone(), name.clone()),
+                    PausedBy::Target => Place::Target(namespace.clone(), policy.target.clone()),
+                    PausedBy::Namespace => Place::Namespace(namespace.clone()),
+                };
+                let until = pauses.iter().rfind(|pause| pause.by == by).map(|pause| pause.until.clone());
+                self.tell(at, What::Paused { place, until });
+            }
+            self.pauses = pauses.to_vec();
+        }
+        if self.budgets.as_ref() != Some(&budgets) {
+            self.tell(at, What::Budgets(budgets.clone()));
+            self.budgets = Some(budgets);
+        }
+    }
+
+    /// What has become of the workload since, by whomever but the operator.
+    pub(crate) fn workload(&mut self, at: Timestamp, cluster: &Cluster, policy: &Policy) {
+        let key = WorkloadKey {
+            namespace: policy.id.namespace.clone(),
+            target: policy.target.clone(),
+            uid: cluster.uid(),
+        };
+        let (replicas, manager, scalers) = cluster.standing();
+        let now = (key.clone(), replicas, manager.clone());
+        if self.replicas.as_ref() != Some(&now) {
+            let from = self.replicas.as_ref().filter(|(before, ..)| *before == key).map(|(_, from, _)| *from);
+            self.replicas = Some(now);
+            let replicas = Replicas { workload: key, from, to: replicas, manager, remediation: None };
+            self.tell(at, What::Replicas(replicas));
+        }
+        if self.scalers != scalers {
+            self.scalers.clone_from(&scalers);
+            let (namespace, target) = (policy.id.namespace.clone(), policy.target.clone());
+            self.tell(at, What::Scalers { namespace, target, scalers });
+        }
+    }
+
+    /// What there was to be seen.
+    pub(crate) fn reading(&mut self, at: Timestamp, policy: &Policy, traffic: &Traffic, databases: Seen) {
+        let slow_at = |limit: std::time::Duration| {
+            policy.objectives.iter().any(|objective| match objective.kind {
+                ObjectiveKind::Latency { target, .. } => limit > target,
+                ObjectiveKind::ErrorRatio { .. } => false,
+            })
+        };
+        let objectives = match traffic {
+            Traffic::NoData(_) => Seen::Dark,
+            #[allow(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+            Traffic::Flows { requests, in_flight, .. }
+                if *requests < policy.evaluation.min_requests as f64 =>
+            {
+                // So few complete and so many wait: they hang.
+                if *in_flight > *requests { Seen::Breached } else { Seen::Quiet }
+            }
+            Traffic::Flows { slow, .. } if slow_at(*slow) => Seen::Breached,
+            Traffic::Flows { .. } => Seen::Healthy,
+        };
+        let policy = policy.id.clone();
+        let reading = Reading { policy, reader: "operator".into(), objectives, databases: Some(databases) };
+        self.tell(at, What::Reading(reading));
+    }
+
+    pub(crate) fn signal(
+        &mut self,
+        at: Timestamp,
+        key: EntryKey,
+        action: &Action,
+        target: &SessionTarget,
+        hit: &Session,
+    ) {
+        use engine::invariants::SignalKind::{Cancel, Terminate};
+        let kind = if matches!(action, Action::CancelQuery(_)) { Cancel } else { Terminate };
+        let signal = Signal {
+            kind,
+            system_identifier: target.server.system_identifier.clone(),
+            database: hit.database.clone(),
+            started_at: Some(target.server.started_at),
+            standby: Some(false),
+            pid: hit.identity.pid,
+            backend_start: Some(hit.identity.backend_start),
+            query_start: Some(hit.identity.query_start),
+            victim: Some(Victim {
+                role: hit.role.clone(),
+                untouchable: hit.privileged,
+                protected: hit.protected || hit.maintenance,
+                wrote: hit.wrote,
+            }),
+            remediation: Some(key),
+        };
+        self.tell(at, What::Signal(signal));
+    }
+
+    /// What is stored, where it has changed.
+    pub(crate) fn stored<'a>(&mut self, at: Timestamp, all: impl Iterator<Item = &'a Remediation>) {
+        for remediation in all {
+            if self.stored.get(&remediation.name) != Some(remediation) {
+                self.stored.insert(remediation.name.clone(), remediation.clone());
+                self.tell(at, What::Remediation(Box::new(remediation.clone())));
+            }
+        }
+    }
+}
