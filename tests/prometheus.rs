@@ -68,7 +68,7 @@ fn source(url: &str) -> Source {
          timeout: 1s\n  edgeNamespaceLabel: exported_namespace\n"
     );
     let config = Config::parse(&config).expect("valid");
-    Source::new(&config.backends, Clock::start(), Metrics::new(false)).expect("a source")
+    Source::new(&config.backends, Clock::at(Timestamp::now()), Metrics::new(false)).expect("a source")
 }
 
 fn policy(namespace: &str, target: &str, source: &Value) -> Policy {

@@ -21,6 +21,8 @@ pub mod guards;
 pub mod invariants;
 pub mod judge;
 pub mod model;
+#[cfg(planted_bugs)]
+pub mod planted;
 pub mod remediations;
 pub mod retention;
 pub mod survey;

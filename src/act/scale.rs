@@ -62,6 +62,10 @@ pub async fn write(
             "spec": {"replicas": scale.to},
         });
         let left = elapsed(fence, clock.now());
+        // A process may have been frozen over the read, and a timeout of nothing would send all the same.
+        if left.is_zero() {
+            return EffectReport::Refused("there was no time left".to_owned());
+        }
         match tokio::time::timeout(left, send(client, namespace, scale, &patch)).await {
             Ok(Ok(())) => return EffectReport::Sent,
             Ok(Err(error)) => match classify(&error) {

@@ -145,7 +145,7 @@ async fn work(
     let budgets = Budgets::default();
     let _ = budgets.refresh(&client).await;
 
-    let clock = Clock::start();
+    let clock = Clock::agreed(&client).await?;
     let secrets = Secrets::new(client.clone());
     let registry = Registry::default();
     let databases = Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone());

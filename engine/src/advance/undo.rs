@@ -80,7 +80,9 @@ impl Case<'_> {
         if let Some(later) = self.later_act() {
             return self.wait(&later);
         }
-        if undo.writing == Some(now.replicas) && now.is_ours() {
+        // What was begun may arrive after something smaller was decided instead.
+        let ours = now.is_ours() && (undo.baseline..undo.wrote).contains(&now.replicas);
+        if undo.writing.is_some() && ours {
             return self.stepped(now.replicas);
         }
         if self.remediation.status.acted_at.is_none() && now.replicas == undo.baseline {
@@ -261,7 +263,9 @@ impl Case<'_> {
     /// Writes a step down, or does one that is.
     fn step(&self, by: DueBy) -> Step {
         let undo = self.undo;
-        if let Some(to) = undo.writing {
+        // All of it at once is for as long as things are worse: afterwards it goes step by step.
+        let stands = by == DueBy::Worse || undo.due_by != Some(DueBy::Worse);
+        if let Some(to) = undo.writing.filter(|_| stands) {
             let fence = later(self.seen.now, DEADLINE);
             let scale = Scale { from: undo.wrote, to, ..self.scale.clone() };
             return Step::Restore { scale, fence };

@@ -276,3 +276,19 @@ fn what_made_things_worse_goes_at_once_while_that_is_still_so() {
     assert_eq!(worse(|_| ()).undo(), (UndoState::Owed, Some(4), Some(DueBy::Worse)));
     assert!(worse(|case| case.setup.situation.findings.clear()).waits(), "it is only slow");
 }
+
+#[test]
+fn what_was_to_go_at_once_goes_step_by_step_where_things_are_well_again_by_then() {
+    let mut case = Case::with(|case| {
+        case.remediation.status.outcome = Some(Outcome::Worse);
+        let undo = case.remediation.status.undo.as_mut().unwrap();
+        (undo.writing, undo.due_by) = (Some(4), Some(DueBy::Worse));
+    });
+    assert_eq!(case.undo(), (UndoState::Owed, Some(5), Some(DueBy::Calm)));
+    case.remediation.status = case.written();
+    let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
+    assert_eq!((scale.from, scale.to), (6, 5));
+    // What was sent while it was worse arrives all the same.
+    case.look = workload(4, &[MANAGER]);
+    assert_eq!(case.undo().0, UndoState::Done);
+}

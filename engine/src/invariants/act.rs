@@ -181,8 +181,10 @@ impl Checker {
     fn acted(&mut self, at: Timestamp, key: &EntryKey, late: Duration, mut found: Found) {
         let Some(intent) = self.intents.get(key) else { return };
         let spec = &intent.stored.spec;
+        let deadline = intent.executing_at.map_or(at, |gate| later(gate, spec.deadline));
         let act = Act {
             at,
+            rests_from: at.min(deadline),
             key: key.clone(),
             policy: spec.policy.clone(),
             incident: spec.incident.clone(),
@@ -225,7 +227,8 @@ impl Checker {
         };
         let others = self.acts.iter().filter(|before| before.thing == act.thing && before.key != act.key);
         for before in others.filter(|before| !follows(before)) {
-            let (rested, rest) = (elapsed(act.at, before.at), before.cooldown.max(act.cooldown));
+            let (rested, rest) =
+                (elapsed(act.rests_from, before.rests_from), before.cooldown.max(act.cooldown));
             if rested.saturating_add(self.tolerance.clock) < rest {
                 let (rested, rest) = (human(rested), human(rest));
                 let name = &before.key.1;

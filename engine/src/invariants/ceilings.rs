@@ -19,7 +19,7 @@ impl Checker {
     /// S11.
     pub(super) fn ceilings(&self, act: &Act, found: &mut Found) {
         let window = HOUR.saturating_sub(self.tolerance.clock);
-        let recent = || self.acts.iter().filter(|before| elapsed(act.at, before.at) < window);
+        let recent = || self.acts.iter().filter(|b| elapsed(act.rests_from, b.rests_from) < window);
         let of_policy = recent()
             .filter(|b| b.policy.namespace == act.policy.namespace && b.policy.name == act.policy.name);
         let used = count(of_policy.count());

@@ -37,6 +37,8 @@ pub enum What {
     Remediation(Box<Remediation>),
     /// A LatencyRemediation is gone.
     RemediationGone(EntryKey),
+    /// A person deletes a LatencyRemediation: with the record goes what the operator can know of it once another one leads.
+    Erased(EntryKey),
     /// Somebody took the Lease, or gave it back.
     Lease {
         /// Who holds it now.

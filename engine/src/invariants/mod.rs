@@ -39,7 +39,7 @@ pub struct Invariant {
 pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         id: "S1",
-        says: "Two acts on one database or workload are at least the longer of their cooldowns apart, across policies, restarts, leaders, and delete and recreate of the policy; only another rung of the same incident, or ending a session whose statement was cancelled in vain, may follow sooner.",
+        says: "Two acts on one database or workload are at least the longer of their cooldowns apart, across policies, restarts, leaders, and delete and recreate of the policy; only another rung of the same incident, or ending a session whose statement was cancelled in vain, may follow sooner. An act whose record a person has deleted does not count.",
     },
     Invariant {
         id: "S2",
@@ -79,7 +79,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "S11",
-        says: "Acts in any 60 minutes stay within the policy's, the namespace's and the cluster's ceilings, and so do acts that are being verified at one time.",
+        says: "Acts in any 60 minutes stay within the policy's, the namespace's and the cluster's ceilings, and so do acts that are being verified at one time. An act whose record a person has deleted does not count.",
     },
     Invariant {
         id: "S13",
@@ -193,6 +193,8 @@ struct Intent {
 #[derive(Debug, Clone)]
 struct Act {
     at: Timestamp,
+    /// From when on the resource rests: a write that was under way for longer than its deadline counts from there.
+    rests_from: Timestamp,
     key: EntryKey,
     policy: PolicyRef,
     incident: String,
@@ -289,6 +291,7 @@ impl Checker {
                 self.stored(at, stored);
             }
             What::RemediationGone(key) => self.gone(at, key),
+            What::Erased(key) => self.acts.retain(|act| act.key != *key),
             What::Lease { holder, epoch } => self.lease.push(at, (holder.clone(), *epoch)),
             What::Reading(reading) => self.read(at, reading),
             What::Signal(signal) => self.signalled(at, signal),

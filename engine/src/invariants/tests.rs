@@ -235,6 +235,9 @@ fn s1_a_resource_rests() {
     let other = |stored: &mut Remediation| stored.spec.incident = "another".into();
     only("S1", &again(cancelled(), 120, other));
     assert!(again(cancelled(), 400, other).caught().is_empty());
+    let mut erased = again(cancelled(), 120, other);
+    erased.tell(100, What::Erased((erased.stored.namespace.clone(), erased.stored.name.clone())));
+    assert!(erased.caught().is_empty());
     let next_rung = |stored: &mut Remediation| stored.spec.rung = "next".into();
     let story = again(cancelled(), 120, next_rung).with(|_, what| {
         if let What::Policy(policy) = what {

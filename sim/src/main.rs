@@ -1,0 +1,180 @@
+//! `sim`: plays episodes of the simulated world until their hours are full, and judges them.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is a program for people and CI, who read what it prints"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use sim::episode::{Outcome, Script, play, shrink};
+use sim::exec::HOUR;
+use sim::regression::Regression;
+#[cfg(planted_bugs)]
+use sim::report::hours;
+use sim::report::{table, vacuous};
+use sim::world::Counts;
+
+#[derive(Parser)]
+#[command(about = "A seeded world around the operator's three functions, judged by its invariants")]
+struct Args {
+    /// Decides everything.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// So many hours are simulated, rounded up to whole episodes.
+    #[arg(long, default_value_t = 200)]
+    hours: u64,
+    /// Plants each bug in turn, until it is caught. Needs RUSTFLAGS="--cfg planted_bugs".
+    #[arg(long)]
+    planted: bool,
+    /// Plants this bug only.
+    #[arg(long)]
+    bug: Option<String>,
+    /// Replays a script that was written down.
+    #[arg(long)]
+    replay: Option<PathBuf>,
+    /// Prints everything that happened, with --replay.
+    #[arg(long)]
+    trace: bool,
+    /// Where a script that violates something is written down.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions"))]
+    regressions: PathBuf,
+    /// So many tries at most to make a script that violates something shorter.
+    #[arg(long, default_value_t = 200)]
+    shrink: u32,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(path) = &args.replay {
+        return replay(path, args.trace);
+    }
+    if args.planted || args.bug.is_some() {
+        return planted(&args);
+    }
+    run(&args)
+}
+
+fn run(args: &Args) -> ExitCode {
+    let started = Instant::now();
+    let (mut counts, mut simulated, mut episodes) = (Counts::default(), 0, 0);
+    while simulated < args.hours * HOUR {
+        let script = Script::of(seed_of(args.seed, episodes));
+        let outcome = play(&script);
+        counts.add(&outcome.counts);
+        simulated += outcome.lasted;
+        episodes += 1;
+        if !outcome.violations.is_empty() {
+            print!("{}", table(&counts, simulated, seconds(started), episodes, outcome.violations.len()));
+            found(args, &script, &outcome);
+            return ExitCode::FAILURE;
+        }
+    }
+    print!("{}", table(&counts, simulated, seconds(started), episodes, 0));
+    let missing = vacuous(&counts);
+    if missing.is_empty() || args.hours < 200 {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("nothing was seen of: {}", missing.join(", "));
+    ExitCode::FAILURE
+}
+
+/// Each episode has a seed of its own.
+fn seed_of(seed: u64, episode: u64) -> u64 {
+    seed.wrapping_mul(1_000_003).wrapping_add(episode)
+}
+
+/// It is one thread that never waits: its time is the processor's.
+fn seconds(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64()
+}
+
+fn found(args: &Args, script: &Script, outcome: &Outcome) {
+    println!("\nseed {} of an episode violates:", script.seed);
+    for violation in &outcome.violations {
+        println!("  {violation}");
+    }
+    let Some(first) = outcome.violations.first() else { return };
+    println!("making it shorter ...");
+    let mut cut = script.clone();
+    cut.plan.retain(|planned| planned.at <= outcome.lasted);
+    let short = shrink(&cut, &first.id, args.shrink);
+    let again = play(&short);
+    println!(
+        "{} of {} things that happened are needed; what happened at last:",
+        short.plan.len(),
+        script.plan.len()
+    );
+    let from = again.trace.len().saturating_sub(80);
+    for line in again.trace.iter().skip(from) {
+        println!("  {line}");
+    }
+    let regression = Regression { violates: first.id.clone(), message: first.message.clone(), script: short };
+    match regression.write(&args.regressions) {
+        Ok(path) => println!("written down: {}", path.display()),
+        Err(error) => eprintln!("it could not be written down: {error}"),
+    }
+}
+
+fn replay(path: &Path, trace: bool) -> ExitCode {
+    let regression = match Regression::read(path) {
+        Ok(regression) => regression,
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = play(&regression.script);
+    if trace {
+        for line in &outcome.trace {
+            println!("{line}");
+        }
+    }
+    for violation in &outcome.violations {
+        println!("{violation}");
+    }
+    if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(not(planted_bugs))]
+fn planted(_: &Args) -> ExitCode {
+    eprintln!(
+        "this build contains no planted bugs; build it with RUSTFLAGS=\"--cfg planted_bugs\" (make sim-planted)"
+    );
+    ExitCode::FAILURE
+}
+
+#[cfg(planted_bugs)]
+fn planted(args: &Args) -> ExitCode {
+    let mut missed = 0;
+    println!("{:<34} {:<7} {:<12} {:>10}  what is wrong", "bug", "where", "caught by", "after h");
+    for bug in sim::planted::BUGS.iter().filter(|bug| args.bug.as_ref().is_none_or(|name| name == bug.name)) {
+        engine::planted::plant(Some(bug.name));
+        let (mut simulated, mut episode, mut caught) = (0, 0, None);
+        while simulated < args.hours * HOUR && caught.is_none() {
+            let script = Script::of(seed_of(args.seed, episode));
+            let outcome = play(&script);
+            simulated += outcome.lasted;
+            episode += 1;
+            if let Some(first) = outcome.violations.first() {
+                caught = Some(first.clone());
+                if args.bug.is_some() && args.trace {
+                    found(args, &script, &outcome);
+                }
+            }
+        }
+        engine::planted::plant(None);
+        let place = if bug.engine { "engine" } else { "driver" };
+        let by = caught.as_ref().map_or("NOT CAUGHT", |violation| violation.id.as_str());
+        missed += u32::from(caught.is_none());
+        println!("{:<34} {place:<7} {by:<12} {:>10.1}  {}", bug.name, hours(simulated), bug.what);
+        if let Some(violation) = caught.filter(|_| args.bug.is_some()) {
+            println!("  {violation}");
+        }
+    }
+    println!("{missed} of {} bugs were not caught", sim::planted::BUGS.len());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

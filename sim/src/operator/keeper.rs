@@ -1,0 +1,118 @@
+//! The one owner of the ledger: mirrors `src/controller/keeper.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::model::{EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation, Survey};
+use engine::{Admitted, admit};
+use jiff::Timestamp;
+
+use crate::planted;
+
+/// Namespace and name of a policy.
+pub type PolicyKey = (String, String);
+
+/// All LatencyRemediations that are known, and the ledger over them.
+#[derive(Default)]
+pub struct Keeper {
+    ledger: Ledger,
+    complete: bool,
+    by_policy: BTreeMap<PolicyKey, BTreeMap<String, Remediation>>,
+}
+
+impl Keeper {
+    /// Starts from a consistent list.
+    pub fn build(&mut self, remediations: Vec<Remediation>) {
+        *self = Self { complete: true, ..Self::default() };
+        if planted::is("ledger_in_memory_only") {
+            return;
+        }
+        for remediation in remediations {
+            self.observe(remediation);
+        }
+    }
+
+    /// Takes in what was written, or what the watch showed.
+    pub fn observe(&mut self, remediation: Remediation) {
+        self.ledger.observe(&remediation);
+        let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
+        self.by_policy.entry(policy).or_default().insert(remediation.name.clone(), remediation);
+    }
+
+    /// The object has gone.
+    pub fn forget(&mut self, key: &EntryKey) {
+        self.ledger.forget(key);
+        for ((namespace, _), known) in &mut self.by_policy {
+            if *namespace == key.0 {
+                known.remove(&key.1);
+            }
+        }
+        self.by_policy.retain(|_, known| !known.is_empty());
+    }
+
+    /// Asks for admission.
+    pub fn admit(
+        &mut self,
+        proposals: &[Proposal],
+        leading: bool,
+        limits: &Limits,
+        survey: &Survey,
+        now: Timestamp,
+    ) -> Vec<Admitted> {
+        let fleet = Fleet { leading, ledger_complete: self.complete };
+        let (ledger, answers) = admit(proposals, &self.ledger, fleet, limits, survey, now);
+        self.ledger = ledger;
+        answers
+    }
+
+    /// Gives a reservation back.
+    pub fn release(&mut self, key: &EntryKey) {
+        self.ledger.release(key);
+    }
+
+    /// The ledger, and whether it is whole.
+    #[must_use]
+    pub fn ledger(&self) -> (&Ledger, bool) {
+        (&self.ledger, self.complete)
+    }
+
+    /// A policy's remediations that matter to it.
+    #[must_use]
+    pub fn of_policy(&self, policy: &PolicyKey, incident: Option<&str>) -> Vec<Remediation> {
+        let relevant = |r: &&Remediation| Some(r.spec.incident.as_str()) == incident || r.is_open();
+        let known = self.by_policy.get(policy);
+        known.map(|known| known.values().filter(relevant).cloned().collect()).unwrap_or_default()
+    }
+
+    /// All policies that have remediations.
+    #[must_use]
+    pub fn policies(&self) -> Vec<PolicyKey> {
+        self.by_policy.keys().cloned().collect()
+    }
+
+    /// All remediations of a policy.
+    #[must_use]
+    pub fn all_of(&self, policy: &PolicyKey) -> Vec<Remediation> {
+        self.by_policy.get(policy).map(|known| known.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// What a policy did in the last 24 hours.
+    #[must_use]
+    pub fn history(&self, (namespace, name): &PolicyKey) -> Vec<PastAct> {
+        self.ledger.history(namespace, name)
+    }
+
+    /// Forgets what a whole list does not show.
+    pub fn forget_unlisted(&mut self, listed: &BTreeSet<EntryKey>, before: Timestamp) {
+        let unlisted: Vec<EntryKey> = self
+            .by_policy
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter(|remediation| remediation.created_at < before)
+            .map(|remediation| (remediation.namespace.clone(), remediation.name.clone()))
+            .filter(|key| !listed.contains(key))
+            .collect();
+        for key in unlisted {
+            self.forget(&key);
+        }
+    }
+}

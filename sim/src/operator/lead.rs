@@ -1,0 +1,108 @@
+//! Leading: mirrors `src/leader.rs` and `src/cli/run.rs`.
+
+use std::rc::Rc;
+
+use engine::model::Remediation;
+
+use super::{LEASE, Operator, RENEW_DEADLINE, RETRY, policy, retention, watch};
+use crate::exec::{Micros, SECOND};
+use crate::world::api::{Answer, ApiError, LeaseObject};
+use crate::world::faults::Op;
+
+/// A Lease as it was last seen to change.
+type Observed = Option<(u64, Micros)>;
+
+/// The life of a process.
+pub(super) async fn run(operator: Rc<Operator>) {
+    let mut observed: Observed = None;
+    while !matches!(acquire(&operator, &mut observed).await, Ok(true)) {
+        operator.sim.sleep(RETRY).await;
+    }
+    operator.sim.spawn(operator.node, keep(operator.clone()));
+    let listed: Answer<Vec<Remediation>> = operator
+        .ask(Op::Read, |world| {
+            Ok(world.api.remediations.values().map(|stored| stored.object.clone()).collect())
+        })
+        .await;
+    match listed {
+        Ok(listed) => operator.keeper.borrow_mut().build(listed),
+        Err(_) => return operator.die("the LatencyRemediations cannot be listed").await,
+    }
+    operator.refresh_budgets().await;
+    operator.leading_since.set(operator.now());
+    watch::follow(&operator).await;
+    retention::keep_up(operator).await;
+}
+
+/// Tries to take the Lease once.
+async fn acquire(operator: &Operator, observed: &mut Observed) -> Answer<bool> {
+    let lease = operator.ask(Op::Read, |world| Ok(world.api.lease.clone())).await?;
+    if lease.version != 0 && lease.holder.is_some() && !is_free(operator, &lease, observed) {
+        return Ok(false);
+    }
+    let epoch = if lease.version == 0 { 0 } else { lease.epoch + 1 };
+    let sent = operator.sim.now();
+    let taken = LeaseObject { holder: Some(operator.identity.clone()), epoch, version: lease.version };
+    match operator.ask(Op::Lease, move |world| world.write_lease(&taken)).await {
+        Ok(()) => {
+            operator.epoch.set(epoch);
+            operator.renewed.set(sent);
+            Ok(true)
+        }
+        Err(ApiError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether it has not changed before our eyes for its whole duration.
+fn is_free(operator: &Operator, lease: &LeaseObject, observed: &mut Observed) -> bool {
+    let now = operator.sim.now();
+    match observed {
+        Some((version, since)) if *version == lease.version => now.saturating_sub(*since) > LEASE,
+        _ => {
+            *observed = Some((lease.version, now));
+            false
+        }
+    }
+}
+
+/// Renews until the Lease is lost.
+async fn keep(operator: Rc<Operator>) {
+    loop {
+        operator.sim.sleep(RETRY).await;
+        if operator.since_contact() >= RENEW_DEADLINE {
+            return operator.die("the Lease could not be renewed").await;
+        }
+        if let Ok(false) = renew(&operator).await {
+            return operator.die("another operator holds the Lease").await;
+        }
+    }
+}
+
+async fn renew(operator: &Operator) -> Answer<bool> {
+    let lease = operator.ask(Op::Read, |world| Ok(world.api.lease.clone())).await?;
+    if lease.holder.as_ref() != Some(&operator.identity) || lease.epoch != operator.epoch.get() {
+        return Ok(false);
+    }
+    let sent = operator.sim.now();
+    operator.ask(Op::Lease, move |world| world.write_lease(&lease)).await?;
+    operator.renewed.set(sent);
+    Ok(true)
+}
+
+/// Starts the task of a policy, if there is none.
+pub(super) fn policy_task(operator: &Rc<Operator>, key: &super::PolicyKey) {
+    let name = format!("policy {}/{}", key.0, key.1);
+    let known = operator.tasks.borrow().get(&name).copied();
+    match known {
+        Some(task) => operator.sim.wake(task),
+        None => {
+            let body = policy::follow(operator.clone(), key.clone(), name.clone());
+            let task = operator.sim.spawn(operator.node, body);
+            operator.tasks.borrow_mut().insert(name, task);
+        }
+    }
+}
+
+/// A leader looks after its history at leisure.
+pub(super) const EVERY: Micros = 600 * SECOND;

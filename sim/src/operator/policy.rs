@@ -1,0 +1,386 @@
+//! The policy controller: mirrors `src/controller/policy`.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use engine::invariants::What;
+use engine::model::{
+    EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Snapshot, State,
+};
+use engine::{Admitted, Overall, Tick, settle, tick};
+
+use super::keeper::PolicyKey;
+use super::look::{self, Looked};
+use super::{Operator, View, remediation, retention};
+use crate::exec::{Micros, SECOND};
+use crate::planted;
+use crate::world::api::{Answer, ApiError, IncidentObject, PolicyObject};
+use crate::world::count;
+use crate::world::faults::Op;
+
+/// The source can tell something new so often.
+const RESOLUTION: Micros = 5 * SECOND;
+
+/// What is remembered of a policy between two evaluations.
+#[derive(Default)]
+struct Runtime {
+    uid: String,
+    state: State,
+    evaluated: Option<(Policy, Option<String>)>,
+    due: Option<Micros>,
+    ordinal: u64,
+    reserved: Option<u64>,
+    adopted: bool,
+    incident: Option<(Incident, IncidentObject)>,
+    written: Option<PolicyObject>,
+}
+
+/// Evaluates a policy for as long as it is there.
+pub(super) async fn follow(operator: Rc<Operator>, key: PolicyKey, name: String) {
+    let mut runtime = Runtime::default();
+    loop {
+        let object = operator.policies.borrow().get(&key).cloned();
+        let Some(object) = object else { break };
+        if runtime.uid != object.policy.id.uid {
+            runtime = Runtime { uid: object.policy.id.uid.clone(), ..Runtime::default() };
+        }
+        let now = operator.sim.now();
+        let unchanged = runtime
+            .evaluated
+            .as_ref()
+            .is_some_and(|(p, paused)| *p == object.policy && *paused == object.paused);
+        let left = runtime.due.map_or(0, |due| due.saturating_sub(now));
+        if unchanged && left > 0 {
+            operator.sim.doze(left).await;
+            continue;
+        }
+        let pause = match reconcile(&operator, &key, &object, &mut runtime).await {
+            Ok(pause) => pause,
+            Err(_) => SECOND,
+        };
+        runtime.due = Some(operator.sim.now() + pause);
+    }
+    operator.tasks.borrow_mut().remove(&name);
+}
+
+async fn reconcile(
+    operator: &Rc<Operator>,
+    key: &PolicyKey,
+    object: &PolicyObject,
+    runtime: &mut Runtime,
+) -> Answer<Micros> {
+    let started = operator.sim.now();
+    let snapshot = snapshot(operator, key, object, runtime).await?;
+    operator.sim.world.borrow_mut().counts.ticks += 1;
+    let mut ticked = tick(&snapshot, &runtime.state);
+    let view: View = Rc::new((snapshot, ticked.situation.clone()));
+    let snapshot = &view.0;
+    operator.views.borrow_mut().insert(key.clone(), view.clone());
+    let durable = follow_incident(operator, key, object, runtime, snapshot, &ticked).await;
+    if durable.is_err() {
+        ticked.proposals.clear();
+    }
+    let answers = admit(operator, &ticked, snapshot.now);
+    settle(snapshot, &mut ticked, &answers);
+    create(operator, &ticked, &answers).await;
+    let told = tell(operator, object, runtime, snapshot, &ticked).await;
+    let closed = snapshot.incident.is_some() && ticked.situation.incident.is_none();
+    if closed && told.is_ok() {
+        retention::incident_closed(operator, &snapshot.policy).await;
+    }
+    let pause = if ticked.state.alert { RESOLUTION } else { micros(snapshot.policy.evaluation.interval) };
+    for open in snapshot.remediations.iter().filter(|remediation| remediation.is_open()) {
+        remediation::wake(operator, &(open.namespace.clone(), open.name.clone()));
+    }
+    runtime.state = ticked.state;
+    if !operator.policies.borrow().contains_key(key) {
+        operator.views.borrow_mut().remove(key);
+    }
+    durable?;
+    told?;
+    let took = operator.sim.now().saturating_sub(started);
+    Ok(pause.saturating_sub(took).max(10_000))
+}
+
+fn micros(span: std::time::Duration) -> Micros {
+    Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX)
+}
+
+async fn snapshot(
+    operator: &Operator,
+    key: &PolicyKey,
+    object: &PolicyObject,
+    runtime: &mut Runtime,
+) -> Answer<Snapshot> {
+    runtime.evaluated = Some((object.policy.clone(), object.paused.clone()));
+    adopt(operator, key, object, runtime).await?;
+    let policy = object.policy.clone();
+    let Looked { traffic, databases, target } = look::at(operator, &policy, runtime.state.alert).await;
+    let pauses = {
+        let world = operator.sim.world.borrow();
+        let mut pauses = world.pauses(key, &policy.target);
+        // Its own annotation as this evaluation was given it, the others as a watch shows them.
+        pauses.retain(|pause| pause.by != engine::model::PausedBy::Policy);
+        let by = engine::model::PausedBy::Policy;
+        pauses.extend(object.paused.clone().map(|until| engine::model::Pause { by, until, reason: None }));
+        pauses
+    };
+    let incident = runtime.incident.as_ref().map(|(facts, _)| facts.clone());
+    let now = operator.now();
+    let keeper = operator.keeper.borrow();
+    Ok(Snapshot {
+        now,
+        traffic,
+        databases,
+        target,
+        pauses,
+        remediations: keeper.of_policy(key, incident.as_ref().map(|open| open.name.as_str())),
+        history: keeper.history(key),
+        incident,
+        next_ordinal: runtime.reserved.unwrap_or(runtime.ordinal.saturating_add(1)),
+        operator: look::health(operator, now),
+        policy,
+    })
+}
+
+async fn adopt(
+    operator: &Operator,
+    key: &PolicyKey,
+    object: &PolicyObject,
+    runtime: &mut Runtime,
+) -> Answer<()> {
+    runtime.ordinal = runtime.ordinal.max(object.ordinal);
+    if runtime.adopted {
+        return Ok(());
+    }
+    if let Some(name) = object.active.clone() {
+        let place = (key.0.clone(), name);
+        let found = operator.ask(Op::Read, move |world| Ok(world.api.incidents.get(&place).cloned())).await?;
+        runtime.incident = found.filter(|incident| !incident.closed).map(|i| (i.facts.clone(), i));
+    }
+    runtime.adopted = true;
+    Ok(())
+}
+
+async fn follow_incident(
+    operator: &Operator,
+    key: &PolicyKey,
+    object: &PolicyObject,
+    runtime: &mut Runtime,
+    snapshot: &Snapshot,
+    ticked: &Tick,
+) -> Answer<()> {
+    match (&snapshot.incident, &ticked.situation.incident) {
+        (None, Some(opened)) => open(operator, key, object, runtime, opened).await,
+        (Some(_), Some(known)) => {
+            if let Some((facts, _)) = &mut runtime.incident {
+                *facts = known.clone();
+            }
+            Ok(())
+        }
+        (Some(_) | None, None) => Ok(()),
+    }
+}
+
+async fn open(
+    operator: &Operator,
+    key: &PolicyKey,
+    object: &PolicyObject,
+    runtime: &mut Runtime,
+    opened: &Incident,
+) -> Answer<()> {
+    let namespace = key.0.clone();
+    if runtime.reserved != Some(opened.ordinal) {
+        let ours = Incident::name_of(&object.policy.id, 0).trim_end_matches('0').to_owned();
+        let place = namespace.clone();
+        let highest = operator
+            .ask(Op::Read, move |world| {
+                let names = world.api.incidents.keys().filter(|(namespace, _)| *namespace == place);
+                Ok(names.filter_map(|(_, name)| name.strip_prefix(&ours)?.parse::<u64>().ok()).max())
+            })
+            .await?
+            .unwrap_or(0);
+        if highest >= opened.ordinal {
+            runtime.ordinal = highest;
+            return Err(ApiError::Refused);
+        }
+        let mut reserved = newest(runtime, object).clone();
+        (reserved.ordinal, reserved.active) = (opened.ordinal, Some(opened.name.clone()));
+        write_policy(operator, runtime, object, reserved).await?;
+        runtime.ordinal = opened.ordinal;
+        runtime.reserved = Some(opened.ordinal);
+    }
+    let (place, facts) = (namespace.clone(), opened.clone());
+    let created = operator.ask(Op::Incident, move |world| world.create_incident(&place, &facts, "")).await;
+    let stored = match created {
+        Ok(stored) => stored,
+        Err(ApiError::Conflict | ApiError::Lost) => {
+            let place = (namespace, opened.name.clone());
+            operator
+                .ask(Op::Read, move |world| {
+                    world.api.incidents.get(&place).cloned().ok_or(ApiError::NotFound)
+                })
+                .await?
+        }
+        Err(error) => return Err(error),
+    };
+    runtime.reserved = None;
+    runtime.incident = (!stored.closed).then(|| (opened.clone(), stored));
+    Ok(())
+}
+
+fn newest<'a>(runtime: &'a Runtime, object: &'a PolicyObject) -> &'a PolicyObject {
+    match &runtime.written {
+        Some(written) if written.policy.generation >= object.policy.generation => written,
+        _ => object,
+    }
+}
+
+async fn write_policy(
+    operator: &Operator,
+    runtime: &mut Runtime,
+    object: &PolicyObject,
+    status: PolicyObject,
+) -> Answer<()> {
+    let written = operator.ask(Op::PolicyStatus, move |world| world.write_policy_status(&status)).await;
+    match written {
+        Ok(written) => {
+            runtime.written = Some(written);
+            Ok(())
+        }
+        Err(error) => {
+            let key = (object.policy.id.namespace.clone(), object.policy.id.name.clone());
+            let read = operator.ask(Op::Read, move |world| Ok(world.api.policies.get(&key).cloned())).await;
+            runtime.written = read.ok().flatten();
+            Err(error)
+        }
+    }
+}
+
+fn admit(operator: &Operator, ticked: &Tick, now: jiff::Timestamp) -> Vec<Admitted> {
+    let survey = if ticked.proposals.is_empty() { Rc::default() } else { operator.survey() };
+    let limits = operator.limits.borrow().clone();
+    let leading = operator.leading();
+    operator.keeper.borrow_mut().admit(&ticked.proposals, leading, &limits, &survey, now)
+}
+
+async fn create(operator: &Rc<Operator>, ticked: &Tick, answers: &[Admitted]) {
+    for (proposal, answer) in ticked.proposals.iter().zip(answers) {
+        match answer {
+            Admitted::Yes { .. } => {}
+            Admitted::Passed => continue,
+            Admitted::No { refusals } => {
+                let mut world = operator.sim.world.borrow_mut();
+                for refusal in refusals {
+                    count(&mut world.counts.refusals, &format!("{} (admit)", refusal.guard));
+                }
+                continue;
+            }
+        }
+        let candidate = &proposal.candidate;
+        let key: EntryKey = (candidate.policy.namespace.clone(), candidate.object_name());
+        let object = Remediation {
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            deleting: false,
+            held: candidate.undo.is_some() && !candidate.is_dry_run(),
+            spec: RemediationSpec::from(candidate),
+            status: RemediationStatus::default(),
+        };
+        match operator.ask(Op::Create, move |world| world.create_remediation(object)).await {
+            Ok(created) => operator.keeper.borrow_mut().observe(created.object),
+            Err(ApiError::Conflict | ApiError::Lost) => {
+                let place = key.clone();
+                let read = operator
+                    .ask(Op::Read, move |world| Ok(world.api.remediations.get(&place).cloned()))
+                    .await;
+                match read {
+                    Ok(Some(existing)) => operator.keeper.borrow_mut().observe(existing.object),
+                    Ok(None) => operator.keeper.borrow_mut().release(&key),
+                    Err(_) if planted::is("reservation_given_up_in_doubt") => {
+                        operator.keeper.borrow_mut().release(&key);
+                    }
+                    // Whether it was created cannot be said; its resource stays held.
+                    Err(_) => {}
+                }
+            }
+            Err(ApiError::NotFound | ApiError::Refused) => operator.keeper.borrow_mut().release(&key),
+        }
+    }
+}
+
+/// Events, the incident's story, the policy's status: written where they say something new.
+async fn tell(
+    operator: &Operator,
+    object: &PolicyObject,
+    runtime: &mut Runtime,
+    snapshot: &Snapshot,
+    ticked: &Tick,
+) -> Answer<()> {
+    let mut story = String::new();
+    {
+        let mut world = operator.sim.world.borrow_mut();
+        for record in ticked.records.iter().filter(|record| record.changed) {
+            let refusals = record.kind.refusals();
+            for refusal in refusals {
+                count(&mut world.counts.refusals, &format!("{} (propose)", refusal.guard));
+            }
+            world.tell(What::Wrote(format!("Event of {}: {}", record.slot(), record.sentence())));
+        }
+    }
+    let closed = ticked.situation.incident.is_none();
+    if let Some((facts, stored)) = &runtime.incident {
+        let text = format!("{:?} {:?}", facts.severity, ticked.situation.overall);
+        if stored.story != text || closed {
+            let mut changed = stored.clone();
+            (changed.story, changed.closed, changed.facts) = (text, closed, facts.clone());
+            let namespace = snapshot.policy.id.namespace.clone();
+            let place = namespace.clone();
+            let name = facts.name.clone();
+            let written =
+                operator.ask(Op::Incident, move |world| world.write_incident(&place, &changed)).await;
+            match written {
+                Ok(written) => {
+                    if let Some((_, known)) = &mut runtime.incident {
+                        *known = written;
+                    }
+                }
+                Err(ApiError::NotFound) => {
+                    runtime.incident = None;
+                    return Ok(());
+                }
+                Err(error) => {
+                    let place = (namespace, name);
+                    let read = operator
+                        .ask(Op::Read, move |world| Ok(world.api.incidents.get(&place).cloned()))
+                        .await;
+                    if let (Ok(Some(read)), Some((_, known))) = (read, &mut runtime.incident) {
+                        *known = read;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        if closed {
+            runtime.incident = None;
+        }
+    }
+    let overall = match ticked.situation.overall {
+        Overall::Breached(severity) => format!("Breached {severity}"),
+        Overall::Healthy => "Healthy".to_owned(),
+        Overall::NoData => "NoData".to_owned(),
+    };
+    let _ = write!(story, "{overall}");
+    let mut status = newest(runtime, object).clone();
+    let active = runtime.incident.as_ref().map(|(facts, _)| facts.name.clone());
+    let ordinal = runtime.ordinal.max(status.ordinal);
+    if (status.active.as_ref(), status.ordinal, &status.said) == (active.as_ref(), ordinal, &story) {
+        return Ok(());
+    }
+    (status.active, status.ordinal, status.said) = (active, ordinal, story);
+    match write_policy(operator, runtime, object, status).await {
+        Ok(()) | Err(ApiError::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

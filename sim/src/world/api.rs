@@ -1,0 +1,393 @@
+//! The API server: objects with versions, compare-and-swap, finalizers, the scale subresource, a Lease, and watches.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use engine::invariants::{Replicas, What};
+use engine::model::{
+    Budget, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Policy, Remediation,
+    RemediationStatus, Scale, TargetRef, WorkloadKey, WorkloadNow,
+};
+use jiff::Timestamp;
+
+use super::{World, instant};
+use crate::operator::keeper::PolicyKey;
+
+/// Why a request failed, as far as the one who sent it can know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiError {
+    /// Somebody else was first; nothing was written.
+    Conflict,
+    /// It is not there; nothing was written.
+    NotFound,
+    /// The server refused; nothing was written.
+    Refused,
+    /// No answer: it may have been written.
+    Lost,
+}
+
+/// What the API server answers.
+pub type Answer<T> = Result<T, ApiError>;
+
+/// A LatencyPolicy with its metadata and the part of its status that decisions rest on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyObject {
+    /// Its spec.
+    pub policy: Policy,
+    /// `metadata.resourceVersion`.
+    pub version: u64,
+    /// The annotation that pauses it.
+    pub paused: Option<String>,
+    /// `status.incidentOrdinal`.
+    pub ordinal: u64,
+    /// `status.activeIncident`.
+    pub active: Option<String>,
+    /// The rest of the status, as text.
+    pub said: String,
+}
+
+/// A LatencyRemediation with its version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The object.
+    pub object: Remediation,
+    /// `metadata.resourceVersion`.
+    pub version: u64,
+}
+
+/// A LatencyIncident.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncidentObject {
+    /// What it says.
+    pub facts: Incident,
+    /// Its phase is Closed.
+    pub closed: bool,
+    /// The rest of the status, as text.
+    pub story: String,
+    /// `metadata.resourceVersion`.
+    pub version: u64,
+}
+
+/// The Lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaseObject {
+    /// Who holds it.
+    pub holder: Option<String>,
+    /// `leaseTransitions`.
+    pub epoch: u64,
+    /// `metadata.resourceVersion`; 0 where it does not exist.
+    pub version: u64,
+}
+
+/// What a watch shows.
+#[derive(Debug, Clone)]
+pub enum Shown {
+    /// A policy was created or changed.
+    Policy(Box<PolicyObject>),
+    /// A policy has gone.
+    PolicyGone(PolicyKey),
+    /// A remediation was created or changed.
+    Remediation(Box<Stored>),
+    /// A remediation has gone.
+    RemediationGone(EntryKey),
+    /// The metadata of workloads and namespaces have changed.
+    Metadata,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Api {
+    version: u64,
+    /// LatencyPolicies.
+    pub policies: BTreeMap<PolicyKey, PolicyObject>,
+    /// LatencyRemediations.
+    pub remediations: BTreeMap<EntryKey, Stored>,
+    /// LatencyIncidents, by namespace and name.
+    pub incidents: BTreeMap<EntryKey, IncidentObject>,
+    /// LatencyBudgets.
+    pub budgets: Vec<Budget>,
+    /// Annotations that pause namespaces.
+    pub namespaces: BTreeMap<String, String>,
+    /// The Lease.
+    pub lease: LeaseObject,
+    /// What watches have not been told yet.
+    pub news: VecDeque<(u64, Shown)>,
+}
+
+impl Api {
+    fn announce(&mut self, shown: Shown) {
+        let version = self.bump();
+        self.news.push_back((version, shown));
+    }
+
+    /// The newest version.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The next version.
+    pub fn bump(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+}
+
+/// The API server's clock has seconds.
+fn created(world: &World) -> Timestamp {
+    instant(world.now - world.now % 1_000_000)
+}
+
+impl World {
+    /// A policy is created or changed by people.
+    pub fn set_policy(&mut self, mut object: PolicyObject) {
+        object.version = self.api.bump();
+        let key = (object.policy.id.namespace.clone(), object.policy.id.name.clone());
+        self.tell(What::Policy(Box::new(object.policy.clone())));
+        self.api.announce(Shown::Policy(Box::new(object.clone())));
+        self.api.policies.insert(key, object);
+    }
+
+    /// A policy is deleted: it goes at once.
+    pub fn delete_policy(&mut self, key: &PolicyKey) {
+        if let Some(object) = self.api.policies.remove(key) {
+            self.tell(What::PolicyGone(object.policy.id));
+            self.api
+                .incidents
+                .retain(|(namespace, _), incident| *namespace != key.0 || incident_policy(incident) != key.1);
+            self.api.announce(Shown::PolicyGone(key.clone()));
+        }
+    }
+
+    /// A policy's status is replaced.
+    pub fn write_policy_status(&mut self, status: &PolicyObject) -> Answer<PolicyObject> {
+        let key = (status.policy.id.namespace.clone(), status.policy.id.name.clone());
+        let version = self.api.bump();
+        let stored = self.api.policies.get_mut(&key).ok_or(ApiError::NotFound)?;
+        if stored.version != status.version {
+            return Err(ApiError::Conflict);
+        }
+        (stored.ordinal, stored.version) = (status.ordinal, version);
+        (stored.active, stored.said) = (status.active.clone(), status.said.clone());
+        let written = stored.clone();
+        self.api.announce(Shown::Policy(Box::new(written.clone())));
+        self.tell(What::Wrote(format!("status of LatencyPolicy {}/{}", key.0, key.1)));
+        Ok(written)
+    }
+
+    /// An incident is created.
+    pub fn create_incident(
+        &mut self,
+        namespace: &str,
+        facts: &Incident,
+        story: &str,
+    ) -> Answer<IncidentObject> {
+        let key = (namespace.to_owned(), facts.name.clone());
+        if self.api.incidents.contains_key(&key) {
+            return Err(ApiError::Conflict);
+        }
+        let version = self.api.bump();
+        let object = IncidentObject { facts: facts.clone(), closed: false, story: story.to_owned(), version };
+        self.api.incidents.insert(key, object.clone());
+        self.tell(What::Wrote(format!("LatencyIncident {namespace}/{}", facts.name)));
+        Ok(object)
+    }
+
+    /// An incident's status is replaced.
+    pub fn write_incident(&mut self, namespace: &str, object: &IncidentObject) -> Answer<IncidentObject> {
+        let key = (namespace.to_owned(), object.facts.name.clone());
+        let version = self.api.bump();
+        let stored = self.api.incidents.get_mut(&key).ok_or(ApiError::NotFound)?;
+        if stored.version != object.version {
+            return Err(ApiError::Conflict);
+        }
+        *stored = IncidentObject { version, ..object.clone() };
+        let written = stored.clone();
+        self.tell(What::Wrote(format!("status of LatencyIncident {}/{}", key.0, key.1)));
+        Ok(written)
+    }
+
+    /// A remediation is created under its name.
+    pub fn create_remediation(&mut self, mut object: Remediation) -> Answer<Stored> {
+        let key = (object.namespace.clone(), object.name.clone());
+        if self.api.remediations.contains_key(&key) {
+            return Err(ApiError::Conflict);
+        }
+        object.created_at = created(self);
+        let stored = Stored { object, version: self.api.bump() };
+        self.show(key, &stored);
+        Ok(stored)
+    }
+
+    fn show(&mut self, key: EntryKey, stored: &Stored) {
+        self.api.remediations.insert(key, stored.clone());
+        self.api.announce(Shown::Remediation(Box::new(stored.clone())));
+        self.tell(What::Remediation(Box::new(stored.object.clone())));
+    }
+
+    /// A remediation's status is replaced, by compare-and-swap.
+    pub fn write_remediation(&mut self, known: &Stored, status: &RemediationStatus) -> Answer<Stored> {
+        let key = (known.object.namespace.clone(), known.object.name.clone());
+        let stored = self.api.remediations.get(&key).ok_or(ApiError::NotFound)?;
+        if stored.version != known.version {
+            return Err(ApiError::Conflict);
+        }
+        let mut object = stored.object.clone();
+        let before = std::mem::replace(&mut object.status, status.clone());
+        let written = Stored { object, version: self.api.bump() };
+        self.show(key, &written);
+        self.count_ends(&before, status);
+        Ok(written)
+    }
+
+    /// The finalizer goes, and with it an object that is being deleted.
+    pub fn release_remediation(&mut self, known: &Stored) -> Answer<Stored> {
+        let key = (known.object.namespace.clone(), known.object.name.clone());
+        let stored = self.api.remediations.get(&key).ok_or(ApiError::NotFound)?;
+        if stored.version != known.version {
+            return Err(ApiError::Conflict);
+        }
+        let mut object = stored.object.clone();
+        object.held = false;
+        let released = Stored { object, version: self.api.bump() };
+        if released.object.deleting {
+            self.remove(&key);
+        } else {
+            self.show(key, &released);
+        }
+        Ok(released)
+    }
+
+    /// Somebody deletes a remediation: it goes once its finalizer has.
+    pub fn delete_remediation(&mut self, key: &EntryKey, version: Option<u64>) -> Answer<()> {
+        let stored = self.api.remediations.get(key).cloned().ok_or(ApiError::NotFound)?;
+        if version.is_some_and(|version| version != stored.version) {
+            return Err(ApiError::Conflict);
+        }
+        if stored.object.held {
+            let mut object = stored.object;
+            object.deleting = true;
+            let marked = Stored { object, version: self.api.bump() };
+            self.show(key.clone(), &marked);
+        } else {
+            self.remove(key);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &EntryKey) {
+        self.api.remediations.remove(key);
+        self.api.announce(Shown::RemediationGone(key.clone()));
+        self.tell(What::RemediationGone(key.clone()));
+    }
+
+    /// The workload of that name.
+    pub fn target(&self, namespace: &str, target: &TargetRef) -> Option<&super::Target> {
+        self.targets.iter().find(|known| known.namespace == namespace && known.name == *target)
+    }
+
+    /// The workload of that name.
+    pub fn target_mut(&mut self, namespace: &str, target: &TargetRef) -> Option<&mut super::Target> {
+        self.targets.iter_mut().find(|known| known.namespace == namespace && known.name == *target)
+    }
+
+    /// A live read of a workload, with its version.
+    pub fn read_workload(&mut self, namespace: &str, target: &TargetRef) -> Answer<(WorkloadNow, u64)> {
+        let now = self.now;
+        let found = self.target_mut(namespace, target).ok_or(ApiError::NotFound)?;
+        found.settle(now);
+        Ok((found.look(), found.version))
+    }
+
+    /// A write to the scale subresource, with version and uid.
+    pub fn write_scale(
+        &mut self,
+        namespace: &str,
+        scale: &Scale,
+        version: Option<u64>,
+        key: &EntryKey,
+    ) -> Answer<()> {
+        let (next, now) = (self.api.bump(), self.now);
+        let found = self.target_mut(namespace, &scale.target).ok_or(ApiError::NotFound)?;
+        if version.is_some_and(|version| version != found.version || found.uid != scale.uid) {
+            return Err(ApiError::Conflict);
+        }
+        let (before, uid) = (found.replicas, found.uid.clone());
+        found.set(scale.to, FieldManager(MANAGER.to_owned()), next, now);
+        let workload = WorkloadKey { namespace: namespace.to_owned(), target: scale.target.clone(), uid };
+        let acts = scale.to > before;
+        self.tell(What::Replicas(Replicas {
+            workload,
+            from: Some(before),
+            to: scale.to,
+            manager: MANAGER.to_owned(),
+            remediation: Some(key.clone()),
+        }));
+        if acts {
+            self.acted(&engine::model::Action::Scale(scale.clone()));
+        } else {
+            self.counts.undo_steps += 1;
+        }
+        self.refresh();
+        Ok(())
+    }
+
+    /// Somebody else sets the replicas.
+    pub fn others_scale(&mut self, place: usize, to: u32, manager: &str) {
+        let (next, now) = (self.api.bump(), self.now);
+        let Some(found) = self.targets.get_mut(place) else { return };
+        let before = found.replicas;
+        found.set(to, FieldManager(manager.to_owned()), next, now);
+        let fact = Replicas {
+            workload: found.key(),
+            from: Some(before),
+            to,
+            manager: manager.to_owned(),
+            remediation: None,
+        };
+        self.tell(What::Replicas(fact));
+        self.refresh();
+    }
+
+    /// The pauses that hold for a policy, read live.
+    #[must_use]
+    pub fn pauses(&self, key: &PolicyKey, target: &TargetRef) -> Vec<Pause> {
+        let of = |by: PausedBy, until: Option<&String>| {
+            until.map(|until| Pause { by, until: until.clone(), reason: None })
+        };
+        let target = self.target(&key.0, target).and_then(|target| target.paused.as_ref());
+        let policy = self.api.policies.get(key).and_then(|object| object.paused.as_ref());
+        [
+            of(PausedBy::Target, target),
+            of(PausedBy::Namespace, self.api.namespaces.get(&key.0)),
+            of(PausedBy::Policy, policy),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The Lease is written, by compare-and-swap.
+    pub fn write_lease(&mut self, lease: &LeaseObject) -> Answer<()> {
+        if self.api.lease.version != lease.version {
+            return Err(ApiError::Conflict);
+        }
+        let version = self.api.bump();
+        let taken = self.api.lease.epoch != lease.epoch || self.api.lease.holder != lease.holder;
+        self.api.lease = LeaseObject { version, ..lease.clone() };
+        if taken {
+            if lease.holder.is_some() {
+                self.counts.terms += 1;
+            }
+            self.tell(What::Lease { holder: lease.holder.clone(), epoch: lease.epoch });
+        }
+        Ok(())
+    }
+}
+
+/// The policy's name, of which an incident's begins.
+#[must_use]
+pub fn incident_policy(incident: &IncidentObject) -> String {
+    let mut parts: Vec<&str> = incident.facts.name.split('-').collect();
+    parts.truncate(parts.len().saturating_sub(2));
+    parts.join("-")
+}

@@ -1,0 +1,183 @@
+//! The world as it is in the beginning: policies over shared databases and workloads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::invariants::{Replicas, What};
+use engine::model::{
+    Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind, Policy, PolicyRef,
+    PostgresDependency, Preset, Rung, RungAction, ScaleSettings, Source, TargetKind, TargetRef, Thresholds,
+    Verification, Writers, earlier,
+};
+
+use super::api::PolicyObject;
+use super::database::Database;
+use super::target::{LEAST, Target, WORKERS};
+use super::{START, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A policy of the world: namespace, name, target, database, age in days.
+pub const POLICIES: [(&str, &str, usize, u64); 6] = [
+    ("shop", "orders", 0, 60),
+    ("shop", "orders-slo", 0, 30),
+    ("shop", "stock", 1, 50),
+    ("shop", "carts", 2, 40),
+    ("depot", "bills", 3, 20),
+    ("depot", "parcels", 4, 10),
+];
+/// A workload of the world: namespace, name, database, connections that a pod really opens.
+pub const TARGETS: [(&str, &str, usize, u32); 5] = [
+    ("shop", "orders-api", 0, 5),
+    ("shop", "stock-api", 0, 5),
+    ("shop", "carts-api", 1, 13),
+    ("depot", "bills-api", 2, 5),
+    ("depot", "parcels-api", 2, 5),
+];
+/// Databases: server, name, address; their clocks differ.
+const DATABASES: [(&str, &str, &str, i64); 3] = [
+    ("7001", "orders", "10.0.0.1:5432", 400_000),
+    ("7001", "carts", "10.0.0.1:5432", 400_000),
+    ("7002", "bills", "10.0.0.2:5432", -3_000_000),
+];
+
+/// The name of the n-th workload.
+#[must_use]
+pub fn target_name(place: usize) -> TargetRef {
+    let name = TARGETS.get(place).map_or("", |target| target.1);
+    TargetRef { kind: TargetKind::Deployment, name: name.to_owned() }
+}
+
+/// Which database a Secret leads to.
+#[must_use]
+pub fn database_of(secret: &str) -> Option<usize> {
+    DATABASES.iter().position(|(_, name, ..)| *name == secret)
+}
+
+/// The n-th policy as its author wrote it, in its `life`-th life.
+#[must_use]
+pub fn policy(place: usize, life: u64) -> Policy {
+    let (namespace, name, target, days) = POLICIES.get(place).copied().unwrap_or_default();
+    let database = TARGETS.get(target).and_then(|t| DATABASES.get(t.2)).map_or("", |database| database.1);
+    let evaluation = Evaluation {
+        interval: 15 * SECOND,
+        window: 60 * SECOND,
+        breach_for: 30 * SECOND,
+        recover_for: 120 * SECOND,
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small constant")]
+        min_requests: LEAST as u64,
+        missing_data_after: 3,
+    };
+    Policy {
+        id: PolicyRef {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: format!("{place}{life:07}-aaaa"),
+        },
+        created_at: earlier(START, Duration::from_secs(days.saturating_sub(life) * 86_400)),
+        generation: 1,
+        mode: Mode::Auto,
+        suspended: false,
+        target: target_name(target),
+        evaluation,
+        objectives: vec![Objective {
+            name: "p95".into(),
+            kind: ObjectiveKind::Latency {
+                quantile: 0.95,
+                target: Duration::from_millis(500),
+                severities: vec![],
+            },
+            source: Source::Prometheus {
+                backend: "default".into(),
+                preset: Preset::Caddy,
+                match_labels: BTreeMap::new(),
+                views: None,
+            },
+        }],
+        dependencies: BTreeMap::from([(
+            "db".into(),
+            Dependency::Postgres(PostgresDependency {
+                secret: database.to_owned(),
+                users: vec!["orders".into()],
+                roles: vec!["orders".into(), "reporting".into()],
+            }),
+        )]),
+        workers_per_pod: Some(WORKERS),
+        thresholds: BTreeMap::from([("RunawayQuery".into(), Thresholds { older_than: Some(10 * SECOND) })]),
+        rungs: rungs(place),
+        guards: GuardSettings {
+            max_actions_per_hour: 4,
+            max_attempts_per_incident: 4,
+            cooldown: Duration::from_secs(300),
+            min_available: 0.6,
+        },
+        verification: Verification { after: 15 * SECOND, within: 300 * SECOND },
+        history_limit: 5,
+    }
+}
+
+fn rungs(place: usize) -> Vec<Rung> {
+    let rung = |name: &str, causes: &[&'static str], action: RungAction| Rung {
+        name: name.to_owned(),
+        causes: causes.iter().map(|cause| (*cause).into()).collect(),
+        action,
+        mode: None,
+        max_hold: Duration::from_secs(if place.is_multiple_of(2) { 1800 } else { 900 }),
+    };
+    let writers = if place.is_multiple_of(2) { Writers::Deny } else { Writers::Allow };
+    let step = if place == 4 { 1.0 } else { 0.5 };
+    vec![
+        rung(
+            "cancel",
+            &["RunawayQuery", "BlockingQuery"],
+            RungAction::CancelQueries { writers, terminate_after: Some(20 * SECOND) },
+        ),
+        rung("idle", &["IdleInTransaction"], RungAction::TerminateIdle { writers, min_idle: 20 * SECOND }),
+        rung(
+            "grow",
+            &["WorkersSaturated"],
+            RungAction::Scale(ScaleSettings {
+                step,
+                max: 10,
+                connections_per_pod: Some(5),
+                no_database: false,
+            }),
+        ),
+    ]
+}
+
+impl World {
+    /// The world at its beginning.
+    #[must_use]
+    pub fn first(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        for (system, name, peer, skew) in DATABASES {
+            world.databases.push(Database::new(system, name, peer, skew));
+        }
+        for (place, (namespace, _, database, connections)) in TARGETS.into_iter().enumerate() {
+            let target = Target::new(namespace, target_name(place), database, connections);
+            let told = Replicas {
+                workload: target.key(),
+                from: None,
+                to: target.replicas,
+                manager: "kubectl-client-side-apply".into(),
+                remediation: None,
+            };
+            world.tell(What::Replicas(told));
+            world.targets.push(target);
+        }
+        world.tell(What::Budgets(Vec::new()));
+        for place in 0..POLICIES.len() {
+            world.set_policy(PolicyObject {
+                policy: policy(place, 0),
+                version: 0,
+                paused: None,
+                ordinal: 0,
+                active: None,
+                said: String::new(),
+            });
+        }
+        world.refresh();
+        world
+    }
+}
