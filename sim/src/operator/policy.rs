@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use engine::invariants::What;
 use engine::model::{
-    EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Snapshot, State,
+    ClosedIncident, EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Snapshot,
+    State,
 };
 use engine::{Admitted, Overall, Tick, settle, tick};
 
@@ -32,6 +33,7 @@ struct Runtime {
     reserved: Option<u64>,
     adopted: bool,
     incident: Option<(Incident, IncidentObject)>,
+    closed: Option<IncidentObject>,
     written: Option<PolicyObject>,
 }
 
@@ -125,8 +127,11 @@ async fn snapshot(
         pauses.extend(object.paused.clone().map(|until| engine::model::Pause { by, until, reason: None }));
         pauses
     };
-    let incident = runtime.incident.as_ref().map(|(facts, _)| facts.clone());
     let now = operator.now();
+    runtime.closed.take_if(|last| !closed(last).is_some_and(|closed| closed.goes_on(now)));
+    let incident = runtime.incident.as_ref().map(|(facts, _)| facts.clone());
+    let closed = runtime.closed.as_ref().filter(|_| incident.is_none()).and_then(closed);
+    let last = incident.as_ref().or(closed.as_ref().map(|closed| &closed.incident));
     let keeper = operator.keeper.borrow();
     Ok(Snapshot {
         now,
@@ -134,13 +139,18 @@ async fn snapshot(
         databases,
         target,
         pauses,
-        remediations: keeper.of_policy(key, incident.as_ref().map(|open| open.name.as_str())),
+        remediations: keeper.of_policy(key, last.map(|incident| incident.name.as_str())),
         history: keeper.history(key),
         incident,
+        closed,
         next_ordinal: runtime.reserved.unwrap_or(runtime.ordinal.saturating_add(1)),
         operator: look::health(operator, now),
         policy,
     })
+}
+
+fn closed(object: &IncidentObject) -> Option<ClosedIncident> {
+    Some(ClosedIncident { incident: object.facts.clone(), at: object.closed_at? })
 }
 
 async fn adopt(
@@ -153,10 +163,14 @@ async fn adopt(
     if runtime.adopted {
         return Ok(());
     }
-    if let Some(name) = object.active.clone() {
+    let last = (object.ordinal > 0).then(|| Incident::name_of(&object.policy.id, object.ordinal));
+    if let Some(name) = object.active.clone().or(last) {
         let place = (key.0.clone(), name);
         let found = operator.ask(Op::Read, move |world| Ok(world.api.incidents.get(&place).cloned())).await?;
-        runtime.incident = found.filter(|incident| !incident.closed).map(|i| (i.facts.clone(), i));
+        (runtime.incident, runtime.closed) = match found {
+            Some(open) if !open.closed => (Some((open.facts.clone(), open)), None),
+            last => (None, last),
+        };
     }
     runtime.adopted = true;
     Ok(())
@@ -171,6 +185,7 @@ async fn follow_incident(
     ticked: &Tick,
 ) -> Answer<()> {
     match (&snapshot.incident, &ticked.situation.incident) {
+        (None, Some(opened)) if opened.reopened > 0 => reopen(operator, key, runtime, opened).await,
         (None, Some(opened)) => open(operator, key, object, runtime, opened).await,
         (Some(_), Some(known)) => {
             if let Some((facts, _)) = &mut runtime.incident {
@@ -180,6 +195,23 @@ async fn follow_incident(
         }
         (Some(_) | None, None) => Ok(()),
     }
+}
+
+/// What is stored decides where the write fails: it is read again.
+async fn reopen(
+    operator: &Operator,
+    key: &PolicyKey,
+    runtime: &mut Runtime,
+    opened: &Incident,
+) -> Answer<()> {
+    runtime.adopted = false;
+    let mut again = runtime.closed.take().ok_or(ApiError::NotFound)?;
+    (again.closed, again.closed_at, again.facts) = (false, None, opened.clone());
+    let place = key.0.clone();
+    let written = operator.ask(Op::Incident, move |world| world.write_incident(&place, &again)).await?;
+    runtime.incident = Some((opened.clone(), written));
+    runtime.adopted = true;
+    Ok(())
 }
 
 async fn open(
@@ -335,6 +367,7 @@ async fn tell(
         if stored.story != text || closed {
             let mut changed = stored.clone();
             (changed.story, changed.closed, changed.facts) = (text, closed, facts.clone());
+            changed.closed_at = closed.then_some(snapshot.now);
             let namespace = snapshot.policy.id.namespace.clone();
             let place = namespace.clone();
             let name = facts.name.clone();
@@ -363,7 +396,7 @@ async fn tell(
             }
         }
         if closed {
-            runtime.incident = None;
+            runtime.closed = runtime.incident.take().map(|(_, stored)| stored);
         }
     }
     let overall = match ticked.situation.overall {

@@ -171,6 +171,7 @@ async fn watched(operator: &Rc<Operator>, remediation: &Remediation) -> Option<V
         target: looked.target,
         pauses: Vec::new(),
         incident: None,
+        closed: None,
         next_ordinal: 1,
         remediations: Vec::new(),
         history: Vec::new(),

@@ -61,6 +61,8 @@ pub struct IncidentObject {
     pub facts: Incident,
     /// Its phase is Closed.
     pub closed: bool,
+    /// When it was closed, by the operator's clock.
+    pub closed_at: Option<Timestamp>,
     /// The rest of the status, as text.
     pub story: String,
     /// `metadata.resourceVersion`.
@@ -186,7 +188,13 @@ impl World {
             return Err(ApiError::Conflict);
         }
         let version = self.api.bump();
-        let object = IncidentObject { facts: facts.clone(), closed: false, story: story.to_owned(), version };
+        let object = IncidentObject {
+            facts: facts.clone(),
+            closed: false,
+            closed_at: None,
+            story: story.to_owned(),
+            version,
+        };
         self.api.incidents.insert(key, object.clone());
         self.tell(What::Wrote(format!("LatencyIncident {namespace}/{}", facts.name)));
         Ok(object)
