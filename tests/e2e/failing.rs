@@ -4,7 +4,7 @@ use kube::api::ListParams;
 use lab::postgres::Stop;
 use lab::{Prometheus, PrometheusOptions};
 
-use crate::support::{PASSWORD, World, hanging, kubectl, run, slow};
+use crate::support::{PASSWORD, SOON, World, eventually, hanging, kubectl, run, slow};
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
 
@@ -86,6 +86,8 @@ fn a_wrong_password_is_told_and_a_new_one_is_used_without_a_restart() {
         let kick =
             "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'latency_operator'";
         world.postgres.execute("orders", kick).await.expect("disconnected");
+        // Who is disconnected says so in its own time.
+        eventually("the disconnection is logged", SOON, async || (world.signals() > 0).then_some(())).await;
         let signalled = world.signals();
         let _suffering = world.suffer_while(RUNAWAY, slow());
         let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{SOON, World, eventually, kubectl, phase, policy, run, slow};
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
-const MANY: usize = 40;
+const MANY: usize = 100;
 
 async fn many(world: &World) {
     let policies: Vec<_> = (0..MANY)
@@ -77,7 +77,13 @@ fn of_two_policies_on_one_database_the_refusal_names_the_one_that_acted() {
         let mut world = World::new("shared").await;
         world.operate().await;
         for name in ["orders-api", "another"] {
-            world.policy(|policy| policy["metadata"]["name"] = json!(name)).await;
+            world
+                .policy(|policy| {
+                    policy["metadata"]["name"] = json!(name);
+                    // Longer than it takes to prove the first act and to believe the second breach.
+                    policy["spec"]["guards"]["cooldown"] = json!("30s");
+                })
+                .await;
             world.until_condition_of(name, "WithinObjective", "True").await;
         }
         let _suffering = world.suffer_while(RUNAWAY, slow());
