@@ -8,7 +8,7 @@ CARGO ?= cargo
 
 .PHONY: help
 help: ## List what can be done
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: check
 check: ## Format, clippy, engine tests: under two minutes, before each commit
@@ -17,6 +17,16 @@ check: ## Format, clippy, engine tests: under two minutes, before each commit
 	$(CARGO) clippy --quiet -p engine --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	$(CARGO) test --quiet -p engine
+
+.PHONY: sim
+sim: ## Simulate the operator in a world with faults, and judge it (SEED=1 HOURS=200: ten seconds)
+	$(CARGO) run --quiet --release -p sim -- --seed $(or $(SEED),1) --hours $(or $(HOURS),200)
+
+.PHONY: sim-planted
+sim-planted: ## Plant a bug, simulate until it is caught, and the next one: ten minutes (SEED=1 HOURS=1000 at most for each)
+	@# Other flags would throw away what is built; they have a folder of their own.
+	RUSTFLAGS="--cfg planted_bugs" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/planted" \
+		$(CARGO) run --quiet --release -p sim -- --planted --seed $(or $(SEED),1) --hours $(or $(HOURS),1000)
 
 .PHONY: demo
 demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker, idle or saturation; KEEP=1 leaves it up

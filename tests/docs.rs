@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use engine::causes::CAUSES;
 use engine::guards::{GUARDS, Stage};
+use engine::invariants::INVARIANTS;
 use engine::model::duration::format;
 use engine::remediations::REMEDIES;
 use latency_operator::api::{LatencyBudget, LatencyPolicy, convert};
@@ -221,6 +222,12 @@ fn flags() {
     }
     rows.retain(|row| row[1] != "`--help`");
     check("docs/configuration.md", "flags", &table(&["subcommand", "flag", "default", "what"], rows));
+}
+
+#[test]
+fn invariants() {
+    let rows = INVARIANTS.iter().map(|invariant| vec![invariant.id.to_owned(), invariant.says.to_owned()]);
+    check("docs/reliability.md", "invariants", &table(&["", "what must be true"], rows.collect()));
 }
 
 /// What the engine remembers, field by field: the table says why each may be lost.

@@ -216,6 +216,11 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         }
         Some(EffectReport::Lost(_)) | None => {}
     }
+    #[cfg(planted_bugs)]
+    if crate::planted::is("interrupted_act_is_repeated") && seen.effect.is_none() && seen.leading {
+        let fence = later(seen.now, remediation.spec.deadline);
+        return Step::Effect { action: remediation.spec.action.clone(), fence };
+    }
     let ours = remediation
         .status
         .executing
@@ -223,6 +228,11 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         .is_some_and(|e| e.holder == seen.holder && e.epoch == seen.epoch);
     if let Some(passed) = seen.passed_gate_at.filter(|_| ours && seen.effect.is_none()) {
         let fence = later(passed, remediation.spec.deadline);
+        #[cfg(planted_bugs)]
+        if crate::planted::is("deadline_from_now") && seen.leading {
+            let fence = later(seen.now, remediation.spec.deadline);
+            return Step::Effect { action: remediation.spec.action.clone(), fence };
+        }
         if seen.now >= fence {
             let sentence = format!(
                 "{} passed before it could be done; nothing was sent",

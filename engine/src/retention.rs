@@ -38,6 +38,8 @@ pub fn expired<'a>(
 pub fn may_go(remediation: &Remediation, now: Timestamp) -> bool {
     let did_nothing = matches!(remediation.status.phase, Phase::DryRun | Phase::Refused);
     let counted = if did_nothing { IDLE } else { LONGEST_COOLDOWN };
+    #[cfg(planted_bugs)]
+    let counted = if crate::planted::is("history_removed_at_once") { Duration::ZERO } else { counted };
     let over = remediation.status.phase.is_terminal();
     over && !remediation.owes() && !remediation.held && age(remediation, now) >= counted
 }

@@ -284,8 +284,7 @@ fn quiet_budget() -> Budget {
 }
 
 fn set_budget(world: &mut World, budget: Option<Budget>) {
-    world.api.budgets = budget.into_iter().collect();
-    world.tell(What::Budgets(world.api.budgets.clone()));
+    world.set_budgets(budget.into_iter().collect());
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "each part knows its own items")]

@@ -151,7 +151,9 @@ fn planted(_: &Args) -> ExitCode {
 fn planted(args: &Args) -> ExitCode {
     let mut missed = 0;
     println!("{:<34} {:<7} {:<12} {:>10}  what is wrong", "bug", "where", "caught by", "after h");
-    for bug in sim::planted::BUGS.iter().filter(|bug| args.bug.as_ref().is_none_or(|name| name == bug.name)) {
+    let all = sim::planted::BUGS.iter();
+    let named = sim::planted::NOT_CAUGHT.iter().filter(|_| args.bug.is_some());
+    for bug in all.chain(named).filter(|bug| args.bug.as_ref().is_none_or(|name| name == bug.name)) {
         engine::planted::plant(Some(bug.name));
         let (mut simulated, mut episode, mut caught) = (0, 0, None);
         while simulated < args.hours * HOUR && caught.is_none() {

@@ -281,8 +281,13 @@ fn blow(dice: &mut Dice) -> Blow {
         8 => Blow::Conflict,
         9 => Blow::Throttled,
         10 => Blow::Failed,
-        _ => Blow::FrozenAfter(dice.between(1, 600)),
+        _ => Blow::FrozenAfter(frozen(dice)),
     }
+}
+
+/// Around the deadline of an act and the times of the Lease, or for long.
+fn frozen(dice: &mut Dice) -> u64 {
+    if dice.percent(60) { dice.between(1, 14) } else { dice.between(15, 600) }
 }
 
 fn fault(dice: &mut Dice) -> Item {
@@ -291,6 +296,9 @@ fn fault(dice: &mut Dice) -> Item {
         0..=19 => {
             let op = MUTATING.get(dice.below(MUTATING.len())).copied().unwrap_or(Op::Gate);
             let blow = if dice.percent(8) { Blow::FrozenBefore(dice.between(1, 40)) } else { blow(dice) };
+            // Nobody who is frozen between the last look at the clock and the sending can know it; a crash there is tried.
+            let last = matches!(op, Op::Scale | Op::Restore) && matches!(blow, Blow::FrozenBefore(_));
+            let blow = if last { Blow::CrashBefore } else { blow };
             // For whoever leads.
             Item::Ambush { node, op, blow, span: dice.between(600, 7200) }
         }
@@ -299,7 +307,7 @@ fn fault(dice: &mut Dice) -> Item {
         23 | 24 => Item::WatchStalls { node, span: dice.between(1, 120) },
         25 => Item::WatchBreaks { node, span: dice.between(1, 120) },
         26 | 27 => Item::Kill { node },
-        28 | 29 => Item::FreezeProcess { node, span: dice.between(1, 600) },
+        28 | 29 => Item::FreezeProcess { node, span: frozen(dice) },
         30 => Item::ClockJump { node, seconds: jump(dice) },
         31 => Item::MetricsDown { node, span: dice.between(5, 900) },
         32 => Item::DatabaseDown { database, span: dice.between(2, 600) },

@@ -14,6 +14,8 @@ use crate::tick::Overall;
 pub(super) fn resolve(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     let since = seen.executing_seen_at.unwrap_or(seen.now);
     let settled = later(since, remediation.spec.deadline.saturating_add(CLOCK_SLACK));
+    #[cfg(planted_bugs)]
+    let settled = if crate::planted::is("resolves_before_the_fence") { since } else { settled };
     if seen.now < settled {
         let why = "the fence of an act whose answer is not known".to_owned();
         return Step::Wait { until: settled, why };
@@ -29,6 +31,13 @@ pub(super) fn resolve(remediation: &Remediation, seen: &Seen<'_>) -> Step {
                 still(remediation)
             );
             conclude(remediation, seen, status, Phase::Failed, sentence)
+        }
+        #[cfg(planted_bugs)]
+        (Some(Look::Gone), _) if crate::planted::is("gone_counts_as_our_doing") => {
+            let mut status = remediation.status.clone();
+            status.phase = Phase::Verifying;
+            status.acted_at = Some(seen.now);
+            write(remediation, status, "planted".to_owned())
         }
         (Some(Look::Gone), _) => {
             unknown(remediation, seen, &format!("it was interrupted, and {} since", gone(remediation)))

@@ -26,6 +26,10 @@ const CALM_LOOK: Duration = Duration::from_secs(75);
 /// What is owed from the passing of the gate on.
 pub(super) fn owed(spec: &RemediationSpec, now: Timestamp) -> Option<Undo> {
     let Action::Scale(scale) = &spec.action else { return None };
+    #[cfg(planted_bugs)]
+    if crate::planted::is("undo_not_recorded") {
+        return None;
+    }
     let undo = spec.undo.as_ref()?;
     Some(Undo {
         state: UndoState::Owed,
@@ -213,6 +217,10 @@ impl Case<'_> {
         if by == DueBy::Worse {
             return Ok(());
         }
+        #[cfg(planted_bugs)]
+        if crate::planted::is("undo_without_health") {
+            return Ok(());
+        }
         let (snapshot, situation) = self.fresh_view()?;
         match situation.overall {
             Overall::Healthy => {}
@@ -235,6 +243,10 @@ impl Case<'_> {
 
     /// Whether a full window has been read since the last step down of this workload, whichever act that took back.
     fn has_been_seen(&self) -> bool {
+        #[cfg(planted_bugs)]
+        if crate::planted::is("undo_steps_without_a_pause") {
+            return true;
+        }
         let Some((snapshot, situation)) = self.seen.view else { return false };
         let resource = &self.remediation.spec.resource;
         let own = (self.remediation.namespace.clone(), self.remediation.name.clone());
@@ -265,6 +277,8 @@ impl Case<'_> {
         let undo = self.undo;
         // All of it at once is for as long as things are worse: afterwards it goes step by step.
         let stands = by == DueBy::Worse || undo.due_by != Some(DueBy::Worse);
+        #[cfg(planted_bugs)]
+        let stands = stands || crate::planted::is("worse_is_undone_at_once_in_calm");
         if let Some(to) = undo.writing.filter(|_| stands) {
             let fence = later(self.seen.now, DEADLINE);
             let scale = Scale { from: undo.wrote, to, ..self.scale.clone() };

@@ -24,6 +24,10 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     if candidate.is_dry_run() {
         return Ok("a dry run counts in nothing".to_owned());
     }
+    #[cfg(planted_bugs)]
+    if crate::planted::is("no_budget") {
+        return Ok("planted".to_owned());
+    }
     let admission = context.admission()?;
     let limits = admission.limits;
     if let Some(why) = &limits.unreadable {

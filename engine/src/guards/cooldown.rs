@@ -16,6 +16,10 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     if candidate.is_dry_run() {
         return Ok("a dry run needs no rest".to_owned());
     }
+    #[cfg(planted_bugs)]
+    if crate::planted::is("no_cooldown") {
+        return Ok("planted".to_owned());
+    }
     let admission = context.admission()?;
     let own = context.own();
     for ((namespace, name), entry) in admission.ledger.others(&own) {

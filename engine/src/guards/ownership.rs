@@ -26,6 +26,10 @@ pub fn gitops_manager(managers: &[FieldManager]) -> Option<&FieldManager> {
 
 fn check(context: &Context<'_>) -> Result<String, String> {
     let (snapshot, _) = context.view()?;
+    #[cfg(planted_bugs)]
+    if crate::planted::is("no_ownership") {
+        return Ok("planted".to_owned());
+    }
     let (_, workload) = workload(snapshot)?;
     let autoscalers = match &workload.autoscalers {
         Observed::Known { value, .. } => value,

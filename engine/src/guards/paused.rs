@@ -11,6 +11,10 @@ pub(super) const GUARD: Guard = Guard {
 };
 
 fn check(context: &Context<'_>) -> Result<String, String> {
+    #[cfg(planted_bugs)]
+    if crate::planted::is("no_paused") {
+        return Ok("planted".to_owned());
+    }
     let (snapshot, _) = context.view()?;
     if snapshot.policy.suspended {
         return Err("spec.suspend is true".to_owned());

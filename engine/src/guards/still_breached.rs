@@ -13,6 +13,10 @@ pub(super) const GUARD: Guard = Guard {
 };
 
 fn check(context: &Context<'_>) -> Result<String, String> {
+    #[cfg(planted_bugs)]
+    if crate::planted::is("no_still_breached") {
+        return Ok("planted".to_owned());
+    }
     let (snapshot, situation) = context.view()?;
     match situation.overall {
         Overall::Breached(_) => {}

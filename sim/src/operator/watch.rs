@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use engine::model::{EntryKey, earlier};
+use engine::model::{Budget, EntryKey, Limits, earlier};
 
 use super::keeper::PolicyKey;
 use super::{Operator, lead, remediation};
@@ -25,16 +25,17 @@ pub(super) async fn follow(operator: &Rc<Operator>) {
 
 /// A whole list: what it does not show is gone.
 async fn list(operator: &Rc<Operator>) -> bool {
-    type Listed = (u64, Vec<PolicyObject>, Vec<Stored>);
+    type Listed = (u64, Vec<PolicyObject>, Vec<Stored>, Vec<Budget>);
     let listed = operator
         .ask(Op::Read, |world| -> Result<Listed, _> {
             let api = &world.api;
             let remediations = api.remediations.values().cloned().collect();
-            Ok((api.version(), api.policies.values().cloned().collect(), remediations))
+            Ok((api.version(), api.policies.values().cloned().collect(), remediations, api.budgets.clone()))
         })
         .await;
-    let Ok((version, policies, remediations)) = listed else { return false };
+    let Ok((version, policies, remediations, budgets)) = listed else { return false };
     operator.listed.set(version);
+    show(operator, Shown::Budgets(budgets));
     let names: BTreeSet<PolicyKey> =
         policies.iter().map(|p| (p.policy.id.namespace.clone(), p.policy.id.name.clone())).collect();
     let keys: BTreeSet<EntryKey> =
@@ -145,6 +146,8 @@ fn show(operator: &Rc<Operator>, shown: Shown) {
             operator.remediations.borrow_mut().remove(&key);
             remediation::wake(operator, &key);
         }
-        Shown::Metadata => {}
+        Shown::Budgets(budgets) => {
+            *operator.limits.borrow_mut() = Limits { budgets, ..Limits::default() };
+        }
     }
 }

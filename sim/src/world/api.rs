@@ -91,8 +91,8 @@ pub enum Shown {
     Remediation(Box<Stored>),
     /// A remediation has gone.
     RemediationGone(EntryKey),
-    /// The metadata of workloads and namespaces have changed.
-    Metadata,
+    /// All LatencyBudgets, after one has changed.
+    Budgets(Vec<Budget>),
 }
 
 /// See the module.
@@ -140,6 +140,13 @@ fn created(world: &World) -> Timestamp {
 }
 
 impl World {
+    /// The administrator changes the budgets.
+    pub fn set_budgets(&mut self, budgets: Vec<Budget>) {
+        self.api.budgets.clone_from(&budgets);
+        self.api.announce(Shown::Budgets(budgets.clone()));
+        self.tell(What::Budgets(budgets));
+    }
+
     /// A policy is created or changed by people.
     pub fn set_policy(&mut self, mut object: PolicyObject) {
         object.version = self.api.bump();

@@ -1,0 +1,65 @@
+//! The simulation repeats itself, and what it once found stays mended.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failure"
+)]
+
+use std::path::{Path, PathBuf};
+
+use sim::episode::{Script, play, shrink};
+use sim::exec::{HOUR, MINUTE};
+use sim::plan::draw;
+use sim::regression::Regression;
+
+/// A short script: an hour of faults.
+fn short(seed: u64) -> Script {
+    let restless = HOUR + 10 * MINUTE;
+    Script { seed, restless, plan: draw(seed, restless) }
+}
+
+#[test]
+fn the_same_seed_is_the_same_trace_byte_for_byte() {
+    let (one, two) = (play(&short(1)), play(&short(1)));
+    assert!(one.trace.len() > 100, "hardly anything happened");
+    assert_eq!(one.trace.join("\n"), two.trace.join("\n"));
+    let other = play(&short(2));
+    assert_ne!(one.trace, other.trace, "the seed decides nothing");
+}
+
+#[test]
+fn an_episode_is_judged_to_its_end() {
+    let outcome = play(&Script::of(1_000_003));
+    assert_eq!(outcome.violations, vec![]);
+    assert_eq!(outcome.lasted, Script::of(1_000_003).lasts());
+    assert!(outcome.counts.acts.values().sum::<u64>() > 0, "nothing was done");
+}
+
+#[test]
+fn a_script_that_violates_nothing_is_not_made_shorter() {
+    let script = short(3);
+    assert_eq!(shrink(&script, "S1", 4), script);
+}
+
+fn regressions() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder of regressions")
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_was_once_found_stays_mended() {
+    let files = regressions();
+    assert!(!files.is_empty(), "no regression was found");
+    for path in files {
+        let regression = Regression::read(&path).expect("a regression");
+        let outcome = play(&regression.script);
+        assert_eq!(outcome.violations, vec![], "{}", path.display());
+    }
+}
