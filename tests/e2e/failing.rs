@@ -187,7 +187,7 @@ fn an_object_that_cannot_be_decoded_is_told_and_stops_nobody() {
         let mut broken = crate::support::policy();
         broken["metadata"]["name"] = "broken".into();
         broken["spec"]["evaluation"] = 5.into();
-        let stored = lab::until(crate::support::SOON, async || {
+        let stored = lab::until(SOON, async || {
             let args = ["apply", "--server-side", "--validate=false", "-n", "undecodable", "-f", "-"];
             let finished = plane.kubectl_run(&args, &broken.to_string()).await.expect("kubectl runs");
             finished.status.success().then_some(())
@@ -195,7 +195,7 @@ fn an_object_that_cannot_be_decoded_is_told_and_stops_nobody() {
         stored.await.expect("the broken object is stored");
         world.policy(|_| ()).await;
         world.until_condition("Ready", "True").await;
-        let told = lab::until(crate::support::SOON, async || {
+        let told = lab::until(SOON, async || {
             let args = ["get", "lp", "-n", "undecodable", "broken", "-o", "jsonpath={.status.conditions}"];
             let conditions = kubectl(plane, &args, "").await;
             conditions.contains("Undecodable").then_some(conditions)
