@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Checker, EntryKey, Intent};
-use crate::model::{EffectSeen, Outcome, Phase, Remediation, UndoState};
+use super::{Checker, EntryKey, Intent, MANAGER};
+use crate::model::{Action, EffectSeen, Outcome, Phase, Remediation, UndoState};
 
 impl Checker {
     /// A LatencyRemediation was written.
@@ -32,7 +32,11 @@ impl Checker {
             intent.executing_at = Some(at);
             intent.doubts = self.doubts(at, stored);
         }
-        for (id, message) in dishonest(&intent) {
+        let theirs = match &stored.spec.action {
+            Action::Scale(scale) => self.standing.get(&scale.uid).is_none_or(|now| now.manager != MANAGER),
+            Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => false,
+        };
+        for (id, message) in dishonest(&intent, theirs) {
             self.violated(id, at, format!("{}: {message}", key.1));
         }
         if let Some(before) = &before {
@@ -73,7 +77,7 @@ fn goes_back(before: Option<&Remediation>, now: &Remediation) -> Option<String> 
 }
 
 /// H2 and H3.
-fn dishonest(intent: &Intent) -> Vec<(&'static str, String)> {
+fn dishonest(intent: &Intent, theirs: bool) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     let status = &intent.stored.status;
     let landed = intent.landed.is_some();
@@ -89,7 +93,9 @@ fn dishonest(intent: &Intent) -> Vec<(&'static str, String)> {
             false
         }
     };
-    let nothing = status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::None);
+    // Interrupted, and somebody has set the replicas since: nothing of ours stands, and that is all that can be told.
+    let excused = theirs && status.effect == Some(EffectSeen::NotSeen);
+    let nothing = !excused && status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::None);
     if (denies || nothing) && landed {
         found.push(("H2", format!("{} denies an effect that reached the world", status.phase)));
     }

@@ -309,11 +309,6 @@ async fn write_status(
             operator.keeper.borrow_mut().observe(read.object.clone());
             Ok(read)
         }
-        Err(ApiError::Lost) if gate && planted::is("lost_gate_counts_as_passed") => {
-            let mut locals = operator.locals.borrow_mut();
-            locals.entry(key_of(remediation)).or_default().passed_gate_at = Some(sent_at);
-            Err(ApiError::Lost)
-        }
         Err(error) => Err(error),
     }
 }
