@@ -28,6 +28,10 @@ sim-planted: ## Plant a bug, simulate until it is caught, and the next one: ten 
 	RUSTFLAGS="--cfg planted_bugs" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/planted" \
 		$(CARGO) run --quiet --release -p sim -- --planted --seed $(or $(SEED),1) --hours $(or $(HOURS),1000)
 
+.PHONY: sweep
+sweep: ## Kill, freeze and mislead the operator at every request of a full incident, on real parts: half an hour (SWEEP_ONLY=cancel)
+	SWEEP=full $(CARGO) test -p latency-operator --test sweep -- --nocapture
+
 .PHONY: demo
 demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker, idle or saturation; KEEP=1 leaves it up
 	@# Together, so that what both use is compiled once; without optimisation, which would take minutes more.

@@ -19,6 +19,7 @@ pub mod postgres;
 mod process;
 mod procfs;
 pub mod prometheus;
+pub mod proxy;
 mod random;
 mod say;
 mod session;

@@ -56,6 +56,11 @@ impl Identity {
         Self::of(self.pid) == Some(self)
     }
 
+    /// Whether exactly this process has been stopped in mid-air.
+    pub(crate) fn is_stopped(self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.start == self.start && stat.state == 'T')
+    }
+
     /// Sends a signal to this process alone, if it still is the one that was meant.
     pub(crate) fn signal(self, signal: Signal) {
         if self.is_alive() {

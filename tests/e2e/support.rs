@@ -11,6 +11,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use lab::control_plane::AuditEvent;
 use lab::exporter::ExporterOptions;
+use lab::proxy::{ApiProxy, Grip, PostgresProxy};
 use lab::{
     ControlPlane, ControlPlaneOptions, Exporter, Operator, OperatorOptions, Postgres, PostgresOptions,
     Prometheus, PrometheusOptions, Session, Traffic,
@@ -98,6 +99,15 @@ pub(crate) struct World {
     pub(crate) neighbours: Vec<String>,
     /// The metrics backend that the operator is told of.
     pub(crate) backend: String,
+    /// What stands between the operator and its servers, if anything does.
+    pub(crate) proxies: Option<Proxies>,
+}
+
+/// See [`World::behind_proxies`].
+pub(crate) struct Proxies {
+    pub(crate) api: ApiProxy,
+    pub(crate) database: PostgresProxy,
+    pub(crate) grip: Grip,
 }
 
 impl World {
@@ -121,7 +131,18 @@ impl World {
         Self::within(other.lab, namespace, PostgresOptions { system_identifier, ..Default::default() }).await
     }
 
-    async fn within(lab: &'static Lab, namespace: &str, options: PostgresOptions) -> Self {
+    /// From now on operators that are started reach the API server and the database through proxies.
+    pub(crate) async fn behind_proxies(&mut self) {
+        let (session, grip) = (&self.lab.session, Grip::default());
+        let identity = &self.lab.operator_kubeconfig;
+        let api = ApiProxy::start(session, &self.lab.control_plane, identity, grip.clone()).await;
+        let database = PostgresProxy::start(session, self.postgres.port(), grip.clone()).await;
+        let (api, database) = (api.expect("a proxy"), database.expect("a proxy"));
+        self.proxies = Some(Proxies { api, database, grip });
+        self.secret(PASSWORD).await;
+    }
+
+    pub(crate) async fn within(lab: &'static Lab, namespace: &str, options: PostgresOptions) -> Self {
         let client = lab.control_plane.client().await.expect("a client");
         lab.control_plane.namespace(namespace).await.expect("a namespace");
         let postgres = Postgres::start(&lab.session, options).await.expect("PostgreSQL");
@@ -135,6 +156,7 @@ impl World {
             operator: None,
             neighbours: Vec::new(),
             backend: lab.prometheus.url().to_owned(),
+            proxies: None,
         };
         world.exporter.set(calm());
         world.database().await;
@@ -158,8 +180,9 @@ impl World {
 
     /// Writes the Secret with this password.
     pub(crate) async fn secret(&self, password: &str) {
+        let port = self.proxies.as_ref().map_or(self.postgres.port(), |proxies| proxies.database.port());
         self.secret_with(json!({
-            "host": "127.0.0.1", "port": self.postgres.port().to_string(), "dbname": "orders",
+            "host": "127.0.0.1", "port": port.to_string(), "dbname": "orders",
             "user": "latency_operator", "password": password,
         }))
         .await;
@@ -187,14 +210,16 @@ impl World {
     }
 
     pub(crate) async fn another_operator(&self) -> Operator {
-        let options = OperatorOptions::new(
-            Path::new(env!("CARGO_BIN_EXE_latency-operator")),
-            &self.lab.operator_kubeconfig,
-            &self.config(),
-        )
-        .arg("--log-format=text")
-        .arg("--log-level=info,latency_operator=debug");
-        Operator::start(&self.lab.session, options).await.expect("an operator")
+        Operator::start(&self.lab.session, self.options()).await.expect("an operator")
+    }
+
+    pub(crate) fn options(&self) -> OperatorOptions {
+        let direct = self.lab.operator_kubeconfig.as_path();
+        let kubeconfig = self.proxies.as_ref().map_or(direct, |proxies| proxies.api.kubeconfig());
+        let binary = Path::new(env!("CARGO_BIN_EXE_latency-operator"));
+        OperatorOptions::new(binary, kubeconfig, &self.config())
+            .arg("--log-format=text")
+            .arg("--log-level=info,latency_operator=debug")
     }
 
     fn config(&self) -> String {

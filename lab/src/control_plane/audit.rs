@@ -34,6 +34,8 @@ pub struct AuditEvent {
     pub response_status: Option<ResponseStatus>,
     /// What was sent: only for changes.
     pub request_object: Option<Value>,
+    /// What is stored since then: only for changes of what the product is about.
+    pub response_object: Option<Value>,
     /// When it arrived.
     pub request_received_timestamp: MicroTime,
     /// When this stage was reached.
@@ -117,13 +119,22 @@ pub(super) fn policy() -> Value {
             // Contents of secrets are nobody's business, even here.
             {"level": "Metadata", "resources": [{"group": "", "resources": ["secrets", "serviceaccounts/token"]}]},
             {"level": "Metadata", "verbs": ["get", "list", "watch"]},
+            // With what is stored since then: who judges a run reads every version of these.
+            {"level": "RequestResponse", "resources": [
+                {"group": "latency-operator.dev"},
+                {"group": "apps", "resources": ["deployments", "deployments/scale", "statefulsets", "statefulsets/scale"]},
+                {"group": "coordination.k8s.io", "resources": ["leases"]},
+            ]},
             {"level": "Request"},
         ],
     })
 }
 
 /// Reads the log; the API server writes a line before it answers, so what was answered is in there.
-pub(super) fn read(log: &Path) -> Result<Vec<AuditEvent>> {
+///
+/// Only the lines in which one of `words` occurs are looked at, all of them where there is none: most of a long log is
+/// somebody else's.
+pub(super) fn read(log: &Path, words: &[&str]) -> Result<Vec<AuditEvent>> {
     let text = match std::fs::read_to_string(log) {
         // The first request has not been made yet.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -133,6 +144,7 @@ pub(super) fn read(log: &Path) -> Result<Vec<AuditEvent>> {
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole
         .lines()
+        .filter(|line| words.is_empty() || words.iter().any(|word| line.contains(word)))
         .map(|line| serde_json::from_str(line).map_err(Error::request("reading the audit log", log)))
         .collect()
 }
@@ -146,7 +158,9 @@ mod tests {
         let path = std::env::temp_dir().join(format!("lab-audit-{}", crate::random::name().unwrap()));
         let line = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"a","stage":"ResponseComplete","requestURI":"/apis/apps/v1/namespaces/shop/deployments/x/scale","verb":"patch","user":{"username":"latency-operator","groups":["system:authenticated"]},"sourceIPs":["127.0.0.1"],"userAgent":"lab","objectRef":{"resource":"deployments","namespace":"shop","name":"x","apiGroup":"apps","apiVersion":"v1","subresource":"scale"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-11-23T07:00:00.000001Z","stageTimestamp":"2026-11-23T07:00:00.000002Z"}"#;
         std::fs::write(&path, format!("{line}\n{{\"kind\":\"Ev")).unwrap();
-        let events = read(&path).unwrap();
+        let events = read(&path, &[]).unwrap();
+        assert_eq!(read(&path, &["nobody", "shop"]).unwrap().len(), 1);
+        assert!(read(&path, &["nobody"]).unwrap().is_empty());
         std::fs::remove_file(&path).unwrap();
         let [event] = events.as_slice() else { panic!("one event expected, got {events:?}") };
         assert!(event.is_for("deployments", "scale") && !event.is_for("deployments", ""));

@@ -102,7 +102,12 @@ impl ControlPlane {
 
     /// All requests so far, but for those of the control plane itself.
     pub fn audit(&self) -> Result<Vec<AuditEvent>> {
-        audit::read(&self.plan.audit_log)
+        audit::read(&self.plan.audit_log, &[])
+    }
+
+    /// The requests so far in which one of these words occurs, such as a namespace.
+    pub fn audit_about(&self, words: &[&str]) -> Result<Vec<AuditEvent>> {
+        audit::read(&self.plan.audit_log, words)
     }
 
     /// The requests of one user so far.

@@ -1,0 +1,186 @@
+//! Where something is broken, and how.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use lab::proxy::{Call, Fault};
+
+use crate::play;
+use crate::story::{STORIES, Story};
+
+/// At which request it is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// Nowhere.
+    Nowhere,
+    /// The how manieth request of this method for this resource, since the operator was started first.
+    Api(String, String, usize),
+    /// Every other change of anything but the Lease, by a die that is thrown anew for each: a strict order would hit the same
+    /// one of two changes that always follow each other for ever.
+    EveryOther,
+    /// One of three requests of any kind but watches and the Lease, in the same way.
+    EveryThird,
+    /// The how manieth statement that signals.
+    Signal(usize),
+    /// The preparation of such a statement: after all that is asked before it, and before it is sent.
+    Prepare(usize),
+}
+
+/// One run of a story.
+#[derive(Debug, Clone)]
+pub(crate) struct Point {
+    pub(crate) story: Story,
+    pub(crate) at: Where,
+    pub(crate) fault: Fault,
+}
+
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => write!(f, "nowhere"),
+            Self::Api(method, resource, nth) => write!(f, "{method} {resource} #{nth}"),
+            Self::EveryOther => write!(f, "one of two changes"),
+            Self::EveryThird => write!(f, "one of three requests"),
+            Self::Signal(nth) => write!(f, "signal #{nth}"),
+            Self::Prepare(nth) => write!(f, "preparing signal #{nth}"),
+        }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?} at {}", self.story.name(), self.fault, self.at)
+    }
+}
+
+impl Where {
+    /// Whether it is this request.
+    pub(crate) fn is(&self, call: &Call, counted: &mut usize) -> bool {
+        if call.resource == "leases" {
+            return matches!(self, Self::Api(method, resource, nth)
+                if (method, resource, *nth) == (&call.method, &call.resource, call.nth));
+        }
+        match self {
+            Self::Nowhere | Self::Signal(_) | Self::Prepare(_) => false,
+            Self::Api(method, resource, nth) => {
+                (method, resource, *nth) == (&call.method, &call.resource, call.nth)
+            }
+            Self::EveryOther => {
+                *counted += usize::from(call.is_write());
+                call.is_write() && die(*counted).is_multiple_of(2)
+            }
+            Self::EveryThird => {
+                *counted += usize::from(!call.watch);
+                !call.watch && die(*counted).is_multiple_of(3)
+            }
+        }
+    }
+
+    /// Whether it may happen more than once.
+    pub(crate) fn repeats(&self) -> bool {
+        matches!(self, Self::EveryOther | Self::EveryThird)
+    }
+}
+
+/// The same number for the same throw (splitmix64).
+fn die(throw: usize) -> u64 {
+    let mut z = (throw as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn api(story: Story, method: &str, resource: &str, nth: usize, fault: Fault) -> Point {
+    Point { story, at: Where::Api(method.to_owned(), resource.to_owned(), nth), fault }
+}
+
+fn refuse(status: u16) -> Fault {
+    Fault::Refuse { status, retry_after: (status == 429).then_some(1) }
+}
+
+/// The few that `make test` plays: around the gate, the effect, what is noted of it, and the undo.
+pub(crate) fn chosen() -> Vec<Point> {
+    use Fault::{Deny, FreezeAfter, FreezeBefore, KillAfter, KillBefore, Lose};
+    const REMEDIATION: &str = "latencyremediations";
+    const STATUS: &str = "latencyremediations/status";
+    const SCALE: &str = "deployments/scale";
+    let signal = |story, nth, fault| Point { story, at: Where::Signal(nth), fault };
+    vec![
+        api(Story::Cancel, "POST", REMEDIATION, 1, KillAfter),
+        api(Story::Cancel, "PUT", STATUS, 1, KillBefore),
+        api(Story::Cancel, "PUT", STATUS, 1, KillAfter),
+        signal(Story::Cancel, 1, KillBefore),
+        signal(Story::Cancel, 1, KillAfter),
+        signal(Story::Cancel, 1, Lose),
+        Point { story: Story::Cancel, at: Where::Prepare(1), fault: FreezeAfter },
+        Point { story: Story::Cancel, at: Where::EveryOther, fault: Lose },
+        signal(Story::Terminate, 1, KillAfter),
+        signal(Story::Terminate, 2, KillBefore),
+        signal(Story::Terminate, 2, KillAfter),
+        api(Story::Scale, "PUT", STATUS, 1, KillAfter),
+        api(Story::Scale, "PATCH", SCALE, 1, KillBefore),
+        api(Story::Scale, "PATCH", SCALE, 1, KillAfter),
+        api(Story::Scale, "PATCH", SCALE, 1, FreezeBefore),
+        api(Story::Scale, "PATCH", SCALE, 2, KillBefore),
+        api(Story::Scale, "PATCH", SCALE, 2, KillAfter),
+        Point { story: Story::Scale, at: Where::EveryOther, fault: Deny(500) },
+        Point { story: Story::Scale, at: Where::EveryOther, fault: refuse(409) },
+        Point { story: Story::Scale, at: Where::EveryOther, fault: refuse(429) },
+    ]
+}
+
+/// Every change that a story makes when nothing is broken, once killed before it and once after it; and the other faults
+/// at the requests that matter and all over the story.
+pub(crate) async fn all() -> Vec<Point> {
+    let mut points = Vec::new();
+    for story in STORIES {
+        let (calls, signals) = play::undisturbed(story).await;
+        let mut known = BTreeSet::new();
+        for call in calls.iter().filter(|call| call.is_write()) {
+            // The Lease is renewed twice a second: its first requests stand for all.
+            let stands = call.resource != "leases" || call.nth <= 2;
+            if stands && known.insert((call.method.clone(), call.resource.clone(), call.nth)) {
+                for fault in [Fault::KillBefore, Fault::KillAfter] {
+                    points.push(api(story, &call.method, &call.resource, call.nth, fault));
+                }
+            }
+        }
+        for nth in 1..=signals {
+            let late = Fault::Late(Duration::from_secs(8));
+            for fault in [Fault::KillBefore, Fault::KillAfter, Fault::Lose, refuse(500), late] {
+                points.push(Point { story, at: Where::Signal(nth), fault });
+            }
+        }
+        points.extend(faulty(story));
+    }
+    points.extend(zombies());
+    points
+}
+
+/// What the API server and the network do to people every day, all over a story.
+fn faulty(story: Story) -> Vec<Point> {
+    let late = Fault::Late(Duration::from_secs(2));
+    let faults =
+        [refuse(409), refuse(429), refuse(500), Fault::Deny(500), Fault::Lose, late, Fault::CutWatches];
+    let places = [Where::EveryOther, Where::EveryThird];
+    let pairs = faults.iter().flat_map(|fault| places.iter().map(move |at| (fault.clone(), at.clone())));
+    pairs.map(|(fault, at)| Point { story, at, fault }).collect()
+}
+
+/// Leaders that are frozen after their last look and before their effect, until another one has long taken over.
+fn zombies() -> Vec<Point> {
+    let mut points = Vec::new();
+    for _ in 0..20 {
+        // The statement is prepared and not yet sent: all that is left is to send it.
+        points.push(Point { story: Story::Cancel, at: Where::Prepare(1), fault: Fault::FreezeAfter });
+    }
+    for _ in 0..10 {
+        // The gate's write has been answered, and the answer lies in the socket.
+        points.push(api(Story::Scale, "PUT", "latencyremediations/status", 1, Fault::FreezeAfter));
+        // The write of the replicas is under way, and arrives when another one leads.
+        points.push(api(Story::Scale, "PATCH", "deployments/scale", 1, Fault::FreezeBefore));
+        points.push(Point { story: Story::Terminate, at: Where::Prepare(2), fault: Fault::FreezeAfter });
+    }
+    points
+}
