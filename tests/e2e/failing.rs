@@ -83,6 +83,7 @@ fn a_wrong_password_is_told_and_a_new_one_is_used_without_a_restart() {
             .await
             .expect("rotated");
         world.secret("rotated").await;
+        world.signals_itself = true;
         let kick =
             "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'latency_operator'";
         world.postgres.execute("orders", kick).await.expect("disconnected");

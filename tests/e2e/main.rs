@@ -13,6 +13,7 @@ mod acting;
 mod budgets;
 mod failing;
 mod input;
+mod judging;
 mod not_scaling;
 mod observing;
 mod pausing;

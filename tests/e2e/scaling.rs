@@ -327,7 +327,7 @@ fn of_two_policies_on_one_workload_the_older_one_acts_and_the_other_is_told_its_
         let of = |one: &LatencyRemediation| format!("{} {}", one.spec.policy_ref.name.0, phase(one));
         let all: Vec<String> = all.iter().map(of).collect();
         assert!(all.iter().all(|one| one.starts_with("orders-api ")), "one policy acts: {all:?}");
-        assert_eq!(world.replicas().await, 4);
+        assert_eq!(scale_writes(&world).first(), Some(&4));
     });
 }
 

@@ -22,6 +22,9 @@ use sqlx::{Connection, Executor};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
+#[path = "witness.rs"]
+mod witness;
+
 pub(crate) const PASSWORD: &str = "lab-password";
 /// As whom the operator talks to the API server: the audit log tells it apart by this.
 pub(crate) const OPERATOR: &str = "latency-operator";
@@ -101,9 +104,27 @@ pub(crate) struct World {
     pub(crate) backend: String,
     /// What stands between the operator and its servers, if anything does.
     pub(crate) proxies: Option<Proxies>,
+    /// The database's own name for itself.
+    pub(crate) system_identifier: String,
+    /// The test itself ends sessions of the operator.
+    pub(crate) signals_itself: bool,
+    /// What happened has been judged by the test.
+    pub(crate) judged: bool,
+}
+
+/// Whatever a test was about: what happened in its world must not violate any invariant.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.judged {
+            return;
+        }
+        let violations = self.violations();
+        assert!(violations.is_empty(), "in {}: {violations:#?}\n{}", self.namespace, self.operator_log());
+    }
 }
 
 /// See [`World::behind_proxies`].
+#[allow(dead_code, reason = "only the sweep looks into them")]
 pub(crate) struct Proxies {
     pub(crate) api: ApiProxy,
     pub(crate) database: PostgresProxy,
@@ -124,14 +145,12 @@ impl World {
 
     /// One whose database claims to be that of another world.
     pub(crate) async fn posing_as(other: &World, namespace: &str) -> Self {
-        let mut connection = other.postgres.superuser("orders").await.expect("a connection");
-        let query = "select system_identifier from pg_control_system()";
-        let identifier: i64 = sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("it");
-        let system_identifier = u64::try_from(identifier).ok();
+        let system_identifier = other.system_identifier.parse().ok();
         Self::within(other.lab, namespace, PostgresOptions { system_identifier, ..Default::default() }).await
     }
 
     /// From now on operators that are started reach the API server and the database through proxies.
+    #[allow(dead_code, reason = "only the sweep does so")]
     pub(crate) async fn behind_proxies(&mut self) {
         let (session, grip) = (&self.lab.session, Grip::default());
         let identity = &self.lab.operator_kubeconfig;
@@ -146,6 +165,7 @@ impl World {
         let client = lab.control_plane.client().await.expect("a client");
         lab.control_plane.namespace(namespace).await.expect("a namespace");
         let postgres = Postgres::start(&lab.session, options).await.expect("PostgreSQL");
+        let system_identifier = identifier(&postgres).await;
         let exporter = Arc::new(Exporter::start(ExporterOptions::default()).expect("an exporter"));
         let world = Self {
             lab,
@@ -157,6 +177,9 @@ impl World {
             neighbours: Vec::new(),
             backend: lab.prometheus.url().to_owned(),
             proxies: None,
+            system_identifier,
+            signals_itself: false,
+            judged: false,
         };
         world.exporter.set(calm());
         world.database().await;
@@ -172,6 +195,7 @@ impl World {
         let roles = format!(
             "create role orders login password '{PASSWORD}'; create role reporting login password '{PASSWORD}'; \
              create role latency_operator login password '{PASSWORD}' in role pg_monitor, pg_signal_backend; \
+             alter role latency_operator set log_statement = 'all'; \
              create table accounts (id int primary key, balance numeric); insert into accounts select i, 100 from \
              generate_series(1, 100) i; grant all on accounts to orders, reporting"
         );
@@ -448,9 +472,20 @@ impl World {
         events.into_iter().filter(here).collect()
     }
 
+    /// The invariants that were violated in this world so far.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        witness::violations(self)
+    }
+
     pub(crate) fn operator_log(&self) -> String {
         self.operator.as_ref().map(Operator::log_text).unwrap_or_default()
     }
+}
+
+async fn identifier(postgres: &Postgres) -> String {
+    let mut connection = postgres.superuser("postgres").await.expect("a connection");
+    let query = "select system_identifier::text from pg_control_system()";
+    sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("it has one")
 }
 
 /// Ends when it is dropped.

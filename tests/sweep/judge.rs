@@ -29,7 +29,8 @@ const WRONG: &str = "wrong victims";
 const LOST: &str = "lost undos";
 const STUCK: &str = "stuck objects";
 const DIFFERENT: &str = "different ends";
-const KINDS: [&str; 5] = [DOUBLE, WRONG, LOST, STUCK, DIFFERENT];
+const VIOLATED: &str = "violated invariants";
+const KINDS: [&str; 6] = [DOUBLE, WRONG, LOST, STUCK, DIFFERENT, VIOLATED];
 
 impl Result {
     /// It did not come to an end.
@@ -81,20 +82,24 @@ pub(crate) async fn judge(world: &World, point: &Point, trouble: &Trouble) -> Re
             troubles.push((LOST, format!("nobody was told that it was undone: {told:#?}")));
         }
     }
+    troubles.extend(world.violations().into_iter().map(|violation| (VIOLATED, violation)));
     troubles.extend(left_over(world).await.into_iter().map(|left| (STUCK, left)));
-    let conditions = [("Ready", "True"), ("DataAvailable", "True"), ("WithinObjective", "True")];
-    for (kind, wanted) in conditions {
-        let is = world.condition(kind).await;
-        if !is.starts_with(wanted) {
-            troubles.push((DIFFERENT, format!("{kind} is {is}")));
-        }
-    }
     let incidents = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
     expect(&mut troubles, DIFFERENT, "incidents", &incidents.len(), &1);
     let reached = point.at == Where::Nowhere
         || !proxies.api.struck().is_empty()
         || !proxies.database.struck().is_empty();
     Result { point: point.to_string(), reached, story: story(world).await, troubles }
+}
+
+/// Whether the policy is ready, sees, and keeps its promise: as it was before.
+pub(crate) async fn is_well(world: &World) -> bool {
+    for kind in ["Ready", "DataAvailable", "WithinObjective"] {
+        if !world.condition(kind).await.starts_with("True") {
+            return false;
+        }
+    }
+    true
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(
