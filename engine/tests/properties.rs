@@ -129,8 +129,10 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
             assert!(!forbidden.any(), "acted although {forbidden:?}: {name}");
             let remediation = &world.remediations[name];
             let incident = &remediation.spec.incident;
-            let attempts =
-                world.remediations.values().filter(|r| r.spec.incident == *incident && !r.spec.dry_run);
+            // What was refused at its gate did nothing.
+            let attempts = world.remediations.values().filter(|r| {
+                r.spec.incident == *incident && !r.spec.dry_run && r.status.phase != Phase::Refused
+            });
             assert!(
                 attempts.count() <= policy.guards.max_attempts_per_incident as usize,
                 "too many attempts"

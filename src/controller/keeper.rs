@@ -10,6 +10,16 @@ use jiff::Timestamp;
 /// Namespace and name of a policy.
 pub(crate) type PolicyKey = (String, String);
 
+/// How a version of an object came to be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// As the answer to a request, or as news of the watch: it may be older than what is known.
+    Changed,
+    /// In a whole list, with which a watch begins: it is how things are, also where the API server was set back to an older
+    /// state and its versions with it.
+    Listed,
+}
+
 /// All LatencyRemediations that are known, and the ledger over them. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Keeper {
@@ -21,14 +31,48 @@ struct Kept {
     ledger: Ledger,
     complete: bool,
     by_policy: BTreeMap<PolicyKey, BTreeMap<String, Remediation>>,
+    /// The newest resourceVersion that was seen of each, also of those that have gone.
+    versions: BTreeMap<EntryKey, u64>,
 }
 
+/// So many versions of what has gone are remembered: an answer that is late is so by seconds.
+const GONE: usize = 1_000;
+
 impl Kept {
-    fn keep(&mut self, remediation: Remediation) {
+    /// Takes it in unless something newer is known: the answer to a write may come after what the watch shows of a later one,
+    /// and what is over must not be open again. (Versions of one API server are numbers that grow: KEP-5504.)
+    fn keep(&mut self, remediation: Remediation, version: Option<&str>, news: News) {
+        let key = key_of(&remediation);
+        if let Some(version) = version.and_then(|version| version.parse().ok()) {
+            let known = self.versions.get(&key).copied().unwrap_or_default();
+            let gone = known > 0 && !self.is_kept(&key);
+            if news == News::Changed && (version < known || (gone && version == known)) {
+                return;
+            }
+            self.versions.insert(key, version);
+        }
         self.ledger.observe(&remediation);
         let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
         self.by_policy.entry(policy).or_default().insert(remediation.name.clone(), remediation);
     }
+
+    fn is_kept(&self, (namespace, name): &EntryKey) -> bool {
+        self.by_policy.iter().any(|((place, _), known)| place == namespace && known.contains_key(name))
+    }
+
+    /// Versions of what has gone are of use for a short while.
+    fn prune_versions(&mut self) {
+        let kept: usize = self.by_policy.values().map(BTreeMap::len).sum();
+        if self.versions.len() > kept + GONE {
+            let known: BTreeSet<EntryKey> =
+                self.by_policy.values().flat_map(BTreeMap::values).map(key_of).collect();
+            self.versions.retain(|key, _| known.contains(key));
+        }
+    }
+}
+
+fn key_of(remediation: &Remediation) -> EntryKey {
+    (remediation.namespace.clone(), remediation.name.clone())
 }
 
 impl Keeper {
@@ -37,13 +81,13 @@ impl Keeper {
         let mut kept = self.lock();
         *kept = Kept { complete: true, ..Kept::default() };
         for remediation in remediations {
-            kept.keep(remediation);
+            kept.keep(remediation, None, News::Listed);
         }
     }
 
-    /// Takes in what was written, or what the watch showed.
-    pub fn observe(&self, remediation: Remediation) {
-        self.lock().keep(remediation);
+    /// Takes in what was written, or what the watch showed, with its resourceVersion.
+    pub fn observe(&self, remediation: Remediation, version: Option<&str>, news: News) {
+        self.lock().keep(remediation, version, news);
     }
 
     /// The object has gone.
@@ -56,6 +100,7 @@ impl Keeper {
             }
         }
         kept.by_policy.retain(|_, known| !known.is_empty());
+        kept.prune_versions();
     }
 
     /// Asks for admission. What is admitted holds its resource from now on.
@@ -143,5 +188,84 @@ impl Keeper {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::model::Phase;
+
+    use super::*;
+
+    fn stored(phase: Phase) -> Remediation {
+        let object = serde_json::json!({
+            "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyRemediation",
+            "metadata": {
+                "name": "orders-api-1-cancel-1", "namespace": "shop", "creationTimestamp": "2026-11-24T11:57:25Z",
+            },
+            "spec": {
+                "policyRef": {"name": "orders-api", "uid": "u"}, "incident": "orders-api-1", "rung": "cancel",
+                "attempt": 1, "cause": "RunawayQuery", "confidence": "Certain", "reason": "it runs", "dryRun": false,
+                "cooldown": "10s", "deadline": "5s", "verify": {"after": "1s", "window": "5s", "within": "20s"},
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-api"},
+                "action": {"type": "CancelQueries", "cancelQuery": {
+                    "dependency": "db", "secretRef": {"name": "orders-db"}, "writers": "Allow",
+                    "server": {
+                        "database": "orders", "peer": "10.0.0.1:5432", "systemIdentifier": "1",
+                        "startedAt": "2026-11-24T11:57:07Z",
+                    },
+                    "session": {
+                        "pid": 1, "role": "reporting", "fingerprint": "md5:1",
+                        "backendStart": "2026-11-24T11:57:17Z", "queryStart": "2026-11-24T11:57:18Z",
+                    },
+                }},
+            },
+        });
+        let object = serde_json::from_value(object).expect("an object");
+        let mut remediation = crate::api::convert::remediation(&object).expect("it is understood");
+        remediation.status.phase = phase;
+        remediation
+    }
+
+    fn phase(keeper: &Keeper) -> Option<Phase> {
+        let remediation = stored(Phase::Admitted);
+        let policy = (remediation.namespace, remediation.spec.policy.name);
+        keeper.newest(&policy).map(|newest| newest.status.phase)
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_undoes_nothing_that_the_watch_has_shown() {
+        let keeper = Keeper::default();
+        keeper.observe(stored(Phase::Refused), Some("12"), News::Changed);
+        keeper.observe(stored(Phase::Admitted), Some("9"), News::Changed);
+        assert_eq!(phase(&keeper), Some(Phase::Refused));
+        keeper.observe(stored(Phase::Admitted), Some("13"), News::Changed);
+        assert_eq!(phase(&keeper), Some(Phase::Admitted));
+        keeper.observe(stored(Phase::Refused), Some("5"), News::Listed);
+        assert_eq!(phase(&keeper), Some(Phase::Refused), "a whole list is how things are");
+    }
+
+    #[test]
+    fn what_has_gone_does_not_come_back_with_a_late_answer() {
+        let keeper = Keeper::default();
+        let remediation = stored(Phase::Completed);
+        keeper.observe(remediation.clone(), Some("12"), News::Changed);
+        keeper.forget(&key_of(&remediation));
+        keeper.observe(remediation.clone(), Some("12"), News::Changed);
+        assert_eq!(phase(&keeper), None);
+        keeper.observe(stored(Phase::Admitted), Some("20"), News::Changed);
+        assert_eq!(phase(&keeper), Some(Phase::Admitted), "created again under its name");
+    }
+
+    #[test]
+    fn versions_of_what_has_gone_are_not_kept_for_ever() {
+        let keeper = Keeper::default();
+        for number in 1..=3 * GONE {
+            let mut remediation = stored(Phase::Completed);
+            remediation.name = format!("r-{number}");
+            keeper.observe(remediation.clone(), Some(&number.to_string()), News::Changed);
+            keeper.forget(&key_of(&remediation));
+        }
+        assert!(keeper.lock().versions.len() <= GONE + 1);
     }
 }

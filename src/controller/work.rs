@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::context::{Context, Shared};
 use super::isolate::isolated;
+use super::keeper::News;
 use super::policy::{self, Runtimes};
 use super::remediation::{self, Locals, Watches};
 use super::retention;
@@ -252,20 +253,20 @@ impl Keeping {
             Event::Init => listed.clear(),
             Event::InitApply(object) => {
                 listed.insert(key(object));
-                self.observe(object);
+                self.observe(object, News::Listed);
             }
             Event::InitDone => {
                 let before = earlier(self.ctx.shared.clock.now(), SLACK);
                 keeper.forget_unlisted(self.namespace.as_deref(), &listed, before);
             }
-            Event::Apply(object) => self.observe(object),
+            Event::Apply(object) => self.observe(object, News::Changed),
             Event::Delete(object) => keeper.forget(&key(object)),
         }
     }
 
-    fn observe(&self, object: &Remediation) {
+    fn observe(&self, object: &Remediation, news: News) {
         if let Some(Ok(remediation)) = object.0.as_ref().ok().map(convert::remediation) {
-            self.ctx.shared.keeper.observe(remediation);
+            self.ctx.shared.keeper.observe(remediation, object.resource_version().as_deref(), news);
         }
     }
 }

@@ -171,7 +171,7 @@ fn from_log(world: &World) -> Vec<Fact> {
             if world.signals_itself && line.role == "latency_operator" {
                 continue;
             }
-            let place = asked.iter().position(|(what, at)| *what == (kind, line.pid) && *at <= line.at);
+            let place = asked.iter().rposition(|(what, at)| *what == (kind, line.pid) && *at <= line.at);
             let at = place.map_or(line.at, |place| asked.remove(place).1);
             facts.push(Fact { at, what: What::Signal(signal(world, kind, &line)) });
         }

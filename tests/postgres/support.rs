@@ -38,6 +38,7 @@ const TABLES: &str = "create table accounts (id int primary key, balance int); \
 /// A server with the databases `orders` and `reports`.
 pub(crate) struct World {
     pub(crate) server: lab::Postgres,
+    session: lab::Session,
 }
 
 impl World {
@@ -48,7 +49,7 @@ impl World {
     pub(crate) async fn with(options: PostgresOptions) -> Self {
         let session = lab::Session::start().await.expect("a session");
         let server = lab::Postgres::start(&session, options).await.expect("PostgreSQL");
-        let world = Self { server };
+        let world = Self { server, session };
         world.admin("postgres", "create database orders").await;
         world.admin("postgres", "create database reports").await;
         world.admin("postgres", ROLES).await;
@@ -57,6 +58,16 @@ impl World {
         }
         world.admin("orders", TABLES).await;
         world
+    }
+
+    /// Other clients that keep the server busy, until it is dropped: `pgbench`, on tables of its own.
+    pub(crate) async fn load(&self) -> lab::Process {
+        let session = &self.session;
+        let fill = self.server.client("pgbench").args(["--initialize", "--quiet", "postgres"]);
+        let filled = session.run(fill, Duration::from_secs(60)).await.expect("pgbench runs");
+        assert!(filled.status.success(), "{}", filled.stderr);
+        let run = self.server.client("pgbench").args(["--client=4", "--rate=400", "--time=3600", "postgres"]);
+        session.spawn(run).await.expect("pgbench")
     }
 
     /// Runs SQL as superuser.

@@ -1,10 +1,11 @@
 //! `MaxAttempts`: what has not helped three times is a matter for people.
 
 use super::{Context, Guard, PROPOSE_AND_GATE, always};
+use crate::model::{Phase, Remediation, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
     name: "MaxAttempts",
-    refuses: "when the incident has used up `maxAttemptsPerIncident`; every LatencyRemediation that is no dry run counts",
+    refuses: "when the incident has used up `maxAttemptsPerIncident`; every LatencyRemediation that is no dry run counts, one that was refused at its gate for as long as `cooldown`",
     stages: PROPOSE_AND_GATE,
     applies: always,
     check,
@@ -13,11 +14,20 @@ pub(super) const GUARD: Guard = Guard {
 fn check(context: &Context<'_>) -> Result<String, String> {
     let (snapshot, _) = context.view()?;
     let own = context.candidate.object_name();
+    let cooldown = snapshot.policy.guards.cooldown;
+    // What was refused at its gate did nothing. It counts for a while, so that a gate that refuses again and again fills
+    // nobody's namespace with objects, and not for ever: an API server that was slow for a minute must not have used up all.
+    let counts = |known: &Remediation| {
+        known.status.phase != Phase::Refused || elapsed(context.now, known.created_at) < cooldown
+    };
     let used = snapshot
         .remediations
         .iter()
         .filter(|known| {
-            known.spec.incident == context.candidate.incident && !known.spec.dry_run && known.name != own
+            known.spec.incident == context.candidate.incident
+                && !known.spec.dry_run
+                && known.name != own
+                && counts(known)
         })
         .count();
     let most = snapshot.policy.guards.max_attempts_per_incident;
@@ -48,5 +58,24 @@ mod tests {
         setup.snapshot.remediations.push(earlier);
         let message = refused(&setup, GUARD.name, Stage::Propose);
         assert_eq!(message.as_deref(), Some("2 of 2 attempts of this incident are used"));
+    }
+
+    #[test]
+    fn one_that_was_refused_at_its_gate_counts_for_as_long_as_the_cooldown() {
+        let mut setup = Setup::acting();
+        setup.snapshot.policy.guards.max_attempts_per_incident = 1;
+        let mut refused_before = setup.remediation();
+        refused_before.name = "earlier".into();
+        refused_before.status.phase = Phase::Refused;
+        let cooldown = setup.snapshot.policy.guards.cooldown;
+        refused_before.created_at = setup.now.checked_sub(cooldown / 2).unwrap();
+        setup.snapshot.remediations = vec![refused_before.clone()];
+        assert!(refused(&setup, GUARD.name, Stage::Propose).is_some());
+        refused_before.created_at = setup.now.checked_sub(cooldown).unwrap();
+        setup.snapshot.remediations = vec![refused_before.clone()];
+        assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
+        refused_before.status.phase = Phase::Failed;
+        setup.snapshot.remediations = vec![refused_before];
+        assert!(refused(&setup, GUARD.name, Stage::Propose).is_some(), "it may have been done");
     }
 }

@@ -7,6 +7,7 @@ use kube::{Api, ResourceExt};
 
 use crate::api::{FINALIZER, LatencyRemediation, POLICY_LABEL, convert};
 use crate::controller::context::Context;
+use crate::controller::keeper::News;
 use crate::write::{self, WriteError};
 
 /// Creates a LatencyRemediation for each proposal that was admitted. A failure is not the evaluation's: the reservation goes
@@ -50,7 +51,10 @@ async fn one(ctx: &Context, candidate: &Candidate) {
 
 fn observe(ctx: &Context, object: &LatencyRemediation) {
     match convert::remediation(object) {
-        Ok(remediation) => ctx.shared.keeper.observe(remediation),
+        Ok(remediation) => {
+            let version = object.metadata.resource_version.as_deref();
+            ctx.shared.keeper.observe(remediation, version, News::Changed);
+        }
         Err(problems) => {
             tracing::warn!(name = object.name_any(), ?problems, "a LatencyRemediation cannot be understood")
         }

@@ -25,6 +25,7 @@ use super::context::{Context, View};
 use super::isolate::Broken;
 use crate::api::{FINALIZER, LatencyRemediation, convert};
 use crate::connections::secrets::brief;
+use crate::controller::keeper::News;
 use crate::write::{self, WriteError};
 
 /// Why a step failed. The next try starts from what is stored then.
@@ -238,7 +239,7 @@ fn next(
 /// since that an older version is gone.
 fn observe(ctx: &Context, stored: &LatencyRemediation) {
     if let Ok(remediation) = convert::remediation(stored) {
-        ctx.shared.keeper.observe(remediation);
+        ctx.shared.keeper.observe(remediation, stored.metadata.resource_version.as_deref(), News::Changed);
     }
 }
 
