@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::invariants::{Replicas, What};
 use engine::model::{
-    Budget, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Policy, Remediation,
-    RemediationStatus, Scale, TargetRef, WorkloadKey, WorkloadNow,
+    Budget, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Phase, Policy, Remediation,
+    RemediationStatus, Scale, TargetRef, UndoState, WorkloadKey, WorkloadNow,
 };
 use jiff::Timestamp;
 
@@ -361,6 +361,22 @@ impl World {
         };
         self.tell(What::Replicas(fact));
         self.refresh();
+    }
+
+    /// A person sets the replicas of the workload that the operator is about to set, or set back.
+    pub fn overtake(&mut self) {
+        let about = |stored: &&Stored| {
+            let undo = stored.object.status.undo.as_ref();
+            let undoes = undo.is_some_and(|undo| undo.state == UndoState::Owed && undo.writing.is_some());
+            undoes || stored.object.status.phase == Phase::Executing
+        };
+        let newest = self.api.remediations.values().filter(about).max_by_key(|s| s.object.created_at);
+        let Some(Remediation { namespace, spec, .. }) = newest.map(|stored| &stored.object) else { return };
+        let is = |known: &super::Target| known.namespace == *namespace && known.name == spec.target;
+        if let Some(place) = self.targets.iter().position(is) {
+            let to = u32::try_from(self.dice.between(3, 8)).unwrap_or(4);
+            self.others_scale(place, to, "kubectl");
+        }
     }
 
     /// The pauses that hold for a policy, read live.
