@@ -238,7 +238,14 @@ fn replace(world: &mut World, target: usize) {
     let (namespace, name) = (found.namespace.clone(), found.name.clone());
     world.tell(What::WorkloadGone(before));
     let manager = "kubectl-client-side-apply".to_owned();
-    let told = engine::invariants::Replicas { workload: after, from: None, to, manager, remediation: None };
+    let told = engine::invariants::Replicas {
+        workload: after,
+        from: None,
+        to,
+        manager,
+        sent: None,
+        remediation: None,
+    };
     world.tell(What::Replicas(told));
     world.tell(What::Scalers { namespace, target: name, scalers: Vec::new() });
 }

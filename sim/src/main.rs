@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use sim::episode::{Outcome, Script, play, shrink};
-use sim::exec::HOUR;
+use sim::exec::{HOUR, MINUTE};
 use sim::regression::Regression;
 #[cfg(planted_bugs)]
 use sim::report::hours;
@@ -49,7 +49,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if let Some(path) = &args.replay {
+    if let Some(path) = args.replay.as_ref().filter(|_| args.bug.is_none() || cfg!(planted_bugs)) {
         return replay(path, &args);
     }
     if args.planted || args.bug.is_some() {
@@ -101,6 +101,7 @@ fn found(args: &Args, script: &Script, outcome: &Outcome) {
     println!("making it shorter ...");
     let mut cut = script.clone();
     cut.plan.retain(|planned| planned.at <= outcome.lasted);
+    cut.restless = cut.restless.min(outcome.lasted + MINUTE);
     let short = shrink(&cut, &first.id, args.shrink);
     let again = play(&short);
     println!(

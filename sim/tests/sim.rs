@@ -63,3 +63,18 @@ fn what_was_once_found_stays_mended() {
         assert_eq!(outcome.violations, vec![], "{}", path.display());
     }
 }
+
+/// A script that no longer brings its bug about guards against nothing.
+#[cfg(planted_bugs)]
+#[test]
+fn what_was_once_found_is_found_again_where_it_is_planted() {
+    for path in regressions() {
+        let regression = Regression::read(&path).expect("a regression");
+        let Some(bug) = regression.bug else { continue };
+        engine::planted::plant(sim::planted::named(Some(&bug)));
+        let violations = play(&regression.script).violations;
+        engine::planted::plant(None);
+        let violated = violations.first().map(|violation| violation.id.clone());
+        assert_eq!(violated, Some(regression.violates), "{}", path.display());
+    }
+}

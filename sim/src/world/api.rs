@@ -320,6 +320,7 @@ impl World {
         scale: &Scale,
         version: Option<u64>,
         key: &EntryKey,
+        sent: Timestamp,
     ) -> Answer<()> {
         let (next, now) = (self.api.bump(), self.now);
         let found = self.target_mut(namespace, &scale.target).ok_or(ApiError::NotFound)?;
@@ -335,6 +336,7 @@ impl World {
             from: Some(before),
             to: scale.to,
             manager: MANAGER.to_owned(),
+            sent: Some(sent),
             remediation: Some(key.clone()),
         }));
         if acts {
@@ -357,6 +359,7 @@ impl World {
             from: Some(before),
             to,
             manager: manager.to_owned(),
+            sent: None,
             remediation: None,
         };
         self.tell(What::Replicas(fact));

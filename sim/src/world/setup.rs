@@ -162,6 +162,7 @@ impl World {
                 from: None,
                 to: target.replicas,
                 manager: "kubectl-client-side-apply".into(),
+                sent: None,
                 remediation: None,
             };
             world.tell(What::Replicas(told));
