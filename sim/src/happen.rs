@@ -9,7 +9,7 @@ use crate::exec::{SECOND, Sim};
 use crate::operator::{self, watch};
 use crate::plan::{Item, Manner};
 use crate::world::World;
-use crate::world::api::{LeaseObject, PolicyObject};
+use crate::world::api::{LeaseObject, PolicyObject, Stored};
 use crate::world::database::Conduct;
 use crate::world::faults::Ambush;
 use crate::world::setup::{POLICIES, policy};
@@ -238,7 +238,14 @@ fn replace(world: &mut World, target: usize) {
     let (namespace, name) = (found.namespace.clone(), found.name.clone());
     world.tell(What::WorkloadGone(before));
     let manager = "kubectl-client-side-apply".to_owned();
-    let told = engine::invariants::Replicas { workload: after, from: None, to, manager, remediation: None };
+    let told = engine::invariants::Replicas {
+        workload: after,
+        from: None,
+        to,
+        manager,
+        sent: None,
+        remediation: None,
+    };
     world.tell(What::Replicas(told));
     world.tell(What::Scalers { namespace, target: name, scalers: Vec::new() });
 }
@@ -319,6 +326,15 @@ fn rules(sim: &Rc<Sim>, item: &Item) {
             drop(world);
             after(sim, *span, move |world| create_policy(world, place));
         }
+        Item::DeleteOwing { span } => {
+            let owes = |stored: &&Stored| stored.object.owes() && stored.object.status.phase.is_terminal();
+            let newest = world.api.remediations.values().filter(owes).max_by_key(|s| s.object.created_at);
+            let key = newest.map(|s| (s.object.namespace.clone(), s.object.spec.policy.name.clone()));
+            let Some(place) = (0..POLICIES.len()).find(|place| Some(key_of(*place)) == key) else { return };
+            world.delete_policy(&key_of(place));
+            drop(world);
+            after(sim, *span, move |world| create_policy(world, place));
+        }
         Item::Freeze { all, span } => {
             let freeze = if *all { Freeze::All } else { Freeze::New };
             set_budget(&mut world, Some(Budget { freeze, ..quiet_budget() }));
@@ -362,6 +378,7 @@ fn faults(sim: &Rc<Sim>, item: &Item) {
     let until = |span: &u64| now + span * SECOND;
     match item {
         Item::Kill { node } => return operator::kill(sim, *node),
+        Item::Stop { node } => return operator::stop(sim, *node),
         Item::FreezeProcess { node, span } => return operator::freeze(sim, *node, *span),
         Item::WatchBreaks { node, span } => return watch::break_off(sim, *node, *span),
         _ => {}

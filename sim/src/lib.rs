@@ -13,4 +13,5 @@ pub mod plan;
 pub mod planted;
 pub mod regression;
 pub mod report;
+pub mod story;
 pub mod world;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use sim::episode::{Outcome, Script, play, shrink};
-use sim::exec::HOUR;
+use sim::exec::{HOUR, MINUTE};
 use sim::regression::Regression;
 #[cfg(planted_bugs)]
 use sim::report::hours;
@@ -30,7 +30,7 @@ struct Args {
     /// Plants each bug in turn, until it is caught. Needs RUSTFLAGS="--cfg planted_bugs".
     #[arg(long)]
     planted: bool,
-    /// Plants this bug only.
+    /// Plants this bug only; with --trace a script that shows it is written down, with --replay it is planted there.
     #[arg(long)]
     bug: Option<String>,
     /// Replays a script that was written down.
@@ -49,8 +49,8 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if let Some(path) = &args.replay {
-        return replay(path, args.trace);
+    if let Some(path) = args.replay.as_ref().filter(|_| args.bug.is_none() || cfg!(planted_bugs)) {
+        return replay(path, &args);
     }
     if args.planted || args.bug.is_some() {
         return planted(&args);
@@ -101,6 +101,7 @@ fn found(args: &Args, script: &Script, outcome: &Outcome) {
     println!("making it shorter ...");
     let mut cut = script.clone();
     cut.plan.retain(|planned| planned.at <= outcome.lasted);
+    cut.restless = cut.restless.min(outcome.lasted + MINUTE);
     let short = shrink(&cut, &first.id, args.shrink);
     let again = play(&short);
     println!(
@@ -112,14 +113,15 @@ fn found(args: &Args, script: &Script, outcome: &Outcome) {
     for line in again.trace.iter().skip(from) {
         println!("  {line}");
     }
-    let regression = Regression { violates: first.id.clone(), message: first.message.clone(), script: short };
+    let (violates, message) = (first.id.clone(), first.message.clone());
+    let regression = Regression { violates, message, bug: args.bug.clone(), script: short };
     match regression.write(&args.regressions) {
         Ok(path) => println!("written down: {}", path.display()),
         Err(error) => eprintln!("it could not be written down: {error}"),
     }
 }
 
-fn replay(path: &Path, trace: bool) -> ExitCode {
+fn replay(path: &Path, args: &Args) -> ExitCode {
     let regression = match Regression::read(path) {
         Ok(regression) => regression,
         Err(error) => {
@@ -127,8 +129,10 @@ fn replay(path: &Path, trace: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    #[cfg(planted_bugs)]
+    engine::planted::plant(sim::planted::named(args.bug.as_deref()));
     let outcome = play(&regression.script);
-    if trace {
+    if args.trace {
         for line in &outcome.trace {
             println!("{line}");
         }
@@ -152,7 +156,7 @@ fn planted(args: &Args) -> ExitCode {
     let mut missed = 0;
     println!("{:<34} {:<7} {:<12} {:>10}  what is wrong", "bug", "where", "caught by", "after h");
     let all = sim::planted::BUGS.iter();
-    let named = sim::planted::NOT_CAUGHT.iter().filter(|_| args.bug.is_some());
+    let named = sim::planted::COVERED.iter().map(|covered| &covered.bug).filter(|_| args.bug.is_some());
     for bug in all.chain(named).filter(|bug| args.bug.as_ref().is_none_or(|name| name == bug.name)) {
         engine::planted::plant(Some(bug.name));
         let (mut simulated, mut episode, mut caught) = (0, 0, None);

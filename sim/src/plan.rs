@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dice::Dice;
 use crate::exec::{HOUR, MINUTE, Micros, Node, SECOND};
+use crate::story::{self, Story};
 use crate::world::faults::{Blow, MUTATING, Op};
 use crate::world::setup::{POLICIES, TARGETS};
 
@@ -79,6 +80,8 @@ pub enum Item {
     Suspend { policy: usize, span: u64 },
     /// A policy is deleted, and created again after a while.
     DeletePolicy { policy: usize, span: u64 },
+    /// The policy of the newest act that is still to be taken back is deleted, and created again after a while.
+    DeleteOwing { span: u64 },
     /// A policy's limits are changed.
     Edit { policy: usize, per_hour: u32, cooldown: u64 },
     /// A budget is frozen for a while.
@@ -100,6 +103,8 @@ pub enum Item {
     WatchBreaks { node: Node, span: u64 },
     /// The process of a node is killed.
     Kill { node: Node },
+    /// The process of a node is told to end.
+    Stop { node: Node },
     /// The process of a node is frozen, and goes on later.
     FreezeProcess { node: Node, span: u64 },
     /// A node's wall clock jumps; the next process there reads it.
@@ -131,6 +136,7 @@ impl Item {
             | Self::WatchStalls { .. }
             | Self::WatchBreaks { .. }
             | Self::Kill { .. }
+            | Self::Stop { .. }
             | Self::FreezeProcess { .. }
             | Self::ClockJump { .. }
             | Self::MetricsDown { .. }
@@ -158,6 +164,7 @@ impl Item {
             | Self::Observe { .. }
             | Self::Suspend { .. }
             | Self::DeletePolicy { .. }
+            | Self::DeleteOwing { .. }
             | Self::Edit { .. }
             | Self::Freeze { .. }
             | Self::Limit { .. }
@@ -177,6 +184,7 @@ impl Item {
 const TROUBLE: Micros = 14 * MINUTE;
 const PEOPLE: Micros = 25 * MINUTE;
 const FAULT: Micros = 5 * MINUTE;
+const STORY: Micros = 20 * MINUTE;
 
 /// The plan of an episode whose restless part lasts so long.
 #[must_use]
@@ -185,9 +193,19 @@ pub fn draw(seed: u64, lasts: Micros) -> Vec<Planned> {
     let mut plan = Vec::new();
     // Everything is settled and learnt first.
     let begin = 10 * MINUTE;
-    stream(&mut plan, &mut dice, begin, lasts, TROUBLE, trouble);
-    stream(&mut plan, &mut dice, begin, lasts, PEOPLE, people);
-    stream(&mut plan, &mut dice, begin, lasts, FAULT, fault);
+    let single = |next: fn(&mut Dice) -> Item| move |dice: &mut Dice| vec![(0, next(dice))];
+    stream(&mut plan, &mut dice, begin, lasts, TROUBLE, single(trouble));
+    stream(&mut plan, &mut dice, begin, lasts, PEOPLE, single(people));
+    stream(&mut plan, &mut dice, begin, lasts, FAULT, single(fault));
+    stream(&mut plan, &mut dice, begin, lasts, STORY, story::any);
+    // Something is still owed when it gets quiet.
+    let last = lasts.saturating_sub(dice.between(10, 20) * MINUTE);
+    if last > begin {
+        plan.extend(
+            story::orphan(&mut dice).into_iter().map(|(after, what)| Planned { at: last + after, what }),
+        );
+    }
+    plan.retain(|planned| planned.at < lasts);
     plan.sort_by_key(|planned| planned.at);
     plan
 }
@@ -198,7 +216,7 @@ fn stream(
     begin: Micros,
     lasts: Micros,
     mean: Micros,
-    next: fn(&mut Dice) -> Item,
+    next: impl Fn(&mut Dice) -> Story,
 ) {
     let mut at = begin;
     loop {
@@ -206,7 +224,7 @@ fn stream(
         if at >= lasts {
             return;
         }
-        plan.push(Planned { at, what: next(dice) });
+        plan.extend(next(dice).into_iter().map(|(after, what)| Planned { at: at + after, what }));
     }
 }
 
@@ -272,7 +290,7 @@ fn people(dice: &mut Dice) -> Item {
 }
 
 fn blow(dice: &mut Dice) -> Blow {
-    match dice.below(12) {
+    match dice.below(13) {
         0 | 1 => Blow::CrashBefore,
         2 | 3 => Blow::CrashAfter,
         4 | 5 => Blow::AnswerLost,
@@ -281,6 +299,7 @@ fn blow(dice: &mut Dice) -> Blow {
         8 => Blow::Conflict,
         9 => Blow::Throttled,
         10 => Blow::Failed,
+        11 => Blow::BrokenOff(dice.between(1, 50)),
         _ => Blow::FrozenAfter(frozen(dice)),
     }
 }
@@ -306,7 +325,8 @@ fn fault(dice: &mut Dice) -> Item {
         21 | 22 => Item::ApiFlaky { node, span: dice.between(10, 600) },
         23 | 24 => Item::WatchStalls { node, span: dice.between(1, 120) },
         25 => Item::WatchBreaks { node, span: dice.between(1, 120) },
-        26 | 27 => Item::Kill { node },
+        26 => Item::Kill { node },
+        27 => Item::Stop { node },
         28 | 29 => Item::FreezeProcess { node, span: frozen(dice) },
         30 => Item::ClockJump { node, seconds: jump(dice) },
         31 => Item::MetricsDown { node, span: dice.between(5, 900) },

@@ -14,6 +14,9 @@ pub struct Regression {
     pub violates: String,
     /// How.
     pub message: String,
+    /// The bug that has to be planted for it, where the code has not had it since it can be simulated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bug: Option<String>,
     /// What has to happen for it.
     pub script: Script,
 }
@@ -34,7 +37,8 @@ impl Regression {
     /// The file cannot be written.
     pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
         std::fs::create_dir_all(folder)?;
-        let name = format!("{}-{}.json", self.violates.to_lowercase(), self.script.seed);
+        let bug = self.bug.as_ref().map(|bug| format!("-{bug}")).unwrap_or_default();
+        let name = format!("{}{bug}-{}.json", self.violates.to_lowercase(), self.script.seed);
         let path = folder.join(name);
         let text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
         std::fs::write(&path, text + "\n")?;

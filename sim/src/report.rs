@@ -61,5 +61,8 @@ pub fn vacuous(counts: &Counts) -> Vec<&'static str> {
     if counts.undo_steps == 0 {
         missing.push("steps of undos");
     }
+    if !counts.ends.contains_key("Completed Worse") {
+        missing.push("acts that made things worse");
+    }
     missing
 }

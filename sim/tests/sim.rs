@@ -63,3 +63,30 @@ fn what_was_once_found_stays_mended() {
         assert_eq!(outcome.violations, vec![], "{}", path.display());
     }
 }
+
+/// A script that no longer brings its bug about guards against nothing.
+#[cfg(planted_bugs)]
+#[test]
+fn what_was_once_found_is_found_again_where_it_is_planted() {
+    for path in regressions() {
+        let regression = Regression::read(&path).expect("a regression");
+        let Some(bug) = regression.bug else { continue };
+        engine::planted::plant(sim::planted::named(Some(&bug)));
+        let violations = play(&regression.script).violations;
+        engine::planted::plant(None);
+        let violated = violations.first().map(|violation| violation.id.clone());
+        assert_eq!(violated, Some(regression.violates), "{}", path.display());
+    }
+}
+
+/// The driver's question follows the engine's at the same instant: without it everything is as it was.
+#[cfg(planted_bugs)]
+#[test]
+fn the_lease_has_been_asked_for_before_the_driver_asks() {
+    let script = Script::of(1_000_004);
+    let with = play(&script).trace;
+    engine::planted::plant(sim::planted::named(Some("effect_without_the_lease")));
+    let without = play(&script).trace;
+    engine::planted::plant(None);
+    assert!(with == without, "something happened otherwise");
+}

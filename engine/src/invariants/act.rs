@@ -115,7 +115,10 @@ impl Checker {
         }
         let place = (replicas.workload.namespace.clone(), replicas.workload.target.clone());
         if let Some(scalers) = self.scalers.get(&place) {
-            let versions = scalers.during(at, self.tolerance.hearing);
+            // Where it is not known: after its gate, and no longer ago than a write may be under way.
+            let gate = intent.executing_at.unwrap_or(at);
+            let sent = replicas.sent.unwrap_or_else(|| earlier(at, self.tolerance.late).max(gate));
+            let versions = scalers.during(at, elapsed(at, sent).saturating_add(self.tolerance.hearing));
             if !versions.is_empty() && versions.iter().all(|(_, scalers)| !scalers.is_empty()) {
                 found.push(("S7", format!("{} is scaled by an autoscaler", replicas.workload.target)));
             }

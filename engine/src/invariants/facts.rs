@@ -164,6 +164,9 @@ pub struct Replicas {
     pub to: u32,
     /// The field manager that wrote it.
     pub manager: String,
+    /// When the write was sent, if that is known: it may have been under way for long.
+    #[serde(default)]
+    pub sent: Option<Timestamp>,
     /// The LatencyRemediation that it was written for, if the operator wrote it; without it the one whose intent fits is
     /// taken.
     pub remediation: Option<EntryKey>,

@@ -185,6 +185,8 @@ struct Intent {
     landed: Option<Timestamp>,
     /// When capacity was last taken away for it.
     stepped: Option<Timestamp>,
+    /// When the step down that is stored now was written down.
+    writing_since: Option<Timestamp>,
     /// What spoke against it when its gate was passed; it matters once it takes effect.
     doubts: Vec<(&'static str, String)>,
 }

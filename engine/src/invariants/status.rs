@@ -22,9 +22,14 @@ impl Checker {
                 executing_at: None,
                 landed: None,
                 stepped: None,
+                writing_since: None,
                 doubts: Vec::new(),
             },
         };
+        let writing = |stored: &Remediation| stored.status.undo.as_ref().and_then(|undo| undo.writing);
+        if writing(stored) != before.as_ref().and_then(|before| writing(&before.stored)) {
+            intent.writing_since = writing(stored).map(|_| at);
+        }
         if let Some(message) = goes_back(before.as_ref().map(|before| &before.stored), stored) {
             self.violated("S2", at, format!("{}: {message}", key.1));
         }

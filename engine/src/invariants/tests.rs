@@ -135,6 +135,7 @@ fn replicas(story: &Story, from: u32, to: u32, manager: &str) -> What {
         from: Some(from),
         to,
         manager: manager.into(),
+        sent: None,
         remediation: None,
     })
 }
@@ -559,6 +560,24 @@ fn u2_capacity_goes_in_health_only() {
     only("U2", &seen(Seen::Dark, Seen::Healthy));
     only("U2", &seen(Seen::Healthy, Seen::Breached));
     assert!(seen(Seen::Healthy, Seen::Healthy).caught().is_empty());
+    // The last step is under way for long: what counts is when it can have been sent.
+    let arrives = |at: u64| {
+        let mut late = scaled();
+        late.facts.retain(|(at, what)| *at < 61 || !matches!(what, What::Replicas(_) | What::Remediation(_)));
+        late.reads(71, at, Seen::Breached, Seen::Healthy);
+        late.tell(at, replicas(&late, 5, 4, MANAGER));
+        late
+    };
+    assert!(arrives(115).caught().is_empty(), "{:?}", arrives(115).caught());
+    only("U2", &arrives(190));
+    let known = arrives(115).with(|at, what| {
+        if let What::Replicas(replicas) = what
+            && *at == 115
+        {
+            replicas.sent = Some(later(Setup::scaling().now, Duration::from_secs(110)));
+        }
+    });
+    only("U2", &known);
 }
 
 #[test]

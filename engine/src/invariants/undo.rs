@@ -72,7 +72,7 @@ impl Checker {
             ));
         }
         self.step_size(at, replicas, intent, &undo, &mut found);
-        self.healthy_step(at, intent, &undo, &mut found);
+        self.healthy_step(at, replicas.sent, intent, &undo, &mut found);
         self.frozen(at, key, &mut found);
         if let Some(intent) = self.intents.get_mut(key) {
             intent.stepped = Some(at);
@@ -120,6 +120,7 @@ impl Checker {
     fn healthy_step(
         &self,
         at: Timestamp,
+        sent: Option<Timestamp>,
         intent: &Intent,
         undo: &Undo,
         found: &mut Vec<(&'static str, String)>,
@@ -129,13 +130,17 @@ impl Checker {
         let mut readers: Vec<&String> =
             holders.iter().filter_map(|(_, (holder, _))| holder.as_ref()).collect();
         readers.extend(intent.stored.status.executing.iter().map(|executing| &executing.holder));
-        let span = spec.watch.evaluation.interval.saturating_mul(2).saturating_add(self.tolerance.hearing);
+        // Where it is not known: after it was written down, and no longer ago than a write may be under way.
+        let sent =
+            sent.unwrap_or_else(|| earlier(at, self.tolerance.late).max(intent.writing_since.unwrap_or(at)));
+        let slack = elapsed(at, sent).saturating_add(self.tolerance.hearing);
+        let span = spec.watch.evaluation.interval.saturating_mul(2).saturating_add(slack);
         let worse = undo.due_by == Some(DueBy::Worse);
         let enough = readers
             .iter()
             .filter_map(|reader| self.readings_of(&intent.stored.spec.policy, reader))
             .any(|readings| {
-                newest(readings, at, self.tolerance.hearing).any(|(then, objectives, databases)| {
+                newest(readings, at, slack).any(|(then, objectives, databases)| {
                     let fresh = *then >= earlier(at, span);
                     let healthy = *objectives == Seen::Healthy
                         && databases.is_none_or(|databases| databases == Seen::Healthy);

@@ -88,7 +88,8 @@ impl Told {
         if self.replicas.as_ref() != Some(&now) {
             let from = self.replicas.as_ref().filter(|(before, ..)| *before == key).map(|(_, from, _)| *from);
             self.replicas = Some(now);
-            let replicas = Replicas { workload: key, from, to: replicas, manager, remediation: None };
+            let replicas =
+                Replicas { workload: key, from, to: replicas, manager, sent: None, remediation: None };
             self.tell(at, What::Replicas(replicas));
         }
         if self.scalers != scalers {

@@ -12,6 +12,7 @@ use crate::planted;
 use crate::world::api::ApiError;
 use crate::world::database::Signalled;
 use crate::world::faults::Op;
+use crate::world::instant;
 use crate::world::setup::database_of;
 
 /// Does it, and notes what was answered.
@@ -129,7 +130,8 @@ async fn write(
         let version = if planted::is("scale_without_precondition") { None } else { Some(version) };
         let (place, wanted) = (namespace.clone(), scale.clone());
         let key = (namespace.clone(), remediation.name.clone());
-        let sent = operator.ask(op, move |world| world.write_scale(&place, &wanted, version, &key)).await;
+        let at = instant(operator.sim.now());
+        let sent = operator.ask(op, move |world| world.write_scale(&place, &wanted, version, &key, at)).await;
         match sent {
             Ok(()) => return EffectReport::Sent,
             Err(ApiError::Conflict) => operator.sim.sleep(20 * MS).await,

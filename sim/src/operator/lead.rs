@@ -5,9 +5,12 @@ use std::rc::Rc;
 use engine::model::Remediation;
 
 use super::{LEASE, Operator, RENEW_DEADLINE, RETRY, policy, retention, watch};
-use crate::exec::{Micros, SECOND};
+use crate::exec::{MS, Micros, SECOND};
 use crate::world::api::{Answer, ApiError, LeaseObject};
 use crate::world::faults::Op;
+
+/// What is under way may take so long after a signal to stop.
+const GRACE: Micros = 20 * SECOND;
 
 /// A Lease as it was last seen to change.
 type Observed = Option<(u64, Micros)>;
@@ -90,8 +93,31 @@ async fn renew(operator: &Operator) -> Answer<bool> {
     Ok(true)
 }
 
+/// Ends in good order: what is under way is finished, within a grace, and the Lease given back.
+pub(super) async fn stop(operator: Rc<Operator>) {
+    let tasks: Vec<u64> = operator.tasks.borrow().values().copied().collect();
+    for task in tasks {
+        operator.sim.wake(task);
+    }
+    let overdue = operator.sim.now() + GRACE;
+    while !operator.tasks.borrow().is_empty() && operator.sim.now() < overdue {
+        operator.sim.sleep(100 * MS).await;
+    }
+    let lease = operator.ask(Op::Read, |world| Ok(world.api.lease.clone())).await;
+    if let Ok(lease) = lease
+        && lease.holder.as_ref() == Some(&operator.identity)
+    {
+        let given_back = LeaseObject { holder: None, ..lease };
+        let _ = operator.ask(Op::Lease, move |world| world.write_lease(&given_back)).await;
+    }
+    operator.die("it was told to").await;
+}
+
 /// Starts the task of a policy, if there is none.
 pub(super) fn policy_task(operator: &Rc<Operator>, key: &super::PolicyKey) {
+    if operator.stopping.get() {
+        return;
+    }
     let name = format!("policy {}/{}", key.0, key.1);
     let known = operator.tasks.borrow().get(&name).copied();
     match known {

@@ -6,11 +6,12 @@ use std::time::Duration;
 use engine::advance::Look;
 use engine::invariants::{Reading, Seen, What};
 use engine::model::{
-    Action, ActionKind, Coverage, Dependency, NoData, NoDataReason, Observed, OperatorHealth, Policy,
-    PostgresFacts, Target, Traffic, earlier,
+    Action, ActionKind, Coverage, Dependency, NoData, NoDataReason, Observed, OperatorHealth, Pause, Policy,
+    PostgresFacts, Target, TargetRef, Traffic, earlier,
 };
 
 use super::Operator;
+use super::keeper::PolicyKey;
 use crate::exec::{MS, Micros, SECOND};
 use crate::planted;
 use crate::world::World;
@@ -144,6 +145,19 @@ fn on_our_clock(observed: Observed<Traffic>, ours: jiff::Timestamp) -> Observed<
         Observed::Known { value, .. } => Observed::Known { at: ours, value },
         Observed::Missing(no_data) => Observed::Missing(no_data),
     }
+}
+
+/// The pauses as a watch shows them: one that stalls or is broken shows those of before.
+pub(super) fn pauses(operator: &Operator, key: &PolicyKey, target: &TargetRef) -> Vec<Pause> {
+    let world = operator.sim.world.borrow();
+    let stalled = world.faults.watch_stalled.get(operator.node).copied().unwrap_or(0);
+    let mut known = operator.pauses.borrow_mut();
+    if let Some(pauses) = known.get(key).filter(|_| world.now < stalled.max(operator.broken_until.get())) {
+        return pauses.clone();
+    }
+    let pauses = world.pauses(key, target);
+    known.insert(key.clone(), pauses.clone());
+    pauses
 }
 
 /// What the operator knows about itself.

@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use engine::Situation;
 use engine::advance::EffectReport;
-use engine::model::{EntryKey, Limits, Observed, PostgresFacts, Snapshot, State, Survey};
+use engine::model::{EntryKey, Limits, Observed, Pause, PostgresFacts, Snapshot, State, Survey};
 use jiff::Timestamp;
 
 use self::keeper::{Keeper, PolicyKey};
@@ -76,6 +76,10 @@ pub struct Operator {
     policies: RefCell<BTreeMap<PolicyKey, PolicyObject>>,
     remediations: RefCell<BTreeMap<EntryKey, Stored>>,
     tasks: RefCell<BTreeMap<String, u64>>,
+    /// It was told to end: what is under way is finished, and nothing new begun.
+    stopping: Cell<bool>,
+    /// Pauses as a watch last showed them.
+    pauses: RefCell<BTreeMap<PolicyKey, Vec<Pause>>>,
     shown_until: Cell<Micros>,
     broken_until: Cell<Micros>,
     /// What a list has shown is newer than what was under way then.
@@ -114,6 +118,8 @@ pub fn start(sim: &Rc<Sim>, node: Node) {
         policies: RefCell::default(),
         remediations: RefCell::default(),
         tasks: RefCell::default(),
+        stopping: Cell::new(false),
+        pauses: RefCell::default(),
         shown_until: Cell::new(0),
         broken_until: Cell::new(0),
         listed: Cell::new(0),
@@ -130,6 +136,18 @@ pub fn kill(sim: &Rc<Sim>, node: Node) {
     }
     let again = sim.world.borrow_mut().dice.between(SECOND, 20 * SECOND);
     sim.at(sim.now() + again, move |sim| start(sim, node));
+}
+
+/// Tells the process of a node to end: one that leads finishes what is under way and gives the Lease back.
+pub fn stop(sim: &Rc<Sim>, node: Node) {
+    let leader = sim.watchers.borrow().iter().find(|operator| operator.node == node).cloned();
+    match leader {
+        Some(leader) if !leader.stopping.replace(true) => {
+            sim.spawn(node, lead::stop(leader));
+        }
+        Some(_) => {}
+        None => kill(sim, node),
+    }
 }
 
 /// Freezes the process of a node.
@@ -230,22 +248,38 @@ impl Operator {
                 sim.sleep(there + back).await;
                 return failed(ApiError::Lost);
             }
-            Some(Blow::CrashAfter | Blow::AnswerLost | Blow::Late(_) | Blow::FrozenAfter(_)) | None => {}
+            Some(
+                Blow::CrashAfter
+                | Blow::AnswerLost
+                | Blow::Late(_)
+                | Blow::BrokenOff(_)
+                | Blow::Overtaken
+                | Blow::FrozenAfter(_),
+            )
+            | None => {}
         }
         let slot = sim.slot();
         let (filled, alive) = (slot.clone(), blow == Some(Blow::CrashAfter));
         let arrives = match blow {
-            Some(Blow::Late(seconds)) => sim.now() + seconds * SECOND,
+            Some(Blow::Late(seconds) | Blow::BrokenOff(seconds)) => sim.now() + seconds * SECOND,
             _ => sim.now() + there,
         };
-        if matches!(blow, Some(Blow::AnswerLost | Blow::Late(_))) {
+        let given_up = match blow {
+            Some(Blow::AnswerLost | Blow::Late(_)) => Some(ANSWER_WITHIN),
+            Some(Blow::BrokenOff(_)) => Some(there + back),
+            _ => None,
+        };
+        if let Some(patience) = given_up {
             let lost = slot.clone();
-            sim.at(sim.now() + ANSWER_WITHIN, move |_| lost.fill(failed(ApiError::Lost)));
+            sim.at(sim.now() + patience, move |_| lost.fill(failed(ApiError::Lost)));
         }
         sim.at(arrives, move |sim| {
+            if blow == Some(Blow::Overtaken) {
+                sim.world.borrow_mut().overtake();
+            }
             let answer = serve(&mut sim.world.borrow_mut());
             match blow {
-                Some(Blow::AnswerLost | Blow::Late(_)) => {}
+                Some(Blow::AnswerLost | Blow::Late(_) | Blow::BrokenOff(_)) => {}
                 Some(Blow::CrashAfter) => kill(sim, node),
                 Some(Blow::FrozenAfter(seconds)) => {
                     freeze(sim, node, seconds);
@@ -257,7 +291,8 @@ impl Operator {
                     | Blow::RequestLost
                     | Blow::Conflict
                     | Blow::Throttled
-                    | Blow::Failed,
+                    | Blow::Failed
+                    | Blow::Overtaken,
                 )
                 | None => sim.at(sim.now() + back, move |_| filled.fill(answer)),
             }

@@ -40,7 +40,7 @@ struct Runtime {
 /// Evaluates a policy for as long as it is there.
 pub(super) async fn follow(operator: Rc<Operator>, key: PolicyKey, name: String) {
     let mut runtime = Runtime::default();
-    loop {
+    while !operator.stopping.get() {
         let object = operator.policies.borrow().get(&key).cloned();
         let Some(object) = object else { break };
         if runtime.uid != object.policy.id.uid {
@@ -119,8 +119,7 @@ async fn snapshot(
     let policy = object.policy.clone();
     let Looked { traffic, databases, target } = look::at(operator, &policy, runtime.state.alert).await;
     let pauses = {
-        let world = operator.sim.world.borrow();
-        let mut pauses = world.pauses(key, &policy.target);
+        let mut pauses = look::pauses(operator, key, &policy.target);
         // Its own annotation as this evaluation was given it, the others as a watch shows them.
         pauses.retain(|pause| pause.by != engine::model::PausedBy::Policy);
         let by = engine::model::PausedBy::Policy;

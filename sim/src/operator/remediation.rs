@@ -29,6 +29,9 @@ enum Then {
 
 /// Looks at a remediation again; starts its task, if there is none.
 pub(super) fn wake(operator: &Rc<Operator>, key: &EntryKey) {
+    if operator.stopping.get() {
+        return;
+    }
     let name = format!("remediation {}/{}", key.0, key.1);
     let known = operator.tasks.borrow().get(&name).copied();
     match known {
@@ -42,7 +45,7 @@ pub(super) fn wake(operator: &Rc<Operator>, key: &EntryKey) {
 }
 
 async fn follow(operator: Rc<Operator>, key: EntryKey, name: String) {
-    loop {
+    while !operator.stopping.get() {
         let stored = operator.remediations.borrow().get(&key).cloned();
         let Some(stored) = stored else { break };
         let pause = match reconcile(&operator, stored).await {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::invariants::{Replicas, What};
 use engine::model::{
-    Budget, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Policy, Remediation,
-    RemediationStatus, Scale, TargetRef, WorkloadKey, WorkloadNow,
+    Budget, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Phase, Policy, Remediation,
+    RemediationStatus, Scale, TargetRef, UndoState, WorkloadKey, WorkloadNow,
 };
 use jiff::Timestamp;
 
@@ -320,6 +320,7 @@ impl World {
         scale: &Scale,
         version: Option<u64>,
         key: &EntryKey,
+        sent: Timestamp,
     ) -> Answer<()> {
         let (next, now) = (self.api.bump(), self.now);
         let found = self.target_mut(namespace, &scale.target).ok_or(ApiError::NotFound)?;
@@ -335,6 +336,7 @@ impl World {
             from: Some(before),
             to: scale.to,
             manager: MANAGER.to_owned(),
+            sent: Some(sent),
             remediation: Some(key.clone()),
         }));
         if acts {
@@ -357,10 +359,27 @@ impl World {
             from: Some(before),
             to,
             manager: manager.to_owned(),
+            sent: None,
             remediation: None,
         };
         self.tell(What::Replicas(fact));
         self.refresh();
+    }
+
+    /// A person sets the replicas of the workload that the operator is about to set, or set back.
+    pub fn overtake(&mut self) {
+        let about = |stored: &&Stored| {
+            let undo = stored.object.status.undo.as_ref();
+            let undoes = undo.is_some_and(|undo| undo.state == UndoState::Owed && undo.writing.is_some());
+            undoes || stored.object.status.phase == Phase::Executing
+        };
+        let newest = self.api.remediations.values().filter(about).max_by_key(|s| s.object.created_at);
+        let Some(Remediation { namespace, spec, .. }) = newest.map(|stored| &stored.object) else { return };
+        let is = |known: &super::Target| known.namespace == *namespace && known.name == spec.target;
+        if let Some(place) = self.targets.iter().position(is) {
+            let to = u32::try_from(self.dice.between(3, 8)).unwrap_or(4);
+            self.others_scale(place, to, "kubectl");
+        }
     }
 
     /// The pauses that hold for a policy, read live.

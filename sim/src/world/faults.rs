@@ -62,6 +62,10 @@ pub enum Blow {
     RequestLost,
     /// It arrives so many seconds later; nobody waits for so long.
     Late(u64),
+    /// The connection breaks at once; it arrives all the same, so many seconds later.
+    BrokenOff(u64),
+    /// A person sets the replicas that the operator is about to set, just before it arrives.
+    Overtaken,
     /// Somebody else was faster (409).
     Conflict,
     /// Too many requests (429).
@@ -84,6 +88,8 @@ impl Blow {
             Self::AnswerLost => "answer lost",
             Self::RequestLost => "request lost",
             Self::Late(_) => "request late",
+            Self::BrokenOff(_) => "connection broken, request late",
+            Self::Overtaken => "overtaken by a person",
             Self::Conflict => "conflict (409)",
             Self::Throttled => "throttled (429)",
             Self::Failed => "failed (500)",

@@ -1,0 +1,163 @@
+//! Things that happen together: what one of them alone shows once in a thousand hours, they show in a day.
+
+use crate::dice::Dice;
+use crate::exec::{Micros, SECOND};
+use crate::plan::{Item, Manner};
+use crate::world::faults::{Blow, Op};
+use crate::world::setup::{POLICIES, TARGETS};
+
+/// What happens, and how long after the story's begin.
+pub type Story = Vec<(Micros, Item)>;
+
+/// One of them.
+#[must_use]
+pub fn any(dice: &mut Dice) -> Story {
+    match dice.below(6) {
+        0 => unheard(dice),
+        1 => worse(dice),
+        2 => orphan(dice),
+        3 => answered_late(dice),
+        4 => overtaken(dice),
+        _ => succession(dice),
+    }
+}
+
+fn after(dice: &mut Dice, low: u64, high: u64) -> Micros {
+    dice.between(low * 1000, high * 1000) * (SECOND / 1000)
+}
+
+/// Whoever leads meets it.
+fn ambush(story: &mut Story, at: Micros, op: Op, blow: Blow) {
+    story.extend([0, 1].map(|node| (at, Item::Ambush { node, op, blow, span: 900 })));
+}
+
+fn demand(dice: &mut Dice, low: u64, high: u64) -> u32 {
+    u32::try_from(dice.between(low, high)).unwrap_or(20)
+}
+
+/// Something that is answered within a minute or so.
+fn trouble(dice: &mut Dice, policy: usize) -> Item {
+    let target = POLICIES.get(policy).map_or(0, |policy| policy.2);
+    let database = TARGETS.get(target).map_or(0, |target| target.2);
+    let (span, manner) = (dice.between(200, 600), Manner::Plain);
+    match dice.below(4) {
+        0 => Item::Runaway { database, span, manner },
+        1 => Item::Blocker { database, span, victims: 4, manner },
+        2 => Item::Idle { database, span, victims: 4, manner },
+        _ => Item::Saturation { target, span, demand: demand(dice, 17, 22) },
+    }
+}
+
+/// People stop a policy after its breach has been seen and before it is answered, and no watch tells.
+fn unheard(dice: &mut Dice) -> Story {
+    let policy = dice.below(POLICIES.len());
+    let place = POLICIES.get(policy).copied().unwrap_or_default();
+    let begun = after(dice, 5, 40);
+    let stalls = dice.between(60, 120);
+    let span = dice.between(200, 900);
+    let says = match dice.below(6) {
+        0 => Item::PausePolicy { policy, span },
+        1 => Item::PauseTarget { target: place.2, span },
+        2 => Item::PauseNamespace { place: usize::from(place.0 == "depot"), span },
+        3 => Item::Observe { policy, span },
+        4 => Item::Suspend { policy, span },
+        _ => Item::DeletePolicy { policy, span },
+    };
+    vec![
+        (0, trouble(dice, policy)),
+        (begun, Item::WatchStalls { node: 0, span: stalls }),
+        (begun, Item::WatchStalls { node: 1, span: stalls }),
+        (begun + after(dice, 1, 3), says),
+    ]
+}
+
+/// More replicas make things worse, and taking them back at once is interrupted until all is well.
+fn worse(dice: &mut Dice) -> Story {
+    let target = dice.below(TARGETS.len());
+    let database = TARGETS.get(target).map_or(0, |target| target.2);
+    // Nobody may end it. It lasts until it has been noticed, and hardly longer: a successor finds all well.
+    let manner = if dice.percent(50) { Manner::Maintenance } else { Manner::Foreign };
+    let hurts = after(dice, 60, 120);
+    let lasts = dice.between(15, 60);
+    let span = hurts / SECOND + lasts;
+    let mut story = vec![
+        (0, Item::Saturation { target, span, demand: demand(dice, 26, 34) }),
+        (hurts, Item::Runaway { database, span: lasts, manner }),
+    ];
+    for _ in 0..dice.between(1, 2) {
+        let blow = if dice.percent(80) { Blow::CrashBefore } else { Blow::CrashAfter };
+        ambush(&mut story, 0, Op::Restore, blow);
+    }
+    story
+}
+
+/// A policy is deleted while replicas that it added stand.
+#[must_use]
+pub fn orphan(dice: &mut Dice) -> Story {
+    let target = dice.below(TARGETS.len());
+    let gone = Item::DeleteOwing { span: dice.between(600, 7200) };
+    vec![
+        (0, Item::Saturation { target, span: dice.between(100, 500), demand: demand(dice, 17, 23) }),
+        (after(dice, 120, 400), gone),
+    ]
+}
+
+/// Around one request it takes about as long as an act may take.
+fn answered_late(dice: &mut Dice) -> Story {
+    let mut story = vec![(0, trouble_anywhere(dice))];
+    let (op, blow) = match dice.below(5) {
+        0 | 1 => (Op::Gate, Blow::FrozenAfter(dice.between(4, 9))),
+        2 => (Op::Signal, Blow::BrokenOff(dice.between(1, 5))),
+        3 => (Op::Gate, Blow::BrokenOff(dice.between(1, 8))),
+        _ => (Op::Scale, Blow::BrokenOff(dice.between(1, 50))),
+    };
+    ambush(&mut story, 0, op, blow);
+    story
+}
+
+/// A person sets replicas in the middle of an act or of an undo.
+fn overtaken(dice: &mut Dice) -> Story {
+    let target = dice.below(TARGETS.len());
+    let mut story =
+        vec![(0, Item::Saturation { target, span: dice.between(100, 400), demand: demand(dice, 17, 23) })];
+    // Before the act, or after it and before the undo.
+    let at = if dice.percent(30) { 0 } else { after(dice, 100, 200) };
+    let op = if dice.percent(70) { Op::ReadScale } else { Op::Restore };
+    ambush(&mut story, at, op, Blow::Overtaken);
+    story
+}
+
+/// What was answered goes on, or comes again, and leaders follow one another on machines with clocks of their own.
+fn succession(dice: &mut Dice) -> Story {
+    let database = dice.below(3);
+    let span = dice.between(400, 1200);
+    let goes_on = Item::Runaway { database, span, manner: Manner::Restless };
+    let again = Item::Idle { database, span, victims: 4, manner: Manner::Plain };
+    let mut story = match dice.below(3) {
+        0 => vec![(0, goes_on)],
+        1 => vec![(0, again.clone()), (after(dice, 100, 250), again)],
+        _ => vec![(0, trouble_anywhere(dice))],
+    };
+    for node in [0, 1] {
+        let seconds = i64::try_from(dice.between(0, 1200)).unwrap_or(0) - 600;
+        story.push((0, Item::ClockJump { node, seconds }));
+    }
+    let mut at = after(dice, 30, 150);
+    for _ in 0..dice.between(1, 3) {
+        for node in [0, 1] {
+            let ends = match dice.below(6) {
+                0 => Item::Kill { node },
+                1 => Item::LeaseStolen,
+                _ => Item::Stop { node },
+            };
+            story.push((at, ends));
+        }
+        at += after(dice, 1, 120);
+    }
+    story
+}
+
+fn trouble_anywhere(dice: &mut Dice) -> Item {
+    let policy = dice.below(POLICIES.len());
+    trouble(dice, policy)
+}
