@@ -101,6 +101,19 @@ impl Sentence {
     }
 }
 
+/// What somebody else wrote, as it can be told: cut to so many characters, and without those that control a terminal or
+/// forge another line of a log.
+#[must_use]
+pub fn shown(text: &str, most: usize) -> String {
+    let mut letters = text.chars().filter(|letter| !letter.is_control());
+    let mut shown: String = letters.by_ref().take(most).collect();
+    if letters.next().is_some() {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
+}
+
 /// An instant in RFC 3339, to the microsecond.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(transparent)]
