@@ -119,3 +119,19 @@ pub fn shown(text: &str, most: usize) -> String {
 #[serde(transparent)]
 #[schemars(extend("format" = "date-time"), extend("maxLength" = 40))]
 pub struct Instant(#[schemars(with = "String")] pub jiff::Timestamp);
+
+/// Reads an instant that may lie beyond the calendar: whoever writes `9999-12-31T23:59:59Z` means for ever. It is the last
+/// one that there is.
+pub(super) fn or_for_ever<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
+    use jiff::fmt::temporal::Pieces;
+
+    let text = String::deserialize(deserializer)?;
+    let last = jiff::Timestamp::MAX;
+    let beyond = |text: &str| {
+        let pieces = Pieces::parse(text).ok()?;
+        let whole = pieces.time().is_some() && pieces.offset().is_some();
+        (whole && pieces.date() >= jiff::tz::TimeZone::UTC.to_datetime(last).date()).then_some(last)
+    };
+    let instant = text.parse().or_else(|error| beyond(&text).ok_or(error));
+    instant.map(Instant).map_err(serde::de::Error::custom)
+}
