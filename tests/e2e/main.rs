@@ -12,6 +12,7 @@
 mod acting;
 mod budgets;
 mod failing;
+mod hostile;
 mod input;
 mod not_scaling;
 mod observing;
