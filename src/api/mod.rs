@@ -17,7 +17,7 @@ pub use budget::{LatencyBudget, LatencyBudgetSpec};
 pub use incident::{LatencyIncident, LatencyIncidentSpec, LatencyIncidentStatus};
 pub use policy::{LatencyPolicy, LatencyPolicySpec, LatencyPolicyStatus};
 pub use remediation::{LatencyRemediation, LatencyRemediationSpec, LatencyRemediationStatus};
-pub use stored::Stored;
+pub use stored::{MetadataOf, Stored};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

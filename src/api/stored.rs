@@ -1,12 +1,12 @@
 //! An object as it is stored, or the reason why this version cannot read it.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use kube::Resource;
-use kube::api::PartialObjectMeta;
 use kube::core::ObjectMeta;
 use kube::core::error_boundary::InvalidObject;
-use serde::de::{DeserializeOwned, Error};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -23,14 +23,51 @@ where
     K: DeserializeOwned + Resource,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Value::deserialize(deserializer)?;
-        let error = match serde_path_to_error::deserialize(&object) {
-            Ok(understood) => return Ok(Self(Ok(understood))),
-            Err(error) => error,
-        };
-        let metadata = PartialObjectMeta::<K>::deserialize(&object).map_err(D::Error::custom)?.metadata;
-        Ok(Self(Err(InvalidObject { error: told(&error), metadata })))
+        let mut object = Value::deserialize(deserializer)?;
+        forget_managers(&mut object);
+        match serde_path_to_error::deserialize(&object) {
+            Ok(understood) => Ok(Self(Ok(understood))),
+            Err(error) => Ok(Self(Err(InvalidObject { error: told(&error), metadata: metadata(&object) }))),
+        }
     }
+}
+
+/// The metadata of an object. As with [`Stored`], there is none that cannot be read.
+#[derive(Debug, Clone)]
+pub struct MetadataOf<K> {
+    /// The metadata, without who has changed what.
+    pub metadata: ObjectMeta,
+    kind: PhantomData<K>,
+}
+
+impl<'de, K> Deserialize<'de> for MetadataOf<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut object = Value::deserialize(deserializer)?;
+        forget_managers(&mut object);
+        Ok(Self { metadata: metadata(&object), kind: PhantomData })
+    }
+}
+
+/// Who may change an object may also change who is said to have changed it, and when: `9999-12-31T23:59:59Z` is a time for
+/// the API server, and none in our calendar. Of a list that has one such object nothing could be read.
+fn forget_managers(object: &mut Value) {
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        metadata.remove("managedFields");
+    }
+}
+
+/// What is readable of an object's metadata: where it is not all of it, then what tells it from others.
+fn metadata(object: &Value) -> ObjectMeta {
+    let Some(metadata) = object.get("metadata") else { return ObjectMeta::default() };
+    let text = |field: &str| metadata.get(field).and_then(Value::as_str).map(str::to_owned);
+    ObjectMeta::deserialize(metadata).unwrap_or_else(|_| ObjectMeta {
+        name: text("name"),
+        namespace: text("namespace"),
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+        generation: metadata.get("generation").and_then(Value::as_i64),
+        ..ObjectMeta::default()
+    })
 }
 
 /// `spec.freezeWindows[0].from: invalid type: integer, expected a string`.
@@ -69,6 +106,39 @@ impl<K: Resource> Resource for Stored<K> {
     }
 }
 
+impl<K: Resource> Resource for MetadataOf<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn metadata_api() -> bool {
+        true
+    }
+
+    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use kube::ResourceExt;
@@ -91,6 +161,23 @@ mod tests {
         assert!(said.starts_with("spec.freezeWindows[1].from: "), "{said}");
         let said = reason(&json!({"maxConcurrent": 5_000_000_000_u64}));
         assert!(said.starts_with("spec.maxConcurrent: "), "{said}");
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_hides_no_object() {
+        let beyond = "9999-12-31T23:59:59Z";
+        let object = json!({
+            "metadata": {"name": "night", "uid": "u", "managedFields": [{"manager": "m", "time": beyond}]}, "spec": {},
+        });
+        let stored: Stored<LatencyBudget> = serde_json::from_value(object.clone()).unwrap();
+        assert!(stored.0.is_ok());
+        let metadata: MetadataOf<LatencyBudget> = serde_json::from_value(object).unwrap();
+        assert_eq!(metadata.name_any(), "night");
+        let object =
+            json!({"metadata": {"name": "night", "uid": "u", "deletionTimestamp": beyond}, "spec": {}});
+        let stored: Stored<LatencyBudget> = serde_json::from_value(object).unwrap();
+        assert_eq!((stored.name_any(), stored.uid()), ("night".to_owned(), Some("u".to_owned())));
+        assert!(stored.0.unwrap_err().error.starts_with("metadata.deletionTimestamp: "));
     }
 
     #[test]
