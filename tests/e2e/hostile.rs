@@ -239,3 +239,63 @@ async fn nothing_was_done(world: &World, forged: &BTreeSet<String>) {
     let names: BTreeSet<String> = names.into_iter().filter_map(|one| one.metadata.name).collect();
     assert!(names.is_subset(forged), "{:?} are there", names.difference(forged));
 }
+
+/// Whoever may change an object may change who is said to have changed it, and when.
+fn beyond_the_calendar(stored: &Value) -> Value {
+    let mut managers = stored["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    managers.push(json!({
+        "manager": "mischief", "operation": "Update", "apiVersion": stored["apiVersion"],
+        "time": "9999-12-31T23:59:59Z", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:metadata": {"f:labels": {"f:mischief": {}}}},
+    }));
+    json!({"metadata": {"managedFields": managers}})
+}
+
+#[test]
+fn a_time_beyond_the_calendar_in_metadata_stops_nobody_else() {
+    run(async {
+        let mut world = World::new("calendar").await;
+        world.lab.control_plane.deployment("calendar", "other", 1).await.expect("a Deployment");
+        let mut other = policy();
+        other["metadata"]["name"] = "other".into();
+        other["spec"]["targetRef"]["name"] = "other".into();
+        other["spec"]["dependencies"][0]["postgres"]["secretRef"]["name"] = "other-db".into();
+        world.apply(other).await;
+        world
+            .apply(json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": "other-db", "labels": {"latency-operator.dev/allowed": "true"}},
+                "stringData": {"host": "127.0.0.1", "dbname": "orders", "user": "u", "password": "canary"},
+            }))
+            .await;
+        let places = [
+            place(&world, "latencypolicies/other"),
+            "/apis/apps/v1/namespaces/calendar/deployments/other".to_owned(),
+            "/api/v1/namespaces/calendar/secrets/other-db".to_owned(),
+        ];
+        for place in &places {
+            let label = json!({"metadata": {"labels": {"mischief": "yes"}}});
+            let stored = send(&world, "PATCH", &place, &label).await.expect("it is stored");
+            let stored =
+                send(&world, "PATCH", &place, &beyond_the_calendar(&stored)).await.expect("it is stored");
+            assert!(stored["metadata"]["managedFields"].to_string().contains("9999-12-31"), "{stored}");
+        }
+        world.operate().await;
+        world.policy(|_| ()).await;
+        world.until_condition("Ready", "True").await;
+        world.until_calm().await;
+        let told = lab::until(SOON, async || {
+            let other = send(&world, "GET", &places[0], &json!(null)).await.expect("the policy");
+            let conditions = other["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions
+                .into_iter()
+                .find(|known| known["type"] == "DataAvailable" && known["status"] == "False")
+        });
+        let told = told.await.expect("something is said of it");
+        assert!(told["message"].as_str().is_some_and(|said| said.chars().count() <= 1024), "{told}");
+        // What cannot be read is not logged either.
+        let encoded = "Y2FuYXJ5";
+        let log = world.operator_log();
+        assert!(!log.contains("canary") && !log.contains(encoded), "a password is in the log");
+    });
+}
