@@ -275,9 +275,9 @@ fn a_time_beyond_the_calendar_in_metadata_stops_nobody_else() {
         ];
         for place in &places {
             let label = json!({"metadata": {"labels": {"mischief": "yes"}}});
-            let stored = send(&world, "PATCH", &place, &label).await.expect("it is stored");
+            let stored = send(&world, "PATCH", place, &label).await.expect("it is stored");
             let stored =
-                send(&world, "PATCH", &place, &beyond_the_calendar(&stored)).await.expect("it is stored");
+                send(&world, "PATCH", place, &beyond_the_calendar(&stored)).await.expect("it is stored");
             assert!(stored["metadata"]["managedFields"].to_string().contains("9999-12-31"), "{stored}");
         }
         world.operate().await;
