@@ -13,7 +13,7 @@ use engine::model::{Action, Writers, elapsed, later};
 use jiff::Timestamp;
 use sqlx::Row;
 
-use crate::connections::postgres::{Failure, Statement};
+use crate::connections::postgres::{Failure, Statement, clean};
 use crate::connections::sql::{maintenance, micros, protected, strong_lock};
 use crate::connections::{Postgres, Registry, Secrets};
 
@@ -121,7 +121,7 @@ pub async fn signal_on(
         Ok(answer) => match answer.rows.first().map(|row| row.try_get::<bool, _>(0)) {
             Some(Ok(true)) => EffectReport::Sent,
             Some(Ok(false)) => EffectReport::NotMatched("the backend had gone".to_owned()),
-            Some(Err(error)) => EffectReport::Lost(error.to_string()),
+            Some(Err(error)) => EffectReport::Lost(clean(&error.to_string())),
             None => EffectReport::NotMatched(
                 "the session had gone or begun something else, or was no longer what it had been".to_owned(),
             ),

@@ -3,7 +3,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::text::{Instant, ObjectName, Word};
+use super::text::{Instant, ObjectName, Word, or_for_ever};
 
 /// An administrator's ceiling over all policies, or over those of some namespaces. Of all budgets that apply to a namespace
 /// the strictest holds. Where none sets a ceiling of its own, there are 3 open remediations at one time and 20 acts an hour in
@@ -67,7 +67,8 @@ pub struct LatencyBudgetSpec {
 pub struct FreezeWindow {
     /// Its first instant.
     pub from: Instant,
-    /// The first instant after it.
+    /// The first instant after it. What lies beyond the calendar is its end: `9999-12-31T23:59:59Z` is for ever.
+    #[serde(deserialize_with = "or_for_ever")]
     pub until: Instant,
     /// New or All.
     #[serde(default = "new")]

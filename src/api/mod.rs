@@ -10,12 +10,14 @@ pub mod convert;
 pub mod incident;
 pub mod policy;
 pub mod remediation;
+pub mod stored;
 pub mod text;
 
 pub use budget::{LatencyBudget, LatencyBudgetSpec};
 pub use incident::{LatencyIncident, LatencyIncidentSpec, LatencyIncidentStatus};
 pub use policy::{LatencyPolicy, LatencyPolicySpec, LatencyPolicyStatus};
 pub use remediation::{LatencyRemediation, LatencyRemediationSpec, LatencyRemediationStatus};
+pub use stored::{MetadataOf, Stored};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -101,8 +101,37 @@ impl Sentence {
     }
 }
 
+/// What somebody else wrote, as it can be told: cut to so many characters, and without those that control a terminal or
+/// forge another line of a log.
+#[must_use]
+pub fn shown(text: &str, most: usize) -> String {
+    let mut letters = text.chars().filter(|letter| !letter.is_control());
+    let mut shown: String = letters.by_ref().take(most).collect();
+    if letters.next().is_some() {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
+}
+
 /// An instant in RFC 3339, to the microsecond.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(transparent)]
 #[schemars(extend("format" = "date-time"), extend("maxLength" = 40))]
 pub struct Instant(#[schemars(with = "String")] pub jiff::Timestamp);
+
+/// Reads an instant that may lie beyond the calendar: whoever writes `9999-12-31T23:59:59Z` means for ever. It is the last
+/// one that there is.
+pub(super) fn or_for_ever<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
+    use jiff::fmt::temporal::Pieces;
+
+    let text = String::deserialize(deserializer)?;
+    let last = jiff::Timestamp::MAX;
+    let beyond = |text: &str| {
+        let pieces = Pieces::parse(text).ok()?;
+        let whole = pieces.time().is_some() && pieces.offset().is_some();
+        (whole && pieces.date() >= jiff::tz::TimeZone::UTC.to_datetime(last).date()).then_some(last)
+    };
+    let instant = text.parse().or_else(|error| beyond(&text).ok_or(error));
+    instant.map(Instant).map_err(serde::de::Error::custom)
+}

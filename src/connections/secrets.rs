@@ -11,6 +11,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::Credentials;
 use crate::api::ALLOWED;
+use crate::api::text::shown;
 
 /// How long a Secret's content is trusted without looking again.
 const TRUSTED: Duration = Duration::from_secs(300);
@@ -104,5 +105,5 @@ impl Secrets {
 pub(crate) fn brief(error: &kube::Error) -> String {
     let message =
         if let kube::Error::Api(status) = error { status.message.clone() } else { error.to_string() };
-    message.chars().take(200).collect()
+    shown(&message, 200)
 }

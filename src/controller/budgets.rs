@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine::model::{Budget, Limits};
 use futures::{StreamExt, TryStreamExt};
 use kube::api::ListParams;
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 
-use crate::api::{LatencyBudget, convert};
+use crate::api::{LatencyBudget, Stored, convert};
 use crate::connections::secrets::brief;
 
-type Object = DeserializeGuard<LatencyBudget>;
+type Object = Stored<LatencyBudget>;
 
 /// All LatencyBudgets. Cheap to clone. Until they have been read once nothing is begun.
 #[derive(Clone)]
@@ -115,9 +114,7 @@ impl Budgets {
     }
 
     fn see(&self, event: &Event<Object>) {
-        if let Event::Apply(DeserializeGuard(Ok(budget))) | Event::InitApply(DeserializeGuard(Ok(budget))) =
-            event
-        {
+        if let Event::Apply(Stored(Ok(budget))) | Event::InitApply(Stored(Ok(budget))) = event {
             for word in convert::unknown_actions(budget) {
                 tracing::warn!(
                     budget = budget.name_any(),
@@ -154,7 +151,7 @@ impl Budgets {
 fn understood(object: &Object) -> (String, Result<Budget, String>) {
     let budget = match &object.0 {
         Ok(budget) => Ok(convert::budget(budget)),
-        Err(undecodable) => Err(undecodable.error.chars().take(200).collect()),
+        Err(undecodable) => Err(undecodable.error.clone()),
     };
     (object.name_any(), budget)
 }

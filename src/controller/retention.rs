@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use engine::model::{Policy, Remediation};
 use engine::retention::{expired, may_go};
-use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Preconditions};
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, ResourceExt};
 
 use super::context::Context;
 use super::keeper::PolicyKey;
-use crate::api::{LatencyIncident, LatencyPolicy, LatencyRemediation, POLICY_LABEL, convert};
+use crate::api::{
+    LatencyIncident, LatencyPolicy, LatencyRemediation, MetadataOf, POLICY_LABEL, Stored, convert,
+};
 use crate::connections::secrets::brief;
 use crate::observe::kubernetes::Scope;
 
@@ -39,8 +41,8 @@ async fn of_key(ctx: &Context, key: &PolicyKey) {
         return remove(ctx, key, Some(view.0.policy.history_limit), open.as_deref()).await;
     }
     // A policy that is invalid or has not been looked at yet is a policy all the same.
-    let policies: Api<PartialObjectMeta<LatencyPolicy>> = Api::namespaced(ctx.shared.client.clone(), &key.0);
-    if let Ok(None) = policies.get_metadata_opt(&key.1).await {
+    let policies: Api<MetadataOf<LatencyPolicy>> = Api::namespaced(ctx.shared.client.clone(), &key.0);
+    if let Ok(None) = policies.get_opt(&key.1).await {
         remove(ctx, key, None, None).await;
     }
 }
@@ -79,13 +81,16 @@ async fn remove_one(ctx: &Context, known: &Remediation) -> kube::Result<()> {
 }
 
 async fn remove_incidents(ctx: &Context, policy: &Policy) -> kube::Result<()> {
-    let api: Api<LatencyIncident> = Api::namespaced(ctx.shared.mutating.clone(), &policy.id.namespace);
+    let api: Api<Stored<LatencyIncident>> =
+        Api::namespaced(ctx.shared.mutating.clone(), &policy.id.namespace);
     let params = ListParams::default().labels(&format!("{POLICY_LABEL}={}", policy.id.name));
     let mut closed: Vec<LatencyIncident> = api
         .list(&params)
         .await?
         .items
         .into_iter()
+        // What cannot be read is left as it is, and stops the others from going no more than it does anything else.
+        .filter_map(|stored| stored.0.ok())
         .filter(|incident| {
             let phase = incident.status.as_ref().and_then(|status| status.phase.as_ref());
             phase.is_some_and(|phase| phase.0 == "Closed")

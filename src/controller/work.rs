@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use engine::model::earlier;
 use futures::{Stream, StreamExt, TryStreamExt};
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Config;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::Event;
@@ -20,7 +19,7 @@ use super::keeper::News;
 use super::policy::{self, Runtimes};
 use super::remediation::{self, Locals, Watches};
 use super::retention;
-use crate::api::{LatencyPolicy, LatencyRemediation, convert};
+use crate::api::{LatencyPolicy, LatencyRemediation, Stored, convert};
 use crate::observe::kubernetes::{Scope, Workloads};
 
 /// Evaluations that may be under way at one time; the rest waits its turn. Most of them wait for somebody's database: so
@@ -32,8 +31,8 @@ const REMEDIATIONS_AT_ONCE: u16 = 16;
 /// What is younger than this may be missing from a list without having gone.
 const SLACK: Duration = Duration::from_secs(60);
 
-type Policy = DeserializeGuard<LatencyPolicy>;
-type Remediation = DeserializeGuard<LatencyRemediation>;
+type Policy = Stored<LatencyPolicy>;
+type Remediation = Stored<LatencyRemediation>;
 
 /// Every LatencyRemediation of the scopes, as the API server holds them at this moment.
 ///

@@ -14,13 +14,12 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::api::{OPT_OUT, PAUSED_REASON, PAUSED_UNTIL};
+use crate::api::{MetadataOf, OPT_OUT, PAUSED_REASON, PAUSED_UNTIL};
 use crate::connections::secrets::brief;
 use crate::connections::workload;
 
@@ -80,7 +79,7 @@ pub struct Live {
     pub pauses: Vec<Pause>,
 }
 
-type Metadata<K> = Store<PartialObjectMeta<K>>;
+type Metadata<K> = Store<MetadataOf<K>>;
 
 /// The metadata of everything that can be guarded, and of the namespaces.
 #[derive(Clone)]
@@ -168,20 +167,20 @@ impl Workloads {
     /// # Errors
     /// The API server cannot be asked, or does not know them.
     pub async fn live(&self, namespace: &str, target: &TargetRef) -> kube::Result<Live> {
-        let places: Api<Namespace> = Api::all(self.client.clone());
+        let places: Api<MetadataOf<Namespace>> = Api::all(self.client.clone());
         let of_target = async {
             match target.kind {
                 TargetKind::Deployment => {
-                    let all: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-                    all.get_metadata(&target.name).await.map(|found| found.metadata)
+                    let all: Api<MetadataOf<Deployment>> = Api::namespaced(self.client.clone(), namespace);
+                    all.get(&target.name).await.map(|found| found.metadata)
                 }
                 TargetKind::StatefulSet => {
-                    let all: Api<StatefulSet> = Api::namespaced(self.client.clone(), namespace);
-                    all.get_metadata(&target.name).await.map(|found| found.metadata)
+                    let all: Api<MetadataOf<StatefulSet>> = Api::namespaced(self.client.clone(), namespace);
+                    all.get(&target.name).await.map(|found| found.metadata)
                 }
             }
         };
-        let (target, place) = tokio::try_join!(of_target, places.get_metadata(namespace))?;
+        let (target, place) = tokio::try_join!(of_target, places.get(namespace))?;
         let stays = target.deletion_timestamp.is_none();
         Ok(Live {
             uid: target.uid.clone().filter(|_| stays),
@@ -276,7 +275,7 @@ pub fn pause(annotations: &BTreeMap<String, String>, by: PausedBy) -> Option<Pau
 }
 
 fn follow<K>(
-    api: Api<PartialObjectMeta<K>>,
+    api: Api<MetadataOf<K>>,
     config: watcher::Config,
 ) -> (Metadata<K>, impl Future<Output = ()> + Send + use<K>)
 where
@@ -285,10 +284,7 @@ where
     let (reader, writer) = reflector::store();
     let watch = watcher(api, config)
         .default_backoff()
-        .modify(|object| {
-            object.managed_fields_mut().clear();
-            object.labels_mut().clear();
-        })
+        .modify(|object| object.labels_mut().clear())
         .reflect(writer)
         .for_each(|event| {
             if let Err(error) = event {

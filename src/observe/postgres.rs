@@ -306,12 +306,16 @@ pub async fn snapshot(connection: &postgres::Postgres) -> Result<PostgresFacts, 
 }
 
 /// What the statement's text says. Its own limits are checked: a server that exceeds them is no PostgreSQL.
-fn understood(text: &str, version: u32, peer: String) -> Result<PostgresFacts, NoData> {
+///
+/// # Errors
+/// The text is something else.
+pub fn understood(text: &str, version: u32, peer: String) -> Result<PostgresFacts, NoData> {
     if text.len() > MOST_TEXT {
         let detail = format!("the diagnosis statement returned {} bytes, more than it can", text.len());
         return Err(NoData::new(NoDataReason::BadAnswer, detail));
     }
     let raw: Raw = serde_json::from_str(text).map_err(|error| {
+        let error = clean(&error.to_string());
         let detail = format!("the diagnosis statement returned something else: {error}");
         NoData::new(NoDataReason::BadAnswer, detail)
     })?;

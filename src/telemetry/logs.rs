@@ -18,7 +18,9 @@ pub enum LogFormat {
 /// # Errors
 /// The filter cannot be understood, or logging has been started before.
 pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
+    // Of an answer that it cannot read kube's client logs the whole, as a warning: of a Secret, the passwords. Whoever asks
+    // for that by name gets it.
+    let filter = EnvFilter::try_new(format!("kube_client::client=error,{filter}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)

@@ -12,6 +12,7 @@
 mod acting;
 mod budgets;
 mod failing;
+mod hostile;
 mod input;
 mod judging;
 mod not_scaling;

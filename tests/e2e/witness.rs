@@ -132,7 +132,7 @@ fn from_workload(event: &AuditEvent) -> Vec<What> {
         OPERATOR => engine::model::MANAGER.to_owned(),
         _ => manager_of(event),
     };
-    vec![What::Replicas(Replicas { workload, from: None, to, manager, remediation: None })]
+    vec![What::Replicas(Replicas { workload, from: None, to, manager, sent: None, remediation: None })]
 }
 
 /// The field manager: as the query names it, or the first word of what the client calls itself.

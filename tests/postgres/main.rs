@@ -11,6 +11,7 @@ mod cancel;
 mod classes;
 mod connecting;
 mod coverage;
+mod hostile;
 mod locks;
 mod matching;
 mod race;

@@ -108,7 +108,8 @@ pub(crate) fn chosen() -> Vec<Point> {
     let signal = |story, nth, fault| Point { story, at: Where::Signal(nth), fault };
     vec![
         api(Story::Cancel, "POST", REMEDIATION, 1, KillAfter),
-        api(Story::Cancel, "PUT", STATUS, 1, KillBefore),
+        // What is answered late must not be taken for news.
+        Point { story: Story::Cancel, at: Where::EveryOther, fault: Fault::Late(Duration::from_secs(2)) },
         api(Story::Cancel, "PUT", STATUS, 1, KillAfter),
         signal(Story::Cancel, 1, KillBefore),
         signal(Story::Cancel, 1, KillAfter),

@@ -63,6 +63,14 @@ fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, St
     if scale.to <= scale.from || scale.to > settings.max {
         return Err(format!("{name} has {} of at most {} replicas (scale.max)", scale.from, settings.max));
     }
+    let most = stepped(scale.from, settings);
+    if scale.to > most {
+        let to = scale.to;
+        return Err(format!(
+            "{name} may go from {} to {most} replicas (scale.step), {to} were decided on",
+            scale.from
+        ));
+    }
     Ok(format!("{name} has {} of at most {} replicas", scale.from, settings.max))
 }
 
@@ -123,6 +131,12 @@ mod tests {
             }
         });
         assert!(full.unwrap().contains("4 of at most 5"));
+        let smaller = refusal(|setup| {
+            if let RungAction::Scale(settings) = &mut setup.snapshot.policy.rungs[0].action {
+                settings.step = 0.25;
+            }
+        });
+        assert!(smaller.unwrap().contains("from 4 to 5 replicas (scale.step)"));
     }
 
     #[test]

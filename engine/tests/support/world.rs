@@ -45,13 +45,16 @@ pub(crate) struct World {
     cancel: Cancel,
     blind: Option<NoDataReason>,
     partial: bool,
-    pauses: Vec<Pause>,
+    pub(crate) pauses: Vec<Pause>,
     opt_out: Option<String>,
     cluster: Cluster,
     policy_gone: bool,
     frozen: Option<Freeze>,
-    incident: Option<Incident>,
-    closed: Option<ClosedIncident>,
+    /// Budgets beside the freeze, and why they are not all known.
+    pub(crate) budgets: Vec<Budget>,
+    pub(crate) unreadable: Option<String>,
+    pub(crate) incident: Option<Incident>,
+    pub(crate) closed: Option<ClosedIncident>,
     ordinal: u64,
     pub(crate) remediations: BTreeMap<String, Remediation>,
     passed_gate: BTreeMap<String, Timestamp>,
@@ -61,7 +64,9 @@ pub(crate) struct World {
     /// The remediations whose effect was sent, in order.
     pub(crate) effects_sent: Vec<String>,
     before: Option<State>,
-    told: Told,
+    pub(crate) told: Told,
+    /// The remediations that somebody else has stored.
+    foreign: BTreeSet<String>,
     log: String,
 }
 
@@ -86,6 +91,8 @@ impl World {
             cluster: Cluster::new(),
             policy_gone: false,
             frozen: None,
+            budgets: Vec::new(),
+            unreadable: None,
             incident: None,
             closed: None,
             ordinal: 1,
@@ -97,6 +104,7 @@ impl World {
             effects_sent: Vec::new(),
             before: None,
             told: Told::new(),
+            foreign: BTreeSet::new(),
             log: String::new(),
         }
     }
@@ -133,6 +141,13 @@ impl World {
         self.cluster.settle(self.now);
         self.evaluate(traffic).expect("the traffic is understood");
         self.carry_out();
+    }
+
+    /// Takes in an object that somebody has stored.
+    pub(crate) fn store(&mut self, remediation: Remediation) {
+        self.ledger.observe(&remediation);
+        self.foreign.insert(remediation.name.clone());
+        self.remediations.insert(remediation.name.clone(), remediation);
     }
 
     /// Tells the checker what people and the world have changed.
@@ -183,6 +198,10 @@ impl World {
                     spec: (&proposal.candidate).into(),
                     status: RemediationStatus::default(),
                 };
+                // What is there already is adopted.
+                if self.foreign.contains(&remediation.name) {
+                    continue;
+                }
                 let before = self.remediations.insert(remediation.name.clone(), remediation);
                 assert!(before.is_none(), "an object was created twice");
             }
@@ -311,7 +330,12 @@ impl World {
             holder: "operator",
             epoch: self.epoch,
             leading: true,
-            view: self.view.as_ref().map(|(snapshot, situation)| (snapshot, situation)),
+            // As the driver has it: what was decided for another policy is not this one's business.
+            view: self
+                .view
+                .as_ref()
+                .filter(|(snapshot, _)| snapshot.policy.id == remediation.spec.policy)
+                .map(|(snapshot, situation)| (snapshot, situation)),
             policy_gone: self.policy_gone,
             admission: Some(Admission {
                 ledger: &self.ledger,
@@ -445,7 +469,8 @@ impl World {
             freeze,
             windows: vec![],
         });
-        Limits { budgets: frozen.into_iter().collect(), ..Limits::default() }
+        let budgets = frozen.into_iter().chain(self.budgets.clone()).collect();
+        Limits { budgets, unreadable: self.unreadable.clone(), ..Limits::default() }
     }
 
     /// A new leader: nothing but the objects is left.

@@ -65,4 +65,23 @@ mod tests {
         assert_eq!(budget_of(json!({"freeze": "Sometimes"})).freeze, Freeze::All);
         assert_eq!(budget_of(json!({"maxConcurrent": -1})).concurrent, Some(0));
     }
+
+    #[test]
+    fn a_window_may_last_for_ever() {
+        let read = |until: &str| {
+            let window = json!({"from": "2026-12-24T00:00:00Z", "until": until});
+            serde_json::from_value::<api::LatencyBudget>(
+                json!({"metadata": {"name": "n"}, "spec": {"freezeWindows": [window]}}),
+            )
+        };
+        let year_3000: jiff::Timestamp = "3000-01-01T00:00:00Z".parse().unwrap();
+        for until in ["9999-12-31T23:59:59Z", "9999-12-31T00:00:00.5+14:00", "9999-12-30T22:00:00Z"] {
+            let budget = budget(&read(until).unwrap());
+            assert_eq!(budget.frozen(year_3000), Freeze::New, "{until}");
+        }
+        assert_eq!(budget(&read("2999-01-01T00:00:00Z").unwrap()).frozen(year_3000), Freeze::None);
+        for until in ["never", "9999-12-31", "9999-12-31T23:59:59", "10000-01-01T00:00:00Z", ""] {
+            assert!(read(until).is_err(), "{until}");
+        }
+    }
 }

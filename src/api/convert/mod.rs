@@ -2,6 +2,7 @@
 //! here panics, whatever is stored.
 
 mod budget;
+mod incident;
 mod objectives;
 mod policy;
 mod remediation;
@@ -14,9 +15,10 @@ use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
 use engine::model::{duration, ratio};
 
-use super::text;
+use super::text::{self, shown};
 
 pub use budget::{budget, unknown_actions};
+pub use incident::{Episode, incident};
 pub use policy::policy;
 pub use remediation::{remediation, spec_of, status_of};
 
@@ -30,8 +32,9 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Paths and messages quote what is stored: both are cut to what can be told.
     fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self { path: shown(&path.into(), 200), message: shown(&message.into(), 400) }
     }
 }
 
@@ -41,15 +44,32 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects problems while reading an object on: its author learns all of them at once.
+/// So many problems are named one by one; who has mended those learns the rest.
+const MOST_PROBLEMS: usize = 20;
+
+/// Collects problems while reading an object on: its author learns many of them at once.
 #[derive(Debug, Default)]
 struct Reader {
     problems: Vec<Problem>,
+    more: usize,
 }
 
 impl Reader {
     fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem::new(path, message));
+        if self.problems.len() < MOST_PROBLEMS {
+            self.problems.push(Problem::new(path, message));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// What cannot be understood.
+    fn problems(mut self) -> Vec<Problem> {
+        if self.more > 0 {
+            let message = format!("{} more fields of it cannot be understood", self.more);
+            self.problems.push(Problem::new("spec", message));
+        }
+        self.problems
     }
 
     fn duration(&mut self, path: &str, text: &text::Duration, least: Duration) -> Duration {
@@ -64,6 +84,17 @@ impl Reader {
             Ok(span) => span,
             Err(error) => {
                 self.problem(path, error.to_string());
+                least
+            }
+        }
+    }
+
+    /// A number that is not below `least`. The schema says so too; what is stored may be older than it.
+    fn count(&mut self, path: &str, number: i32, least: u32) -> u32 {
+        match u32::try_from(number) {
+            Ok(count) if count >= least => count,
+            _ => {
+                self.problem(path, format!("{number} is too little; the least is {least}"));
                 least
             }
         }
@@ -90,4 +121,104 @@ impl Reader {
 fn variant<T: DeserializeOwned>(name: &str) -> Option<T> {
     let deserializer: value::StrDeserializer<'_, value::Error> = name.into_deserializer();
     T::deserialize(deserializer).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::model::{Phase, RemediationStatus};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::{LatencyPolicy, LatencyRemediation};
+
+    fn policy_problems(spec: &Value) -> Vec<String> {
+        let mut object = json!({"metadata": {"name": "p"}, "spec": {"targetRef": {"name": "t"}}});
+        for (field, value) in spec.as_object().unwrap() {
+            object["spec"][field] = value.clone();
+        }
+        let object: LatencyPolicy = serde_json::from_value(object).unwrap();
+        policy(&object).err().into_iter().flatten().map(|problem| problem.to_string()).collect()
+    }
+
+    fn scale(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        let watch = json!({"evaluation": {}, "objectives": []});
+        let mut object = json!({
+            "metadata": {"name": "r", "namespace": "shop"},
+            "spec": {
+                "policyRef": {"name": "p", "uid": "u"}, "targetRef": {"name": "t"}, "incident": "i", "rung": "grow",
+                "attempt": 1, "cause": "WorkersSaturated", "confidence": "Certain", "reason": "", "cooldown": "5m",
+                "deadline": "5s", "verify": {"after": "1s", "within": "30s", "window": "5s"},
+                "action": {"type": "Scale", "scale": {"targetRef": {"name": "t"}, "uid": "w", "from": 4, "to": 6}},
+                "undo": {"maxHold": "1h", "step": 1, "watch": watch},
+            },
+            "status": status_of(&RemediationStatus { phase: Phase::Verifying, ..RemediationStatus::default() }),
+        });
+        object["status"]["undo"] =
+            json!({"state": "Owed", "baseline": 4, "wrote": 6, "dueAt": "2026-01-01T00:00:00Z"});
+        change(&mut object);
+        let object: LatencyRemediation = serde_json::from_value(object).unwrap();
+        remediation(&object).err().into_iter().flatten().map(|problem| problem.to_string()).collect()
+    }
+
+    #[test]
+    fn problems_are_bounded_in_length_and_number() {
+        let word = "\u{1b}[2J".repeat(10_000);
+        let rungs: Vec<Value> = (0..100)
+            .map(
+                |number| json!({"name": format!("n{number}"), "causes": [word], "action": {"type": "Scale"}}),
+            )
+            .collect();
+        let problems = policy_problems(&json!({"remediations": rungs, "mode": word}));
+        assert_eq!(problems.len(), MOST_PROBLEMS + 1);
+        assert_eq!(problems.last().unwrap(), "spec: 81 more fields of it cannot be understood");
+        for problem in problems {
+            assert!(problem.chars().count() < 700 && !problem.contains(char::is_control), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_below_the_least_is_a_problem_and_not_another_number() {
+        let problems = policy_problems(&json!({
+            "evaluation": {"minRequests": -5, "missingDataAfter": 0},
+            "remediations": [{
+                "name": "grow", "causes": ["WorkersSaturated"],
+                "action": {"type": "Scale", "scale": {"max": -1, "connectionsPerPod": -3}},
+            }],
+        }));
+        let scale = "spec.remediations[0].action.scale";
+        assert_eq!(
+            problems,
+            [
+                "spec.evaluation.minRequests: -5 is too little; the least is 1".to_owned(),
+                "spec.evaluation.missingDataAfter: 0 is too little; the least is 1".to_owned(),
+                format!("{scale}.max: -1 is too little; the least is 1"),
+                format!("{scale}.connectionsPerPod: -3 is too little; the least is 0"),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_stored_number_of_replicas_becomes_none() {
+        assert_eq!(scale(|_| ()), [""; 0]);
+        for (change, path) in [
+            ((|r| r["spec"]["action"]["scale"]["to"] = json!(-1)) as fn(&mut Value), "spec.action.scale.to"),
+            (|r| r["status"]["undo"]["baseline"] = json!(-1), "status.undo.baseline"),
+            (|r| r["spec"]["undo"]["step"] = json!(0), "spec.undo.step"),
+        ] {
+            let problems = scale(change);
+            assert!(problems.len() == 1 && problems[0].starts_with(path), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_owed_cannot_lose_how_it_is_taken_back() {
+        let problems = scale(|r| drop(r["spec"].as_object_mut().unwrap().remove("undo")));
+        assert!(problems.len() == 1 && problems[0].starts_with("spec.undo: "), "{problems:?}");
+    }
+
+    #[test]
+    fn what_an_undo_watches_is_named_where_it_stands() {
+        let problems = scale(|r| r["spec"]["undo"]["watch"]["evaluation"]["interval"] = "5x".into());
+        assert!(problems[0].starts_with("spec.undo.watch.evaluation.interval: "), "{problems:?}");
+    }
 }

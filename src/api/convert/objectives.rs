@@ -12,13 +12,13 @@ use crate::api::policy as api;
 
 const LEVELS: &str = "P0, P1 and P2";
 
-pub(super) fn objectives(reader: &mut Reader, objectives: &[api::Objective]) -> Vec<Objective> {
+pub(super) fn objectives(reader: &mut Reader, path: &str, objectives: &[api::Objective]) -> Vec<Objective> {
     if objectives.is_empty() {
         return defaults();
     }
     let mut known: Vec<Objective> = Vec::new();
     for (index, objective) in objectives.iter().enumerate() {
-        let path = format!("spec.objectives[{index}]");
+        let path = format!("{path}[{index}]");
         if known.iter().any(|other| other.name == objective.name.0) {
             reader.problem(format!("{path}.name"), format!("there are two objectives {}", objective.name.0));
         }

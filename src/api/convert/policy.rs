@@ -36,10 +36,13 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
         mode: mode(&mut reader, "spec.mode", &spec.mode),
         suspended: spec.suspend,
         target: target(&mut reader, &spec.target_ref),
-        evaluation: evaluation(&mut reader, &spec.evaluation),
-        objectives: objectives::objectives(&mut reader, &spec.objectives),
-        dependencies: dependencies(&mut reader, &spec.dependencies),
-        workers_per_pod: spec.diagnosis.workers_per_pod.and_then(|workers| u32::try_from(workers).ok()),
+        evaluation: evaluation(&mut reader, "spec.evaluation", &spec.evaluation),
+        objectives: objectives::objectives(&mut reader, "spec.objectives", &spec.objectives),
+        dependencies: dependencies(&mut reader, "spec.dependencies", &spec.dependencies),
+        workers_per_pod: spec
+            .diagnosis
+            .workers_per_pod
+            .map(|workers| reader.count("spec.diagnosis.workersPerPod", workers, 1)),
         thresholds: thresholds(&mut reader, &spec.diagnosis),
         rungs: rungs(&mut reader, &spec.remediations),
         guards: guards(&mut reader, &spec.guards),
@@ -49,7 +52,7 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
         },
         history_limit: usize::try_from(spec.history_limit).unwrap_or(1).max(1),
     };
-    if reader.problems.is_empty() { Ok(policy) } else { Err(reader.problems) }
+    if reader.problems.is_empty() { Ok(policy) } else { Err(reader.problems()) }
 }
 
 fn mode(reader: &mut Reader, path: &str, word: &Word) -> Mode {
@@ -78,24 +81,26 @@ fn target(reader: &mut Reader, target: &api::TargetRef) -> TargetRef {
     TargetRef { kind: kind.unwrap_or(TargetKind::Deployment), name: target.name.0.clone() }
 }
 
-pub(super) fn evaluation(reader: &mut Reader, evaluation: &api::Evaluation) -> Evaluation {
+pub(super) fn evaluation(reader: &mut Reader, path: &str, evaluation: &api::Evaluation) -> Evaluation {
+    let field = |name: &str| format!("{path}.{name}");
     Evaluation {
-        interval: reader.duration("spec.evaluation.interval", &evaluation.interval, SECOND),
-        window: reader.duration("spec.evaluation.window", &evaluation.window, 5 * SECOND),
-        breach_for: reader.duration("spec.evaluation.breachFor", &evaluation.breach_for, SECOND),
-        recover_for: reader.duration("spec.evaluation.recoverFor", &evaluation.recover_for, SECOND),
-        min_requests: u64::try_from(evaluation.min_requests).unwrap_or(1).max(1),
-        missing_data_after: u32::try_from(evaluation.missing_data_after).unwrap_or(1).max(1),
+        interval: reader.duration(&field("interval"), &evaluation.interval, SECOND),
+        window: reader.duration(&field("window"), &evaluation.window, 5 * SECOND),
+        breach_for: reader.duration(&field("breachFor"), &evaluation.breach_for, SECOND),
+        recover_for: reader.duration(&field("recoverFor"), &evaluation.recover_for, SECOND),
+        min_requests: reader.count(&field("minRequests"), evaluation.min_requests, 1).into(),
+        missing_data_after: reader.count(&field("missingDataAfter"), evaluation.missing_data_after, 1),
     }
 }
 
 pub(super) fn dependencies(
     reader: &mut Reader,
+    path: &str,
     dependencies: &[api::Dependency],
 ) -> BTreeMap<String, Dependency> {
     let mut known = BTreeMap::new();
     for (index, dependency) in dependencies.iter().enumerate() {
-        let path = format!("spec.dependencies[{index}]");
+        let path = format!("{path}[{index}]");
         if dependency.r#type.0 != "PostgreSQL" {
             let message = format!("this version does not know {}; it knows PostgreSQL", dependency.r#type.0);
             reader.problem(format!("{path}.type"), message);
@@ -215,15 +220,16 @@ fn scale(reader: &mut Reader, path: &str, settings: Option<&api::Scale>) -> Opti
         reader.problem(path, "type Scale needs it: how many replicas there may be at most (max)");
         return None;
     };
-    let count = |number: i32| u32::try_from(number).unwrap_or(0);
     let step = reader.ratio(&format!("{path}.step"), &settings.step);
     if step <= 0.0 {
         reader.problem(format!("{path}.step"), "a step adds something; write for example \"50%\"");
     }
     Some(RungAction::Scale(ScaleSettings {
         step,
-        max: count(settings.max),
-        connections_per_pod: settings.connections_per_pod.map(count),
+        max: reader.count(&format!("{path}.max"), settings.max, 1),
+        connections_per_pod: settings
+            .connections_per_pod
+            .map(|count| reader.count(&format!("{path}.connectionsPerPod"), count, 0)),
         no_database: settings.no_database,
     }))
 }
@@ -234,8 +240,12 @@ fn writers(reader: &mut Reader, path: &str, word: Option<&Word>) -> Option<Write
 
 fn guards(reader: &mut Reader, guards: &api::Guards) -> GuardSettings {
     GuardSettings {
-        max_actions_per_hour: u32::try_from(guards.max_actions_per_hour).unwrap_or(0),
-        max_attempts_per_incident: u32::try_from(guards.max_attempts_per_incident).unwrap_or(0),
+        max_actions_per_hour: reader.count("spec.guards.maxActionsPerHour", guards.max_actions_per_hour, 0),
+        max_attempts_per_incident: reader.count(
+            "spec.guards.maxAttemptsPerIncident",
+            guards.max_attempts_per_incident,
+            0,
+        ),
         cooldown: reader.duration("spec.guards.cooldown", &guards.cooldown, SECOND),
         min_available: reader.ratio("spec.guards.minAvailable", &guards.min_available),
     }

@@ -37,12 +37,15 @@ pub fn remediation(object: &api::LatencyRemediation) -> Result<Remediation, Vec<
             spec,
             status,
         }),
-        _ => Err(reader.problems),
+        _ => Err(reader.problems()),
     }
 }
 
 fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec) -> Option<RemediationSpec> {
     let action = action(reader, &spec.action)?;
+    if matches!(action, Action::Scale(_)) && spec.undo.is_none() && !spec.dry_run {
+        reader.problem("spec.undo", "an action of type Scale needs it: nobody would take it back");
+    }
     let resource = match (&action, action.session()) {
         (_, Some(session)) => ResourceKey::database(namespace, &session.server),
         (Action::Scale(scale), None) => ResourceKey::Workload(WorkloadKey {
@@ -67,7 +70,7 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
         target: TargetRef { kind: kind?, name: spec.target_ref.name.0.clone() },
         incident: spec.incident.0.clone(),
         rung: spec.rung.0.clone(),
-        attempt: u32::try_from(spec.attempt).unwrap_or(1),
+        attempt: reader.count("spec.attempt", spec.attempt, 1),
         dry_run: spec.dry_run,
         cause: spec.cause.0.clone().into(),
         confidence: confidence?,
@@ -98,8 +101,8 @@ fn action(reader: &mut Reader, action: &api::Action) -> Option<Action> {
             Some(Action::Scale(Scale {
                 target: TargetRef { kind, name: scale.target_ref.name.0.clone() },
                 uid: scale.uid.clone(),
-                from: u32::try_from(scale.from).unwrap_or_default(),
-                to: u32::try_from(scale.to).unwrap_or_default(),
+                from: reader.count(&format!("{path}.scale.from"), scale.from, 0),
+                to: reader.count(&format!("{path}.scale.to"), scale.to, 0),
             }))
         }
         ("CancelQueries", Some(cancel), None, None) => {

@@ -12,29 +12,39 @@ use crate::api::policy as written;
 use crate::api::remediation as api;
 use crate::api::text::{self, Instant, Label, ObjectName, Ratio, RoleName, Word};
 
+/// Where a remediation keeps its copy of a policy's text.
+const WATCH: &str = "spec.undo.watch";
+
 pub(super) fn spec(reader: &mut Reader, undo: &api::UndoSpec) -> UndoSpec {
     UndoSpec {
         max_hold: reader.duration("spec.undo.maxHold", &undo.max_hold, Duration::ZERO),
-        step: u32::try_from(undo.step).unwrap_or(1).max(1),
+        step: reader.count("spec.undo.step", undo.step, 1),
         watch: Watch {
-            evaluation: policy::evaluation(reader, &undo.watch.evaluation),
-            objectives: objectives::objectives(reader, &undo.watch.objectives),
-            dependencies: policy::dependencies(reader, &undo.watch.dependencies),
+            evaluation: policy::evaluation(reader, &format!("{WATCH}.evaluation"), &undo.watch.evaluation),
+            objectives: objectives::objectives(
+                reader,
+                &format!("{WATCH}.objectives"),
+                &undo.watch.objectives,
+            ),
+            dependencies: policy::dependencies(
+                reader,
+                &format!("{WATCH}.dependencies"),
+                &undo.watch.dependencies,
+            ),
         },
     }
 }
 
 pub(super) fn status(reader: &mut Reader, undo: &api::Undo) -> Option<Undo> {
-    let count = |replicas: i32| u32::try_from(replicas).unwrap_or_default();
     let due_by = match &undo.due_by {
         Some(word) => Some(reader.word("status.undo.dueBy", word, "Calm, MaxHold and Worse")?),
         None => None,
     };
     Some(Undo {
         state: reader.word("status.undo.state", &undo.state, "None, Owed, Done, Contested and Abandoned")?,
-        baseline: count(undo.baseline),
-        wrote: count(undo.wrote),
-        writing: undo.writing.map(count),
+        baseline: reader.count("status.undo.baseline", undo.baseline, 0),
+        wrote: reader.count("status.undo.wrote", undo.wrote, 0),
+        writing: undo.writing.map(|count| reader.count("status.undo.writing", count, 0)),
         due_at: undo.due_at.0,
         due_by,
         stepped_at: undo.stepped_at.map(|at| at.0),

@@ -3,7 +3,6 @@
 use engine::Tick;
 use engine::model::{Incident, PolicyRef, Snapshot};
 use kube::api::ListParams;
-use kube::core::DeserializeGuard;
 use kube::{Api, Resource, ResourceExt};
 
 use super::observe::known_incident;
@@ -11,7 +10,7 @@ use super::runtime::{ClosedStory, OpenIncident};
 use super::{Error, Runtime};
 use crate::api::incident::{LatencyIncidentStatus, PolicyReference, Reopening};
 use crate::api::text::{Instant, ObjectName, Word};
-use crate::api::{LatencyIncident, LatencyIncidentSpec, LatencyPolicy, POLICY_LABEL};
+use crate::api::{LatencyIncident, LatencyIncidentSpec, LatencyPolicy, POLICY_LABEL, Stored};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
 use crate::write::{self, WriteError};
@@ -113,7 +112,7 @@ async fn reopen(
 
 /// The highest number that an existing incident of the policy has.
 async fn highest(ctx: &Context, object: &LatencyPolicy) -> Result<u64, Error> {
-    let incidents: Api<DeserializeGuard<LatencyIncident>> =
+    let incidents: Api<Stored<LatencyIncident>> =
         Api::namespaced(ctx.shared.client.clone(), &object.namespace().unwrap_or_default());
     let params = ListParams::default().labels(&format!("{POLICY_LABEL}={}", object.name_any()));
     let known = incidents.list(&params).await.map_err(|error| Error::Read(brief(&error)))?;

@@ -12,7 +12,7 @@ use kube::{Api, Resource};
 use super::{Error, Runtime};
 use crate::api::conditions::{self, Said, Status, types};
 use crate::api::convert::Problem;
-use crate::api::{GROUP, LatencyPolicy};
+use crate::api::{GROUP, LatencyPolicy, MetadataOf};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
 use crate::controller::events::Told;
@@ -92,8 +92,7 @@ pub(super) async fn tell(ctx: &Arc<Context>, undecodable: &InvalidObject) -> Res
     publish(ctx, regarding, reasons::POLICY_INVALID, &message, generation);
     let patch =
         serde_json::json!({ "status": { "observedGeneration": generation, "conditions": conditions } });
-    let policies: Api<kube::api::PartialObjectMeta<LatencyPolicy>> =
-        Api::namespaced(ctx.shared.mutating.clone(), &namespace);
+    let policies: Api<MetadataOf<LatencyPolicy>> = Api::namespaced(ctx.shared.mutating.clone(), &namespace);
     policies
         .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
         .await

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use engine::model::{Policy, Snapshot};
 use engine::{Tick, settle, tick};
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
 use self::runtime::Runtime;
@@ -22,7 +21,7 @@ use super::context::Context;
 use super::isolate::Broken;
 use super::keeper::PolicyKey;
 use super::retention;
-use crate::api::{LatencyPolicy, convert};
+use crate::api::{LatencyPolicy, Stored, convert};
 use crate::telemetry::metrics::PolicyLabels;
 use crate::write::WriteError;
 
@@ -49,10 +48,7 @@ pub enum Error {
 ///
 /// # Errors
 /// The API server could not be read or written; nothing is lost by trying again.
-pub async fn reconcile(
-    object: Arc<DeserializeGuard<LatencyPolicy>>,
-    ctx: Arc<Context>,
-) -> Result<Action, Error> {
+pub async fn reconcile(object: Arc<Stored<LatencyPolicy>>, ctx: Arc<Context>) -> Result<Action, Error> {
     let object = match &object.0 {
         Ok(object) => object,
         Err(undecodable) => return invalid::tell(&ctx, undecodable).await,
@@ -158,7 +154,7 @@ fn pause(ctx: &Context, policy: &Policy, alert: bool) -> Duration {
 }
 
 /// What follows a failed evaluation.
-pub fn error_policy(_: Arc<DeserializeGuard<LatencyPolicy>>, error: &Error, _: Arc<Context>) -> Action {
+pub fn error_policy(_: Arc<Stored<LatencyPolicy>>, error: &Error, _: Arc<Context>) -> Action {
     tracing::warn!(%error, "an evaluation ended early");
     Action::requeue(Duration::from_secs(1))
 }

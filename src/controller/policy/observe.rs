@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use engine::model::{ClosedIncident, Incident, PausedBy, Policy, PolicyRef, Severity, Snapshot, elapsed};
-use kube::core::DeserializeGuard;
+use engine::model::{ClosedIncident, Incident, PausedBy, Policy, PolicyRef, Snapshot, elapsed};
 use kube::{Api, ResourceExt};
 
 use super::{Error, Runtime};
 use crate::api::conditions::types;
+use crate::api::convert::{self, Episode};
 use crate::api::policy::LatencyPolicyStatus;
-use crate::api::text::{ObjectName, Word};
-use crate::api::{LatencyIncident, LatencyPolicy};
+use crate::api::text::ObjectName;
+use crate::api::{LatencyIncident, LatencyPolicy, Stored};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
 use crate::controller::look::{self, Looked};
@@ -73,16 +73,15 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
         recent.then(|| ObjectName(Incident::name_of(&policy, known)))
     };
     if let Some(name) = &status.active_incident.clone().or_else(last) {
-        let incidents: Api<DeserializeGuard<LatencyIncident>> =
+        let incidents: Api<Stored<LatencyIncident>> =
             Api::namespaced(ctx.shared.client.clone(), &object.namespace().unwrap_or_default());
         let found = incidents.get_opt(&name.0).await.map_err(|error| Error::Read(brief(&error)))?;
         (runtime.incident, runtime.closed) = match found {
-            Some(DeserializeGuard(Ok(incident))) => known_incident(&name.0, incident),
-            Some(DeserializeGuard(Err(undecodable))) => {
-                let error = undecodable.error.chars().take(200).collect::<String>();
+            Some(Stored(Ok(incident))) => known_incident(&name.0, incident),
+            Some(Stored(Err(undecodable))) => {
                 tracing::warn!(
                     name = name.0,
-                    error,
+                    error = undecodable.error,
                     "the open incident cannot be decoded; it is left as it is"
                 );
                 (None, None)
@@ -102,37 +101,17 @@ fn long_within(status: &LatencyPolicyStatus, now: jiff::Timestamp) -> bool {
     })
 }
 
-/// The engine's view of a stored incident: as an open one or as a closed one.
+/// What is remembered of a stored incident: as an open one or as a closed one.
 pub(super) fn known_incident(
     name: &str,
     object: LatencyIncident,
 ) -> (Option<OpenIncident>, Option<ClosedStory>) {
-    let status = object.status.clone().unwrap_or_default();
-    let closed_at = status.closed_at.map(|at| at.0);
-    let is_closed = status.phase.as_ref().is_some_and(|phase| phase.0 == "Closed");
-    let known = incident(name, object);
-    match (is_closed, closed_at) {
-        (false, _) => (Some(known), None),
-        (true, Some(at)) => (None, Some(ClosedStory { last: known, at })),
-        (true, None) => (None, None),
+    let story = object.status.clone().unwrap_or_default();
+    match convert::incident(name, &object) {
+        Episode::Open(facts) => (Some(OpenIncident { facts, object, story }), None),
+        Episode::Closed(ClosedIncident { incident: facts, at }) => {
+            (None, Some(ClosedStory { last: OpenIncident { facts, object, story }, at }))
+        }
+        Episode::Over => (None, None),
     }
-}
-
-fn incident(name: &str, object: LatencyIncident) -> OpenIncident {
-    let status = object.status.clone().unwrap_or_default();
-    let severity = match status.severity.as_ref().map(|word: &Word| word.0.as_str()) {
-        Some("P0") => Severity::P0,
-        Some("P1") => Severity::P1,
-        _ => Severity::P2,
-    };
-    let again = status.reopened.as_ref();
-    let facts = Incident {
-        name: name.to_owned(),
-        ordinal: u64::try_from(object.spec.ordinal).unwrap_or_default(),
-        first_breached_at: again.map_or(object.spec.first_breached_at, |again| again.first_breached_at).0,
-        opened_at: again.map_or(object.spec.opened_at, |again| again.at).0,
-        severity,
-        reopened: again.and_then(|again| u32::try_from(again.times).ok()).unwrap_or_default(),
-    };
-    OpenIncident { facts, object, story: status }
 }

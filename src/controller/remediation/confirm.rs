@@ -2,10 +2,9 @@
 //! for minutes: who has paused a policy in the meantime must be heard.
 
 use engine::model::{Action, PausedBy, Snapshot};
-use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
-use crate::api::{LatencyPolicy, convert};
+use crate::api::{LatencyPolicy, Stored, convert};
 use crate::connections::secrets::brief;
 use crate::controller::context::Context;
 use crate::observe::kubernetes::pause;
@@ -50,8 +49,7 @@ async fn workload_differs(ctx: &Context, snapshot: &Snapshot) -> Option<String> 
 
 async fn differs(ctx: &Context, snapshot: &Snapshot) -> Option<String> {
     let id = &snapshot.policy.id;
-    let policies: Api<DeserializeGuard<LatencyPolicy>> =
-        Api::namespaced(ctx.shared.client.clone(), &id.namespace);
+    let policies: Api<Stored<LatencyPolicy>> = Api::namespaced(ctx.shared.client.clone(), &id.namespace);
     let asked =
         tokio::try_join!(policies.get(&id.name), ctx.workloads.live(&id.namespace, &snapshot.policy.target));
     let (policy, live) = match asked {

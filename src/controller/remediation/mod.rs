@@ -15,7 +15,6 @@ use engine::model::{
     RemediationStatus, elapsed,
 };
 use engine::{Seen, advance};
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 
@@ -23,7 +22,7 @@ pub use self::local::Locals;
 pub use self::watch::Watches;
 use super::context::{Context, View};
 use super::isolate::Broken;
-use crate::api::{FINALIZER, LatencyRemediation, convert};
+use crate::api::{FINALIZER, LatencyRemediation, Stored, convert};
 use crate::connections::secrets::brief;
 use crate::controller::keeper::News;
 use crate::write::{self, WriteError};
@@ -56,27 +55,33 @@ const STEPS: usize = 12;
 ///
 /// # Errors
 /// The API server could not be read or written.
-pub async fn reconcile(
-    object: Arc<DeserializeGuard<LatencyRemediation>>,
-    ctx: Arc<Context>,
-) -> Result<Action, Error> {
-    let Ok(stored) = &object.0 else {
-        tracing::warn!(
-            name = object.name_any(),
-            "a LatencyRemediation cannot be decoded; it is left as it is"
-        );
-        return Ok(Action::await_change());
+pub async fn reconcile(object: Arc<Stored<LatencyRemediation>>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let stored = match &object.0 {
+        Ok(stored) => stored,
+        Err(undecodable) => {
+            tracing::warn!(
+                name = object.name_any(),
+                why = undecodable.error,
+                "a LatencyRemediation cannot be decoded; it is left as it is"
+            );
+            return Ok(Action::await_change());
+        }
     };
     let mut stored = stored.clone();
     let mut look: Option<Look> = None;
     for _ in 0..STEPS {
         // 1. understand (no I/O)
-        let Ok(remediation) = convert::remediation(&stored) else {
-            tracing::warn!(
-                name = stored.name_any(),
-                "a LatencyRemediation cannot be understood; it is left as it is"
-            );
-            return Ok(Action::await_change());
+        let remediation = match convert::remediation(&stored) {
+            Ok(remediation) => remediation,
+            Err(problems) => {
+                let why = problems.first().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(
+                    name = stored.name_any(),
+                    why,
+                    "a LatencyRemediation cannot be understood; it is left as it is"
+                );
+                return Ok(Action::await_change());
+            }
         };
         // 2. decide (no I/O, but for what is owed without a policy that watches)
         let known = Known::of(&ctx, &remediation).await;
@@ -288,7 +293,7 @@ async fn write_status(
 }
 
 /// What follows a failed step.
-pub fn error_policy(_: Arc<DeserializeGuard<LatencyRemediation>>, error: &Error, _: Arc<Context>) -> Action {
+pub fn error_policy(_: Arc<Stored<LatencyRemediation>>, error: &Error, _: Arc<Context>) -> Action {
     tracing::warn!(%error, "a remediation could not go on");
     Action::requeue(Duration::from_millis(500))
 }

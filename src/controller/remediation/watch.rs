@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use engine::model::{GuardSettings, Mode, Policy, Remediation, Snapshot, State, UndoSpec, Verification};
 use engine::tick;
 use kube::Api;
-use kube::api::PartialObjectMeta;
 
-use crate::api::LatencyPolicy;
+use crate::api::{LatencyPolicy, MetadataOf};
 use crate::controller::context::{Context, View};
 use crate::controller::look;
 
@@ -109,9 +108,9 @@ fn policy(remediation: &Remediation, undo: &UndoSpec) -> Policy {
 /// Whether there certainly is no such policy any more: none of its name, or another one.
 pub(super) async fn is_gone(ctx: &Context, remediation: &Remediation) -> bool {
     let policy = &remediation.spec.policy;
-    let policies: Api<PartialObjectMeta<LatencyPolicy>> =
+    let policies: Api<MetadataOf<LatencyPolicy>> =
         Api::namespaced(ctx.shared.client.clone(), &policy.namespace);
-    match policies.get_metadata_opt(&policy.name).await {
+    match policies.get_opt(&policy.name).await {
         Ok(found) => found.is_none_or(|found| {
             found.metadata.uid.as_ref() != Some(&policy.uid) || found.metadata.deletion_timestamp.is_some()
         }),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::query::PART;
+use crate::api::text::shown;
 use crate::config::Backend;
 
 #[derive(Deserialize)]
@@ -69,6 +70,7 @@ pub(super) fn traffic(
         if part == "bucket" {
             add(&mut buckets, bound(sample)?, value?)?;
         } else if scalars.insert(part, value).is_some() {
+            let part = shown(part, 40);
             let detail = format!("{} has several series for {part} where one can be judged", backend.name);
             return Err(NoData::new(NoDataReason::ManySeries, detail));
         }
@@ -100,11 +102,11 @@ pub(super) fn samples(body: &[u8], name: &str) -> Result<Vec<Sample>, NoData> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|_| bad("something that is no Prometheus answer"))?;
     if answer.status != "success" {
-        let error: String = answer.error.chars().filter(|c| !c.is_control()).take(200).collect();
+        let error = shown(&answer.error, 200);
         return Err(NoData::new(NoDataReason::QueryRefused, format!("{name} refused the query: {error}")));
     }
     if let Some(warning) = answer.warnings.first() {
-        let warning: String = warning.chars().filter(|c| !c.is_control()).take(200).collect();
+        let warning = shown(warning, 200);
         let detail = format!("{name} warns that the data may be partial: {warning}");
         return Err(NoData::new(NoDataReason::Warnings, detail));
     }
@@ -114,6 +116,9 @@ pub(super) fn samples(body: &[u8], name: &str) -> Result<Vec<Sample>, NoData> {
     }
     serde_json::from_value(data.result).map_err(|_| bad("samples of another shape"))
 }
+
+/// Above this whole numbers are not exact any more, and sums of a few thousand are far from infinite.
+const MOST: f64 = 9_007_199_254_740_992.0;
 
 pub(super) fn number(sample: &Sample) -> Result<f64, NoData> {
     let Some((_, text)) = &sample.value else {
@@ -130,6 +135,9 @@ pub(super) fn number(sample: &Sample) -> Result<f64, NoData> {
     }
     if value.is_infinite() {
         return Err(NoData::new(NoDataReason::NotACount, "a sample is infinite"));
+    }
+    if value.abs() > MOST {
+        return Err(NoData::new(NoDataReason::NotACount, "a sample is larger than anything that is counted"));
     }
     Ok(value)
 }
@@ -247,6 +255,7 @@ mod tests {
         assert_eq!(with(("bucket", "+Inf", "NaN"), 1), Err(NoDataReason::NotANumber));
         assert_eq!(with(("bucket", "+Inf", "+Inf"), 1), Err(NoDataReason::NotACount));
         assert_eq!(with(("bucket", "+Inf", "-1"), 1), Err(NoDataReason::NotACount));
+        assert_eq!(with(("bucket", "+Inf", "1e308"), 1), Err(NoDataReason::NotACount), "two are infinite");
         assert_eq!(with(("bucket", "+Inf", "many"), 1), Err(NoDataReason::BadAnswer));
         assert_eq!(with(("bucket", "1", "100"), 1), Err(NoDataReason::BadAnswer));
         assert_eq!(with(("bucket", "-5", "90"), 0), Err(NoDataReason::BadAnswer));
@@ -266,6 +275,14 @@ mod tests {
         for rubbish in ["", "<html>", "{", "[]", r#"{"status":"success"}"#, "null"] {
             assert_eq!(read(rubbish).unwrap_err().reason, NoDataReason::BadAnswer, "{rubbish}");
         }
+    }
+
+    #[test]
+    fn a_foreign_part_is_told_briefly_and_without_control_characters() {
+        let part = format!("a\\nlevel=error {}", "x".repeat(10_000));
+        let samples = [GOOD[0], GOOD[1], (&*part, "", "1"), (&*part, "", "1")];
+        let said = read(&vector(&samples)).unwrap_err().detail;
+        assert!(said.len() < 200 && !said.contains(char::is_control), "{said}");
     }
 
     #[test]

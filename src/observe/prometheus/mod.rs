@@ -2,6 +2,8 @@
 
 mod answer;
 mod cache;
+#[cfg(test)]
+mod hostile;
 pub mod presets;
 mod query;
 mod views;

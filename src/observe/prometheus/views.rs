@@ -7,10 +7,14 @@ use engine::model::{Bucket, NoData, NoDataReason, ViewTraffic};
 
 use super::answer::{MOST_SAMPLES as MOST_BUCKETS, add, bound, fresh, histogram, missing, number, samples};
 use super::query::PART;
+use crate::api::text::shown;
 use crate::config::Backend;
 
 /// A large application has hundreds of views, each with a histogram.
 const MOST_SAMPLES: usize = 20_000;
+
+/// More of a view's name is not told.
+const LONGEST_NAME: usize = 128;
 
 /// The traffic of each view in an answer, by the view's name; `label` has it.
 pub(super) fn views(body: &[u8], backend: &Backend, label: &str) -> Result<Vec<ViewTraffic>, NoData> {
@@ -41,8 +45,10 @@ pub(super) fn views(body: &[u8], backend: &Backend, label: &str) -> Result<Vec<V
         return Err(missing("the views", backend));
     }
     fresh(age.ok_or_else(|| missing("the newest sample of the views", backend))?, backend)?;
-    let view =
-        |(view, buckets): (&str, _)| Ok(ViewTraffic { view: view.to_owned(), buckets: histogram(buckets)? });
+    // Whoever serves the metrics chooses the names; they are told to people.
+    let view = |(view, buckets): (&str, _)| {
+        Ok(ViewTraffic { view: shown(view, LONGEST_NAME), buckets: histogram(buckets)? })
+    };
     views.into_iter().map(view).collect()
 }
 
@@ -91,6 +97,17 @@ mod tests {
         let told: Vec<_> =
             views.iter().map(|v| (v.view.as_str(), v.bucket_at(0.5).unwrap().count, v.completed())).collect();
         assert_eq!(told, [("", 7.0, 8.0), ("orders", 90.0, 100.0)]);
+    }
+
+    #[test]
+    fn a_view_is_told_briefly_and_without_control_characters() {
+        let long = "v".repeat(10_000);
+        for (name, told) in
+            [("a\\u001b[31m\\nb", "a[31mb"), (&*long, &*format!("{}…", &long[1..LONGEST_NAME]))]
+        {
+            let samples = [("bucket", name, "+Inf", "100"), ("bucket", name, "0.5", "90"), GOOD[4]];
+            assert_eq!(read(&vector(&samples)).unwrap()[0].view, told);
+        }
     }
 
     #[test]
