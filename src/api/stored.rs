@@ -77,25 +77,32 @@ fn told(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     super::text::shown(&told, LONGEST)
 }
 
+/// What it is called is what the kind is called.
+macro_rules! of_kind {
+    () => {
+        fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
+            K::kind(of)
+        }
+
+        fn group(of: &Self::DynamicType) -> Cow<'_, str> {
+            K::group(of)
+        }
+
+        fn version(of: &Self::DynamicType) -> Cow<'_, str> {
+            K::version(of)
+        }
+
+        fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
+            K::plural(of)
+        }
+    };
+}
+
 impl<K: Resource> Resource for Stored<K> {
     type DynamicType = K::DynamicType;
     type Scope = K::Scope;
 
-    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::kind(of)
-    }
-
-    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::group(of)
-    }
-
-    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::version(of)
-    }
-
-    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::plural(of)
-    }
+    of_kind!();
 
     fn meta(&self) -> &ObjectMeta {
         self.0.as_ref().map_or_else(|invalid| &invalid.metadata, K::meta)
@@ -114,21 +121,7 @@ impl<K: Resource> Resource for MetadataOf<K> {
         true
     }
 
-    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::kind(of)
-    }
-
-    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::group(of)
-    }
-
-    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::version(of)
-    }
-
-    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::plural(of)
-    }
+    of_kind!();
 
     fn meta(&self) -> &ObjectMeta {
         &self.metadata

@@ -43,21 +43,18 @@ impl Kept {
     /// and what is over must not be open again. (Versions of one API server are numbers that grow: KEP-5504.)
     fn keep(&mut self, remediation: Remediation, version: Option<&str>, news: News) {
         let key = key_of(&remediation);
+        let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
         if let Some(version) = version.and_then(|version| version.parse().ok()) {
             let known = self.versions.get(&key).copied().unwrap_or_default();
-            let gone = known > 0 && !self.is_kept(&key);
+            let kept = self.by_policy.get(&policy).is_some_and(|kept| kept.contains_key(&remediation.name));
+            let gone = known > 0 && !kept;
             if news == News::Changed && (version < known || (gone && version == known)) {
                 return;
             }
             self.versions.insert(key, version);
         }
         self.ledger.observe(&remediation);
-        let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
         self.by_policy.entry(policy).or_default().insert(remediation.name.clone(), remediation);
-    }
-
-    fn is_kept(&self, (namespace, name): &EntryKey) -> bool {
-        self.by_policy.iter().any(|((place, _), known)| place == namespace && known.contains_key(name))
     }
 
     /// Versions of what has gone are of use for a short while.

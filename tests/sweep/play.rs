@@ -195,7 +195,8 @@ async fn start(world: &World) -> Operator {
     }
 }
 
-/// Looks until it is so, and keeps an operator running meanwhile.
+/// Looks until it is so, and keeps an operator running meanwhile. Less often than the laboratory does: a look is half a dozen
+/// requests, and several worlds are looked at.
 async fn until(world: &mut World, cast: &mut Cast, mut look: impl AsyncFnMut(&World) -> bool) -> bool {
     let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline {

@@ -28,7 +28,7 @@ pub enum Fault {
     FreezeAfter,
     /// The server has carried it out; the connection breaks without an answer.
     Lose,
-    /// The server never hears of it, and the answer is this HTTP status.
+    /// The server never hears of it, and the answer is this HTTP status; of PostgreSQL, that the connection ends.
     Refuse {
         /// Such as 409.
         status: u16,
