@@ -1,13 +1,18 @@
 //! `LatencyPolicy`: what is guarded, what slow means, and what may be done about it.
 
-use std::collections::BTreeMap;
+mod dependencies;
+mod objectives;
+mod remediations;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{Duration, Label, ObjectName, Ratio, RoleName, Sentence, Word};
+pub use self::dependencies::*;
+pub use self::objectives::*;
+pub use self::remediations::*;
+use super::text::{Duration, Label, ObjectName, Ratio, Sentence, Word};
 
 /// What is guarded, what slow means, and what may be done about it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -203,170 +208,6 @@ impl Evaluation {
     }
 }
 
-/// One thing that users are promised.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("self.type == 'Latency' ? has(self.latency) && !has(self.errorRatio) : true").message("type Latency needs latency, and nothing of another type"))]
-#[x_kube(validation = Rule::new("self.type == 'ErrorRatio' ? has(self.errorRatio) && !has(self.latency) : true").message("type ErrorRatio needs errorRatio, and nothing of another type"))]
-#[serde(rename_all = "camelCase")]
-pub struct Objective {
-    /// Its name.
-    pub name: Label,
-    /// Latency or ErrorRatio.
-    pub r#type: Word,
-    /// For type Latency.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency: Option<LatencyObjective>,
-    /// For type ErrorRatio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_ratio: Option<ErrorRatioObjective>,
-    /// Where it is read; the first objective's source where it is left out, and for the first one the Django histogram in
-    /// the backend `default`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Source>,
-}
-
-/// The quantile of request latency stays within the target.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct LatencyObjective {
-    /// The quantile.
-    #[serde(default = "p95")]
-    pub quantile: Ratio,
-    /// The target. It is judged at the next bucket bound of the source's histogram.
-    #[x_kube(validation = Rule::new("duration(self) > duration('0s')").message("must be longer than nothing"))]
-    pub target: Duration,
-    /// From when on a breach is worse than P2.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 4))]
-    pub severities: Vec<LatencySeverity>,
-}
-
-fn p95() -> Ratio {
-    Ratio("0.95".to_owned())
-}
-
-/// From which latency on a breach is worse.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct LatencySeverity {
-    /// P0, P1 or P2.
-    pub level: Word,
-    /// The quantile lies above this.
-    pub above: Duration,
-}
-
-/// The share of failed requests stays within the target.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct ErrorRatioObjective {
-    /// The target.
-    pub target: Ratio,
-    /// From when on a breach is worse than P2.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 4))]
-    pub severities: Vec<RatioSeverity>,
-}
-
-/// From which share of failed requests on a breach is worse.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct RatioSeverity {
-    /// P0, P1 or P2.
-    pub level: Word,
-    /// The share lies above this.
-    pub above: Ratio,
-}
-
-/// Where an objective is read.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("self.type == 'Prometheus' ? has(self.prometheus) : true").message("type Prometheus needs prometheus"))]
-pub struct Source {
-    /// Prometheus.
-    pub r#type: Word,
-    /// For type Prometheus.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prometheus: Option<PrometheusSource>,
-}
-
-/// A Prometheus-compatible backend of the operator's configuration.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct PrometheusSource {
-    /// The backend's name in the operator's configuration; never a URL.
-    #[serde(default = "default_backend")]
-    pub backend: Label,
-    /// Whose metrics: Django (django-prometheus in the target's pods) or Caddy (the edge in front of it).
-    pub preset: Word,
-    /// Further labels that the series must carry. They narrow what the preset matches (the policy's namespace and, for an
-    /// application, the target's pods) and cannot replace it. Required for an edge.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8), schema_with = "match_labels")]
-    pub match_labels: BTreeMap<String, String>,
-    /// Where the views of the application are counted when this source knows none, as an edge: they tell one slow view
-    /// from a slow target. In the same backend.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub views: Option<Views>,
-}
-
-/// Where the views of the application are counted.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Views {
-    /// Whose metrics: Django (django-prometheus in the target's pods).
-    pub preset: Word,
-    /// Further labels that the series must carry. They narrow what the preset matches (the policy's namespace and the
-    /// target's pods) and cannot replace it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8), schema_with = "match_labels")]
-    pub match_labels: BTreeMap<String, String>,
-}
-
-fn default_backend() -> Label {
-    Label("default".to_owned())
-}
-
-fn match_labels(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "object",
-        "maxProperties": 8,
-        "additionalProperties": {"type": "string", "maxLength": 253},
-    })
-}
-
-/// Something that the target depends on.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("self.type == 'PostgreSQL' ? has(self.postgres) : true").message("type PostgreSQL needs postgres"))]
-pub struct Dependency {
-    /// Its name.
-    pub name: Label,
-    /// PostgreSQL.
-    pub r#type: Word,
-    /// For type PostgreSQL.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub postgres: Option<PostgresDependency>,
-}
-
-/// A PostgreSQL database (14 or later), reached directly and not through a pooler.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct PostgresDependency {
-    /// The Secret with `uri`, or with `host`, `port`, `dbname`, `user` and `password`; also `sslmode` and `ca.crt`. It must
-    /// carry the label latency-operator.dev/allowed: "true".
-    pub secret_ref: SecretRef,
-    /// Roles that the target connects as; the Secret's user where it is left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub users: Vec<RoleName>,
-    /// Roles whose statements may be cancelled; the same as `users` where it is left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub roles: Vec<RoleName>,
-}
-
-/// A Secret of the policy's namespace.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct SecretRef {
-    /// Its name.
-    pub name: ObjectName,
-}
-
 /// Thresholds that replace the defaults of the causes.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -398,123 +239,6 @@ pub struct Threshold {
     /// From which age on its subject counts (RunawayQuery: the statement, IdleInTransaction: its idleness).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older_than: Option<Duration>,
-}
-
-/// One rung of the ladder.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Rung {
-    /// Its name.
-    pub name: Label,
-    /// The causes that it answers.
-    #[schemars(length(min = 1, max = 16))]
-    pub causes: Vec<Word>,
-    /// What it does.
-    pub action: Action,
-    /// A mode of its own; it lowers the policy's and cannot raise it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Word>,
-    /// What can be taken back (Scale) is due to be taken back after this time at the latest.
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("must be from 1s to 168h"))]
-    #[serde(default = "Rung::max_hold")]
-    pub max_hold: Duration,
-}
-
-impl Rung {
-    fn max_hold() -> Duration {
-        Duration::text("1h")
-    }
-}
-
-/// What a rung does.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("self.type == 'Scale' ? has(self.scale) : true").message("type Scale needs scale"))]
-#[serde(rename_all = "camelCase")]
-pub struct Action {
-    /// CancelQueries, TerminateIdle or Scale.
-    pub r#type: Word,
-    /// For type CancelQueries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cancel_queries: Option<CancelQueries>,
-    /// For type TerminateIdle.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terminate_idle: Option<TerminateIdle>,
-    /// For type Scale.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale: Option<Scale>,
-}
-
-/// Adds replicas to the target, and takes them away again when calm has returned.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.connectionsPerPod) || self.noDatabase").message("connectionsPerPod says how many connections a pod opens to each declared database; where the target uses none, say noDatabase: true"))]
-#[serde(rename_all = "camelCase")]
-pub struct Scale {
-    /// How much is added at a time, as a share of the replicas there are; at least one replica.
-    #[serde(default = "Scale::step")]
-    pub step: Ratio,
-    /// Never more replicas than these.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub max: i32,
-    /// Connections that one pod opens to each declared database: nothing is added that would take one of them above 90% of
-    /// its slots.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10_000))]
-    pub connections_per_pod: Option<i32>,
-    /// The target uses no database. Without this, and with none declared, nothing is added: that a database is well is not
-    /// known.
-    #[serde(default)]
-    pub no_database: bool,
-}
-
-impl Scale {
-    fn step() -> Ratio {
-        Ratio("50%".to_owned())
-    }
-}
-
-/// Cancels the one statement that is the cause.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct CancelQueries {
-    /// Whether a transaction that has written may be cancelled: Deny or Allow. What blocks others nearly always has written
-    /// (`FOR UPDATE` counts too), so curing a BlockingQuery in practice needs Allow.
-    #[serde(default = "deny")]
-    pub writers: Word,
-    /// When the statement still runs so long after it was cancelled, and the breach goes on, its session is ended, by an act
-    /// of its own; never where it is left out.
-    /// Needs TerminateIdle to be allowed too: it ends a session.
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("must be from 1s to 1h"))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terminate_after: Option<Duration>,
-}
-
-/// Ends the session that is idle in a transaction and keeps others waiting. There is no statement that could be cancelled.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct TerminateIdle {
-    /// So long it must have been idle.
-    #[serde(default = "TerminateIdle::min_idle")]
-    pub min_idle: Duration,
-    /// Whether a transaction that has written may be ended, its work lost: Deny or Allow. Who holds a row's lock has nearly
-    /// always written (`FOR UPDATE` counts too).
-    #[serde(default = "deny")]
-    pub writers: Word,
-}
-
-impl TerminateIdle {
-    fn min_idle() -> Duration {
-        Duration::of(std::time::Duration::from_secs(120))
-    }
-}
-
-impl Default for TerminateIdle {
-    fn default() -> Self {
-        Self { min_idle: Self::min_idle(), writers: deny() }
-    }
-}
-
-fn deny() -> Word {
-    Word::text("Deny")
 }
 
 /// The policy's own limits.
