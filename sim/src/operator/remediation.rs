@@ -291,7 +291,8 @@ async fn write_status(
     let sent_at = operator.now();
     let (known, wanted) = (stored.clone(), status.clone());
     let op = if gate { Op::Gate } else { Op::Status };
-    match operator.ask(op, move |world| world.write_remediation(&known, &wanted)).await {
+    let answer = operator.ask(op, move |world| world.write_remediation(&known, &wanted)).await;
+    match seen_after_all(operator, &stored, status, answer).await {
         Ok(written) => {
             if gate {
                 let mut locals = operator.locals.borrow_mut();
@@ -314,6 +315,23 @@ async fn write_status(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Where the answer was lost, looks once whether the status that was sent is there.
+async fn seen_after_all(
+    operator: &Operator,
+    sent: &Stored,
+    status: &RemediationStatus,
+    answer: Answer<Stored>,
+) -> Answer<Stored> {
+    let Err(ApiError::Lost) = answer else { return answer };
+    let place = (sent.object.namespace.clone(), sent.object.name.clone());
+    let read = operator
+        .ask(Op::Read, move |world| world.api.remediations.get(&place).cloned().ok_or(ApiError::NotFound))
+        .await;
+    let is_it =
+        |found: &Stored| found.object.created_at == sent.object.created_at && found.object.status == *status;
+    read.ok().filter(is_it).ok_or(ApiError::Lost)
 }
 
 /// The last look before the gate: mirrors `src/controller/remediation/confirm.rs`.

@@ -50,6 +50,8 @@ pub enum Error {
 const AGAIN: Duration = Duration::from_secs(1);
 /// No remediation takes more steps at one instant.
 const STEPS: usize = 12;
+/// How long a write whose answer was lost is looked for.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Lets one remediation go as far as it goes now.
 ///
@@ -272,7 +274,8 @@ async fn write_status(
     let gate = status.phase == Phase::Executing && remediation.status.phase == Phase::Admitted;
     let sent_at = ctx.shared.clock.now();
     stored.status = Some(convert::status_of(status));
-    match write::status(&api, &name, &stored, "LatencyRemediation", &ctx.shared.metrics).await {
+    let answer = write::status(&api, &name, &stored, "LatencyRemediation", &ctx.shared.metrics).await;
+    match seen_after_all(&api, &stored, answer).await {
         Ok(written) => {
             if gate {
                 ctx.locals.passed_gate(remediation, sent_at);
@@ -289,6 +292,21 @@ async fn write_status(
         }
         // Look, never repeat: if it was written, whoever reads it next resolves it.
         Err(source) => Err(Error::Write { name, source }),
+    }
+}
+
+/// Where the answer was lost, looks once whether the status that was sent is there: then it was written, and this process
+/// knows what it has not done yet. What is not there may still arrive.
+async fn seen_after_all(
+    api: &Api<LatencyRemediation>,
+    sent: &LatencyRemediation,
+    answer: Result<LatencyRemediation, WriteError>,
+) -> Result<LatencyRemediation, WriteError> {
+    let Err(WriteError::Lost(why)) = answer else { return answer };
+    let read = tokio::time::timeout(LOOK_WITHIN, api.get(&sent.name_any())).await;
+    match read {
+        Ok(Ok(found)) if found.metadata.uid == sent.metadata.uid && found.status == sent.status => Ok(found),
+        Ok(_) | Err(_) => Err(WriteError::Lost(why)),
     }
 }
 
