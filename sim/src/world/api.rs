@@ -242,11 +242,14 @@ impl World {
     /// A remediation's status is replaced, by compare-and-swap.
     pub fn write_remediation(&mut self, known: &Stored, status: &RemediationStatus) -> Answer<Stored> {
         let key = (known.object.namespace.clone(), known.object.name.clone());
-        let stored = self.api.remediations.get(&key).ok_or(ApiError::NotFound)?;
+        let stored = self.api.remediations.get(&key).cloned().ok_or(ApiError::NotFound)?;
         if stored.version != known.version {
             return Err(ApiError::Conflict);
         }
-        let mut object = stored.object.clone();
+        if stored.object.status == *status {
+            return Ok(self.unchanged(&stored));
+        }
+        let mut object = stored.object;
         let before = std::mem::replace(&mut object.status, status.clone());
         let written = Stored { object, version: self.api.bump() };
         self.show(key, &written);
@@ -257,18 +260,22 @@ impl World {
     /// The finalizer goes, and with it an object that is being deleted.
     pub fn release_remediation(&mut self, known: &Stored) -> Answer<Stored> {
         let key = (known.object.namespace.clone(), known.object.name.clone());
-        let stored = self.api.remediations.get(&key).ok_or(ApiError::NotFound)?;
+        let stored = self.api.remediations.get(&key).cloned().ok_or(ApiError::NotFound)?;
         if stored.version != known.version {
             return Err(ApiError::Conflict);
         }
-        let mut object = stored.object.clone();
-        object.held = false;
-        let released = Stored { object, version: self.api.bump() };
-        if released.object.deleting {
-            self.remove(&key);
-        } else {
-            self.show(key, &released);
+        if !stored.object.held {
+            return Ok(self.unchanged(&stored));
         }
+        let mut object = stored.object;
+        object.held = false;
+        if object.deleting {
+            // Nothing is stored any more: the answer carries the version that was.
+            self.remove(&key);
+            return Ok(Stored { object, version: known.version });
+        }
+        let released = Stored { object, version: self.api.bump() };
+        self.show(key, &released);
         Ok(released)
     }
 
@@ -277,6 +284,9 @@ impl World {
         let stored = self.api.remediations.get(key).cloned().ok_or(ApiError::NotFound)?;
         if version.is_some_and(|version| version != stored.version) {
             return Err(ApiError::Conflict);
+        }
+        if stored.object.held && stored.object.deleting {
+            return Ok(());
         }
         if stored.object.held {
             let mut object = stored.object;
@@ -287,6 +297,12 @@ impl World {
             self.remove(key);
         }
         Ok(())
+    }
+
+    /// A write that changes nothing makes no version, and no watch shows it. It is a write all the same.
+    fn unchanged(&mut self, stored: &Stored) -> Stored {
+        self.tell(What::Remediation(Box::new(stored.object.clone())));
+        stored.clone()
     }
 
     fn remove(&mut self, key: &EntryKey) {
