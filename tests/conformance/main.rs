@@ -21,14 +21,14 @@ use sim::world::api::ApiError;
 type Answer<T> = Result<T, ApiError>;
 
 fn understood<T>(answer: kube::Result<T>) -> Answer<T> {
-    answer.map_err(|error| match error {
-        kube::Error::Api(status) => match status.code {
+    answer.map_err(|error| {
+        let kube::Error::Api(status) = error else { panic!("{error}") };
+        match status.code {
             409 => ApiError::Conflict,
             404 => ApiError::NotFound,
             400..=499 => ApiError::Refused,
             _ => panic!("{status:?}"),
-        },
-        error => panic!("{error}"),
+        }
     })
 }
 

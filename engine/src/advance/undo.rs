@@ -275,8 +275,9 @@ impl Case<'_> {
     /// Writes a step down, or does one that is.
     fn step(&self, by: DueBy) -> Step {
         let undo = self.undo;
-        // All of it at once is for as long as things are worse: afterwards it goes step by step.
-        let stands = by == DueBy::Worse || undo.due_by != Some(DueBy::Worse);
+        // All of it at once is for as long as things are worse: afterwards it goes step by step. And a step that calm allowed
+        // is not carried out because things are worse again: that is said, and then it is all of it.
+        let stands = (by == DueBy::Worse) == (undo.due_by == Some(DueBy::Worse));
         #[cfg(planted_bugs)]
         let stands = stands || crate::planted::is("worse_is_undone_at_once_in_calm");
         if let Some(to) = undo.writing.filter(|_| stands) {

@@ -292,3 +292,16 @@ fn what_was_to_go_at_once_goes_step_by_step_where_things_are_well_again_by_then(
     case.look = workload(4, &[MANAGER]);
     assert_eq!(case.undo().0, UndoState::Done);
 }
+
+#[test]
+fn a_step_that_calm_allowed_is_not_carried_out_because_things_are_worse_again() {
+    let mut case = owed();
+    case.remediation.status = case.written();
+    case.remediation.status.outcome = Some(Outcome::Worse);
+    case.setup.situation.overall = Overall::Breached(crate::model::Severity::P1);
+    case.setup.situation.findings = vec![finding("BlockingQuery", Confidence::Certain)];
+    assert_eq!(case.undo(), (UndoState::Owed, Some(4), Some(DueBy::Worse)));
+    case.remediation.status = case.written();
+    let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
+    assert_eq!((scale.from, scale.to), (6, 4));
+}
