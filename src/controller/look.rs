@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    Dependency, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, RungAction, Target,
+    NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, RedisFacts, RungAction, Target,
     Traffic, earlier,
 };
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Looked {
     pub(super) traffic: BTreeMap<String, Observed<Traffic>>,
     pub(super) databases: BTreeMap<String, Observed<PostgresFacts>>,
+    pub(super) caches: BTreeMap<String, Observed<RedisFacts>>,
     pub(super) target: Observed<Target>,
 }
 
@@ -30,12 +31,13 @@ pub(super) struct Looked {
 pub(super) async fn at(shared: &Shared, workloads: &Workloads, policy: &Policy, alert: bool) -> Looked {
     let scales = policy.rungs.iter().any(|rung| matches!(rung.action, RungAction::Scale(_)));
     let closely = if alert { Closely::Yes { scales } } else { Closely::No };
+    let caches = BTreeMap::new();
     let (traffic, databases, target) = tokio::join!(
         shared.prometheus.traffic(policy, alert),
         databases(shared, policy, alert),
         workloads.target(&policy.id.namespace, &policy.target, closely, shared.clock.now()),
     );
-    Looked { traffic, databases, target }
+    Looked { traffic, databases, caches, target }
 }
 
 /// What the operator knows about itself.
@@ -57,8 +59,7 @@ async fn databases(
     // In trouble half an interval: whoever else has just looked has looked for us too.
     let max_age = if alert { policy.evaluation.interval.min(Duration::from_secs(1)) / 2 } else { CALM };
     let patience = policy.evaluation.interval.clamp(Duration::from_secs(1), ANSWER_WITHIN);
-    let reads = policy.dependencies.iter().map(|(name, dependency)| async move {
-        let Dependency::Postgres(postgres) = dependency;
+    let reads = policy.databases().map(|(name, postgres)| async move {
         let (databases, namespace) = (shared.databases.clone(), policy.id.namespace.clone());
         let secret = postgres.secret.clone();
         let reading = tokio::spawn(async move { databases.facts(&namespace, &secret, max_age).await });

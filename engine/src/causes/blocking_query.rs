@@ -8,6 +8,7 @@ pub(super) const CAUSE: Cause = Cause {
     found_when: "a session with a running statement blocks others, waits for nobody itself, and was such a root in two snapshots",
     explains: &["ConnectionsExhausted", "WorkersSaturated"],
     older_than: None,
+    hit_ratio_below: None,
     diagnose: Detector::Database(diagnose),
 };
 

@@ -11,6 +11,7 @@ pub(super) const CAUSE: Cause = Cause {
     found_when: "client sessions hold at least 90% of the usable connection slots, or the server refuses us for want of one",
     explains: &[],
     older_than: None,
+    hit_ratio_below: None,
     diagnose: Detector::Database(diagnose),
 };
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{
-    Confidence, Coverage, DatabaseGlance, DatabaseMemory, Dependency, Finding, NoData, Observed, Policy,
+    Confidence, Coverage, DatabaseGlance, DatabaseMemory, Finding, NoData, Observed, Policy,
     PostgresDependency, PostgresFacts, Snapshot, State, TransactionIdentity, earlier, elapsed,
 };
 
@@ -33,6 +33,8 @@ pub struct Cause {
     pub explains: &'static [&'static str],
     /// The age that `diagnosis.thresholds[].olderThan` replaces, where the cause has one.
     pub older_than: Option<Duration>,
+    /// The hit ratio (0 to 1) that `diagnosis.thresholds[].hitRatioBelow` replaces, where the cause has one.
+    pub hit_ratio_below: Option<f64>,
     /// Looks.
     pub(crate) diagnose: Detector,
 }
@@ -119,8 +121,7 @@ impl Database<'_> {
 /// Everything that is found in a breach that began at `first_breached_at`, roots first, symptoms marked.
 pub(crate) fn diagnose(snapshot: &Snapshot, state: &State, first_breached_at: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (name, dependency) in &snapshot.policy.dependencies {
-        let Dependency::Postgres(declared) = dependency;
+    for (name, declared) in snapshot.policy.databases() {
         let facts = match snapshot.databases.get(name) {
             Some(Observed::Known { at, value }) => Ok((*at, value)),
             Some(Observed::Missing(no_data)) => Err(no_data),
@@ -159,7 +160,7 @@ fn explained(mut symptom: Finding, roots: &[Finding]) -> Finding {
 /// Why not every declared database is known to be well, the first reason of them; none where all are: read in full, and
 /// no [trouble found](trouble_in_databases) in them.
 pub(crate) fn database_trouble(snapshot: &Snapshot, findings: &[Finding], cured: &str) -> Option<String> {
-    for name in snapshot.policy.dependencies.keys() {
+    for (name, _) in snapshot.policy.databases() {
         match snapshot.databases.get(name) {
             Some(Observed::Known { value, .. }) => {
                 if let Coverage::Partial { grant } = &value.coverage {
@@ -218,7 +219,7 @@ pub(crate) fn glance(read_at: Timestamp, facts: &PostgresFacts) -> DatabaseGlanc
 /// Whether every declared database could be read in full, twice, since the breach began: only then does "nothing found"
 /// mean that there is nothing to be found.
 pub(crate) fn all_readable(snapshot: &Snapshot, state: &State, first_breached_at: Timestamp) -> bool {
-    snapshot.policy.dependencies.keys().all(|name| {
+    snapshot.policy.databases().all(|(name, _)| {
         let full = snapshot
             .databases
             .get(name)

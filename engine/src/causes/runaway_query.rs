@@ -12,6 +12,7 @@ pub(super) const CAUSE: Cause = Cause {
     found_when: "a statement has been running for long, waits for no lock, and takes at least half of the summed active time of all client sessions",
     explains: &["WorkersSaturated"],
     older_than: Some(Duration::from_secs(30)),
+    hit_ratio_below: None,
     diagnose: Detector::Database(diagnose),
 };
 

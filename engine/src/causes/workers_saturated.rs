@@ -8,6 +8,7 @@ pub(super) const CAUSE: Cause = Cause {
     found_when: "in every reading of a window there were at least as many requests in flight as the ready pods have workers (`diagnosis.workersPerPod`); it is only Possible while a declared database is not known to be well",
     explains: &[],
     older_than: None,
+    hit_ratio_below: None,
     diagnose: Detector::Target(diagnose),
 };
 

@@ -33,7 +33,7 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     let pods = scale.to.saturating_sub(workload.ready.min(scale.from));
     let added = u64::from(pods) * u64::from(per_pod);
     let mut told = Vec::new();
-    for name in snapshot.policy.dependencies.keys() {
+    for (name, _) in snapshot.policy.databases() {
         let facts = match snapshot.databases.get(name) {
             Some(Observed::Known { value, .. }) => value,
             Some(Observed::Missing(no_data)) => return Err(format!("{name} cannot be read: {no_data}")),

@@ -40,7 +40,7 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         }
         None => {
             read("the target", snapshot.target.at())?;
-            for name in snapshot.policy.dependencies.keys() {
+            for (name, _) in snapshot.policy.databases() {
                 of_database(name)?;
             }
         }

@@ -265,6 +265,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
             value: Target { uid: "t".into(), workload: Some(workload(now)), opt_out: None },
         },
         traffic: BTreeMap::new(),
+        caches: BTreeMap::new(),
         databases: BTreeMap::from([("db".into(), Observed::Known { at: now, value: facts })]),
         pauses: vec![],
         incident: Some(Incident {

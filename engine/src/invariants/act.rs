@@ -91,7 +91,7 @@ impl Checker {
                 let roles = if declared.roles.is_empty() { &declared.users } else { &declared.roles };
                 roles.is_empty() || roles.contains(&victim.role)
             }
-            None => false,
+            Some(Dependency::Redis(_)) | None => false,
         };
         if !self.some_version(at, &intent.stored.spec.policy, allows) {
             found.push(("S9", format!("the policy does not list role {} of pid {pid}", victim.role)));

@@ -14,6 +14,7 @@ mod postgres;
 mod proposal;
 pub mod ratio;
 mod record;
+mod redis;
 mod remediation;
 mod resource;
 mod snapshot;
@@ -35,9 +36,9 @@ pub(crate) use ledger::in_the_last_hour;
 pub use ledger::{Admission, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
-    Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
-    PolicyRef, PostgresDependency, Preset, RatioSeverity, Rung, RungAction, ScaleSettings, Severity, Source,
-    TargetKind, TargetRef, Thresholds, Verification, ViewSource, Writers,
+    CacheUse, Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
+    PolicyRef, PostgresDependency, Preset, RatioSeverity, RedisDependency, Rung, RungAction, ScaleSettings,
+    Severity, Source, TargetKind, TargetRef, Thresholds, Verification, ViewSource, Writers,
 };
 pub use postgres::{
     Coverage, LockWait, PostgresFacts, ServerIdentity, Session, SessionIdentity, SessionState, Slots,
@@ -46,11 +47,14 @@ pub use proposal::{
     Action, ActionKind, Candidate, GuardVerdict, Proposal, Scale, SessionTarget, TerminateIdle,
 };
 pub use record::{DecisionRecord, RecordKind, Said, Slot};
+pub use redis::{
+    CommandUse, RedisClients, RedisCounters, RedisFacts, RedisMemory, RedisRole, RedisServer, SlowCommand,
+};
 pub use remediation::{
     DEADLINE, EffectSeen, Executing, ObjectiveAfter, Outcome, Phase, Refusal, Remediation, RemediationSpec,
     RemediationStatus, VerifySpec,
 };
-pub use resource::{DatabaseKey, ResourceKey, WorkloadKey};
+pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
 pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,

@@ -40,6 +40,8 @@ pub enum NoDataReason {
     TargetBeyondBuckets,
     /// Whether requests hang cannot be said: no healthy window has been seen yet to compare with.
     NoBaseline,
+    /// The data store is still loading its data after a start.
+    Loading,
     /// The Secret does not exist.
     SecretNotFound,
     /// The Secret is not labelled for the operator's use.

@@ -200,18 +200,40 @@ pub struct PostgresDependency {
     pub roles: Vec<String>,
 }
 
+/// What a Redis server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CacheUse {
+    /// What it holds can be computed again.
+    Cache,
+    /// It hands tasks to workers: what it holds exists nowhere else, and lookups that find nothing are normal.
+    Broker,
+}
+
+/// A Redis server that the target depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedisDependency {
+    /// The Secret that says where it is and how to log in.
+    pub secret: String,
+    /// What it is for.
+    pub usage: CacheUse,
+}
+
 /// Something that the target depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dependency {
     /// A PostgreSQL database.
     Postgres(PostgresDependency),
+    /// A Redis server.
+    Redis(RedisDependency),
 }
 
 /// What a cause's defaults are replaced by. Nothing set means the default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// The age from which on the cause's subject counts.
     pub older_than: Option<Duration>,
+    /// The share of lookups that find their key, 0 to 1, below which the cause counts.
+    pub hit_ratio_below: Option<f64>,
 }
 
 /// What may be done with a transaction that has written.
@@ -346,6 +368,22 @@ impl Policy {
     #[must_use]
     pub fn rung(&self, name: &str) -> Option<&Rung> {
         self.rungs.iter().find(|rung| rung.name == name)
+    }
+
+    /// The PostgreSQL databases among the dependencies, by name.
+    pub fn databases(&self) -> impl Iterator<Item = (&String, &PostgresDependency)> {
+        self.dependencies.iter().filter_map(|(name, dependency)| match dependency {
+            Dependency::Postgres(postgres) => Some((name, postgres)),
+            Dependency::Redis(_) => None,
+        })
+    }
+
+    /// The Redis servers among the dependencies, by name.
+    pub fn caches(&self) -> impl Iterator<Item = (&String, &RedisDependency)> {
+        self.dependencies.iter().filter_map(|(name, dependency)| match dependency {
+            Dependency::Redis(redis) => Some((name, redis)),
+            Dependency::Postgres(_) => None,
+        })
     }
 
     /// The age threshold of a cause, or `default`.

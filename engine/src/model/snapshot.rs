@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionKind, ClosedIncident, Incident, Observed, Policy, PostgresFacts, Remediation, ResourceKey, Traffic,
-    Workload,
+    ActionKind, ClosedIncident, Incident, Observed, Policy, PostgresFacts, RedisFacts, Remediation,
+    ResourceKey, Traffic, Workload,
 };
 
 /// The guarded workload.
@@ -112,6 +112,8 @@ pub struct Snapshot {
     pub traffic: BTreeMap<String, Observed<Traffic>>,
     /// What was read of each PostgreSQL dependency, by its name.
     pub databases: BTreeMap<String, Observed<PostgresFacts>>,
+    /// What was read of each Redis dependency, by its name.
+    pub caches: BTreeMap<String, Observed<RedisFacts>>,
     /// Pauses, expired ones included.
     pub pauses: Vec<Pause>,
     /// The open incident.

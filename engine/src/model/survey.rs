@@ -32,7 +32,7 @@ impl Root {
     pub fn of_resource(resource: &ResourceKey, session: &SessionIdentity) -> Option<Self> {
         match resource {
             ResourceKey::Database(key) => Some(Self::of(key, session)),
-            ResourceKey::Workload(_) => None,
+            ResourceKey::Cache(_) | ResourceKey::Workload(_) => None,
         }
     }
 }

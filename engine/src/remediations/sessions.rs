@@ -12,7 +12,7 @@ pub(super) fn target<'a>(
     writers: Writers,
 ) -> Option<(SessionTarget, ResourceKey, &'a Session)> {
     let Some(Subject::Session { dependency, session }) = &finding.subject else { return None };
-    let Dependency::Postgres(declared) = snapshot.policy.dependencies.get(dependency)?;
+    let Dependency::Postgres(declared) = snapshot.policy.dependencies.get(dependency)? else { return None };
     let facts = snapshot.databases.get(dependency)?.known()?;
     let found = facts.session(session.pid)?;
     let resource = ResourceKey::database(&snapshot.policy.id.namespace, &facts.server);

@@ -185,7 +185,7 @@ fn fold(readings: &[Reading]) -> Overall {
 }
 
 fn learn_databases(snapshot: &Snapshot, state: &mut State) {
-    state.databases.retain(|name, _| snapshot.policy.dependencies.contains_key(name));
+    state.databases.retain(|name, _| snapshot.policy.databases().any(|(known, _)| known == name));
     for (name, observed) in &snapshot.databases {
         let memory = state.databases.entry(name.clone()).or_default();
         match observed {
@@ -229,7 +229,7 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
             kinds.push(RecordKind::Objective(reading.clone()));
         }
     }
-    for name in snapshot.policy.dependencies.keys() {
+    for (name, _) in snapshot.policy.databases() {
         let missing = state.databases.get(name).map_or(0, |memory| memory.missing);
         match snapshot.databases.get(name) {
             Some(Observed::Known { value, .. }) => {

@@ -56,7 +56,10 @@ pub(crate) fn policy() -> Policy {
                 roles: vec!["orders".into(), "reporting".into()],
             }),
         )]),
-        thresholds: BTreeMap::from([("RunawayQuery".into(), Thresholds { older_than: Some(3 * SECOND) })]),
+        thresholds: BTreeMap::from([(
+            "RunawayQuery".into(),
+            Thresholds { older_than: Some(3 * SECOND), ..Thresholds::default() },
+        )]),
         rungs: vec![],
         guards: GuardSettings {
             max_actions_per_hour: 6,

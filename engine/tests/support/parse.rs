@@ -76,7 +76,10 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
             policy.objectives = vec![Objective { name: (*name).to_owned(), kind, source }];
         }
         ["cause", name, "older", "than", age] => {
-            policy.thresholds.insert((*name).to_owned().into(), Thresholds { older_than: Some(span(age)?) });
+            policy.thresholds.insert(
+                (*name).to_owned().into(),
+                Thresholds { older_than: Some(span(age)?), ..Thresholds::default() },
+            );
         }
         ["no", "rungs"] => policy.rungs.clear(),
         ["no", "database"] => policy.dependencies.clear(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::advance::Look;
 use engine::invariants::{Reading, Seen, What};
 use engine::model::{
-    Action, ActionKind, Coverage, Dependency, NoData, NoDataReason, Observed, OperatorHealth, Pause, Policy,
+    Action, ActionKind, Coverage, NoData, NoDataReason, Observed, OperatorHealth, Pause, Policy,
     PostgresFacts, Target, TargetRef, Traffic, earlier,
 };
 
@@ -36,8 +36,7 @@ fn place_of(policy: &Policy) -> usize {
 /// Looks at everything, closely where something is wrong.
 pub(super) async fn at(operator: &Operator, policy: &Policy, alert: bool) -> Looked {
     let mut databases = BTreeMap::new();
-    for (name, dependency) in &policy.dependencies {
-        let Dependency::Postgres(postgres) = dependency;
+    for (name, postgres) in policy.databases() {
         databases.insert(name.clone(), facts(operator, &postgres.secret, alert).await);
     }
     let target = target(operator, policy, alert).await;

@@ -136,6 +136,7 @@ async fn snapshot(
         now,
         traffic,
         databases,
+        caches: std::collections::BTreeMap::new(),
         target,
         pauses,
         remediations: keeper.of_policy(key, last.map(|incident| incident.name.as_str())),

@@ -171,6 +171,7 @@ async fn watched(operator: &Rc<Operator>, remediation: &Remediation) -> Option<V
         now: before.map_or(now, |before| before.max(now)),
         traffic: looked.traffic,
         databases: looked.databases,
+        caches: BTreeMap::new(),
         target: looked.target,
         pauses: Vec::new(),
         incident: None,

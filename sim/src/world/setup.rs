@@ -103,7 +103,10 @@ pub fn policy(place: usize, life: u64) -> Policy {
             }),
         )]),
         workers_per_pod: Some(WORKERS),
-        thresholds: BTreeMap::from([("RunawayQuery".into(), Thresholds { older_than: Some(10 * SECOND) })]),
+        thresholds: BTreeMap::from([(
+            "RunawayQuery".into(),
+            Thresholds { older_than: Some(10 * SECOND), hit_ratio_below: None },
+        )]),
         rungs: rungs(place),
         guards: GuardSettings {
             max_actions_per_hour: 4,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use engine::causes::{self, CAUSES};
 use engine::model::{
-    Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, PostgresDependency, Rung,
-    RungAction, ScaleSettings, TargetKind, TargetRef, Thresholds, Verification, Writers,
+    Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, PostgresDependency,
+    RedisDependency, Rung, RungAction, ScaleSettings, TargetKind, TargetRef, Thresholds, Verification,
+    Writers,
 };
 use engine::remediations::{REMEDIES, kind_of, remedy};
 use kube::ResourceExt;
@@ -101,27 +102,50 @@ pub(super) fn dependencies(
     let mut known = BTreeMap::new();
     for (index, dependency) in dependencies.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        if dependency.r#type.0 != "PostgreSQL" {
-            let message = format!("this version does not know {}; it knows PostgreSQL", dependency.r#type.0);
-            reader.problem(format!("{path}.type"), message);
-            continue;
-        }
-        let Some(postgres) = &dependency.postgres else {
-            reader.problem(format!("{path}.postgres"), "type PostgreSQL needs it");
-            continue;
-        };
-        let names = |roles: &[crate::api::text::RoleName]| roles.iter().map(|role| role.0.clone()).collect();
-        let declared = Dependency::Postgres(PostgresDependency {
-            secret: postgres.secret_ref.name.0.clone(),
-            users: names(&postgres.users),
-            roles: names(&postgres.roles),
-        });
+        let Some(declared) = declared(reader, &path, dependency) else { continue };
         if known.insert(dependency.name.0.clone(), declared).is_some() {
             reader
                 .problem(format!("{path}.name"), format!("there are two dependencies {}", dependency.name.0));
         }
     }
     known
+}
+
+fn declared(reader: &mut Reader, path: &str, dependency: &api::Dependency) -> Option<Dependency> {
+    let needed = |reader: &mut Reader, part: &str| {
+        reader.problem(format!("{path}.{part}"), format!("type {} needs it", dependency.r#type.0));
+    };
+    if dependency.postgres.is_some() && dependency.redis.is_some() {
+        reader.problem(path, "a dependency is one thing: postgres or redis");
+    }
+    match &*dependency.r#type.0 {
+        "PostgreSQL" => {
+            let Some(postgres) = &dependency.postgres else {
+                needed(reader, "postgres");
+                return None;
+            };
+            let names =
+                |roles: &[crate::api::text::RoleName]| roles.iter().map(|role| role.0.clone()).collect();
+            Some(Dependency::Postgres(PostgresDependency {
+                secret: postgres.secret_ref.name.0.clone(),
+                users: names(&postgres.users),
+                roles: names(&postgres.roles),
+            }))
+        }
+        "Redis" => {
+            let Some(redis) = &dependency.redis else {
+                needed(reader, "redis");
+                return None;
+            };
+            let usage = reader.word(&format!("{path}.redis.use"), &redis.r#use, "Cache and Broker")?;
+            Some(Dependency::Redis(RedisDependency { secret: redis.secret_ref.name.0.clone(), usage }))
+        }
+        unknown => {
+            let message = format!("this version does not know {unknown}; it knows PostgreSQL and Redis");
+            reader.problem(format!("{path}.type"), message);
+            None
+        }
+    }
 }
 
 fn thresholds(reader: &mut Reader, diagnosis: &api::Diagnosis) -> BTreeMap<Name, Thresholds> {
@@ -136,7 +160,14 @@ fn thresholds(reader: &mut Reader, diagnosis: &api::Diagnosis) -> BTreeMap<Name,
         if older_than.is_some() && cause.older_than.is_none() {
             reader.problem(format!("{path}.olderThan"), format!("{} has no threshold of age", cause.name));
         }
-        known.insert(cause.name.into(), Thresholds { older_than });
+        let hit_ratio_below = threshold
+            .hit_ratio_below
+            .as_ref()
+            .map(|ratio| reader.ratio(&format!("{path}.hitRatioBelow"), ratio));
+        if hit_ratio_below.is_some() && cause.hit_ratio_below.is_none() {
+            reader.problem(format!("{path}.hitRatioBelow"), format!("{} has no hit ratio", cause.name));
+        }
+        known.insert(cause.name.into(), Thresholds { older_than, hit_ratio_below });
     }
     known
 }

@@ -146,15 +146,29 @@ fn source_of(source: &Source) -> written::Source {
 }
 
 fn dependency_of(name: &str, dependency: &Dependency) -> written::Dependency {
-    let Dependency::Postgres(postgres) = dependency;
     let roles = |roles: &[String]| roles.iter().map(|role| RoleName(role.clone())).collect();
-    written::Dependency {
+    let secret_ref = |name: &str| written::SecretRef { name: ObjectName(name.to_owned()) };
+    let mut object = written::Dependency {
         name: Label(name.to_owned()),
         r#type: Word::text("PostgreSQL"),
-        postgres: Some(written::PostgresDependency {
-            secret_ref: written::SecretRef { name: ObjectName(postgres.secret.clone()) },
-            users: roles(&postgres.users),
-            roles: roles(&postgres.roles),
-        }),
+        postgres: None,
+        redis: None,
+    };
+    match dependency {
+        Dependency::Postgres(postgres) => {
+            object.postgres = Some(written::PostgresDependency {
+                secret_ref: secret_ref(&postgres.secret),
+                users: roles(&postgres.users),
+                roles: roles(&postgres.roles),
+            });
+        }
+        Dependency::Redis(redis) => {
+            object.r#type = Word::text("Redis");
+            object.redis = Some(written::RedisDependency {
+                secret_ref: secret_ref(&redis.secret),
+                r#use: Word(format!("{:?}", redis.usage)),
+            });
+        }
     }
+    object
 }

@@ -239,6 +239,9 @@ pub struct Threshold {
     /// From which age on its subject counts (RunawayQuery: the statement, IdleInTransaction: its idleness).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older_than: Option<Duration>,
+    /// Below which share of lookups that find their key it counts (ColdCache), such as "80%".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hit_ratio_below: Option<Ratio>,
 }
 
 /// The policy's own limits.

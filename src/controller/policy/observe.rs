@@ -29,7 +29,8 @@ pub(super) async fn snapshot(
     let alert = runtime.state().alert;
     let namespace = policy.id.namespace.clone();
     let started = Instant::now();
-    let Looked { traffic, databases, target } = look::at(&ctx.shared, &ctx.workloads, &policy, alert).await;
+    let Looked { traffic, databases, caches, target } =
+        look::at(&ctx.shared, &ctx.workloads, &policy, alert).await;
     shared.metrics.read("all", started.elapsed());
     let mut pauses = ctx.workloads.pauses(&namespace, &policy.target);
     pauses.extend(pause(object.annotations(), PausedBy::Policy));
@@ -42,6 +43,7 @@ pub(super) async fn snapshot(
         now,
         traffic,
         databases,
+        caches,
         target,
         pauses,
         remediations: shared.keeper.of_policy(runtime.key(), last.map(|incident| incident.name.as_str())),

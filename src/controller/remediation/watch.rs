@@ -55,6 +55,7 @@ impl Watches {
             now: before.map_or(now, |before| before.max(now)),
             traffic: looked.traffic,
             databases: looked.databases,
+            caches: looked.caches,
             target: looked.target,
             pauses: Vec::new(),
             incident: None,
