@@ -4,10 +4,14 @@
 //! is the root and which the symptom is decided here, by the `explains` of the table.
 
 mod blocking_query;
+mod cache_evicting;
+pub(crate) mod cold_cache;
 mod connections_exhausted;
 mod idle_in_transaction;
 pub(crate) mod locks;
+mod redis_clients_exhausted;
 pub(crate) mod runaway_query;
+mod slow_redis;
 pub(crate) mod workers_saturated;
 
 use std::time::Duration;
@@ -15,8 +19,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{
-    Confidence, Coverage, DatabaseGlance, DatabaseMemory, Finding, NoData, Observed, Policy,
-    PostgresDependency, PostgresFacts, Snapshot, State, TransactionIdentity, earlier, elapsed,
+    CacheMemory, CacheTrend, Confidence, Coverage, DatabaseGlance, DatabaseMemory, Finding, NoData, Observed,
+    Policy, PostgresDependency, PostgresFacts, RedisDependency, RedisFacts, Snapshot, State, Subject,
+    TransactionIdentity, earlier, elapsed,
 };
 
 /// The name of the finding that there is none.
@@ -44,6 +49,8 @@ pub struct Cause {
 pub(crate) enum Detector {
     /// One database.
     Database(fn(&Database<'_>) -> Option<Finding>),
+    /// One Redis server.
+    Cache(fn(&Cache<'_>) -> Option<Finding>),
     /// The target as a whole, and what was found in the databases.
     Target(fn(&Whole<'_>) -> Option<Finding>),
 }
@@ -54,6 +61,10 @@ pub const CAUSES: &[Cause] = &[
     idle_in_transaction::CAUSE,
     runaway_query::CAUSE,
     connections_exhausted::CAUSE,
+    cold_cache::CAUSE,
+    cache_evicting::CAUSE,
+    slow_redis::CAUSE,
+    redis_clients_exhausted::CAUSE,
     workers_saturated::CAUSE,
 ];
 
@@ -77,6 +88,44 @@ pub(crate) struct Database<'a> {
     pub(crate) memory: Option<&'a DatabaseMemory>,
     /// The first Breached reading.
     pub(crate) first_breached_at: Timestamp,
+}
+
+/// One Redis server, as a detector sees it.
+pub(crate) struct Cache<'a> {
+    /// The dependency's name in the policy.
+    pub(crate) name: &'a str,
+    /// What the policy says about it.
+    pub(crate) declared: &'a RedisDependency,
+    /// The policy, for its thresholds and its window.
+    pub(crate) policy: &'a Policy,
+    /// What was read, and when.
+    pub(crate) facts: Result<(Timestamp, &'a RedisFacts), &'a NoData>,
+    /// What is remembered of it.
+    pub(crate) memory: Option<&'a CacheMemory>,
+    /// How it does.
+    pub(crate) trend: Option<CacheTrend>,
+    /// The first Breached reading.
+    pub(crate) first_breached_at: Timestamp,
+}
+
+impl Cache<'_> {
+    /// What its findings point at.
+    fn subject(&self) -> Subject {
+        Subject::Dependency { dependency: self.name.to_owned() }
+    }
+
+    /// Likely where it began no earlier than the breach can have: the metrics and the data store agree in time. Never
+    /// Certain: whose lookups fail cannot be seen.
+    fn confidence(&self, onset: Option<Timestamp>) -> Confidence {
+        let began = onset.is_some_and(|onset| onset >= earliest(self.policy, self.first_breached_at));
+        if began { Confidence::Likely } else { Confidence::Possible }
+    }
+}
+
+/// What was there, harmless, before this cannot have caused a breach that was first seen then: the reading judged a window,
+/// and clocks and scrapes differ.
+fn earliest(policy: &Policy, first_breached_at: Timestamp) -> Timestamp {
+    earlier(first_breached_at, policy.evaluation.window.saturating_add(SLACK))
 }
 
 /// Everything, as a detector of the target sees it.
@@ -109,7 +158,7 @@ impl Database<'_> {
     /// Breached reading less the window that it judged less [`SLACK`]. `hurts` is the second half of Certain: the
     /// target's own sessions are its victims, or it takes most of the active time in two snapshots.
     pub(crate) fn confidence(&self, onset: Option<Timestamp>, hurts: bool) -> Confidence {
-        let earliest = earlier(self.first_breached_at, self.policy.evaluation.window.saturating_add(SLACK));
+        let earliest = earliest(self.policy, self.first_breached_at);
         match onset {
             Some(onset) if onset >= earliest && hurts => Confidence::Certain,
             Some(onset) if onset >= earliest => Confidence::Likely,
@@ -132,13 +181,29 @@ pub(crate) fn diagnose(snapshot: &Snapshot, state: &State, first_breached_at: Ti
             Database { name, declared, policy: &snapshot.policy, facts, memory, first_breached_at };
         let found = CAUSES.iter().filter_map(|cause| match cause.diagnose {
             Detector::Database(diagnose) => diagnose(&database),
-            Detector::Target(_) => None,
+            Detector::Cache(_) | Detector::Target(_) => None,
+        });
+        findings.extend(explain(found.collect()));
+    }
+    for (name, declared) in snapshot.policy.caches() {
+        let facts = match snapshot.caches.get(name) {
+            Some(Observed::Known { at, value }) => Ok((*at, value)),
+            Some(Observed::Missing(no_data)) => Err(no_data),
+            None => continue,
+        };
+        let memory = state.caches.get(name);
+        let trend = memory.and_then(CacheMemory::trend);
+        let policy = &snapshot.policy;
+        let cache = Cache { name, declared, policy, facts, memory, trend, first_breached_at };
+        let found = CAUSES.iter().filter_map(|cause| match cause.diagnose {
+            Detector::Cache(diagnose) => diagnose(&cache),
+            Detector::Database(_) | Detector::Target(_) => None,
         });
         findings.extend(explain(found.collect()));
     }
     let whole = Whole { snapshot, state, findings: &findings };
     let found = CAUSES.iter().filter_map(|cause| match cause.diagnose {
-        Detector::Database(_) => None,
+        Detector::Database(_) | Detector::Cache(_) => None,
         Detector::Target(diagnose) => diagnose(&whole),
     });
     let found: Vec<Finding> = found.collect();
@@ -179,13 +244,13 @@ pub(crate) fn database_trouble(snapshot: &Snapshot, findings: &[Finding], cured:
 /// however sure it is that it causes the breach.
 pub(crate) fn trouble_in_databases<'a>(
     findings: &'a [Finding],
-    cured: &str,
+    cured: &'a str,
 ) -> impl Iterator<Item = &'a Finding> + use<'a> {
     let explains = cause(cured).map_or(&[] as &[&str], |cause| cause.explains);
     findings.iter().filter(move |finding| {
         let in_database = finding.subject.as_ref().is_some_and(|subject| subject.dependency().is_some());
         let sure = finding.confidence >= Confidence::Likely || finding.cause == connections_exhausted::NAME;
-        in_database && sure && !explains.contains(&&*finding.cause)
+        in_database && sure && finding.cause != cured && !explains.contains(&&*finding.cause)
     })
 }
 
@@ -230,8 +295,15 @@ pub(crate) fn all_readable(snapshot: &Snapshot, state: &State, first_breached_at
                 && memory.previous.as_ref().is_some_and(|glance| glance.read_at >= first_breached_at)
         });
         full && twice
+    }) && snapshot.policy.caches().all(|(name, _)| {
+        let readable = snapshot.caches.get(name).and_then(Observed::known).is_some();
+        let compared = state.caches.get(name).and_then(CacheMemory::trend);
+        readable && compared.is_some_and(|trend| trend.to >= first_breached_at)
     })
 }
+
+#[cfg(test)]
+mod cache_tests;
 
 #[cfg(test)]
 mod tests {

@@ -10,10 +10,11 @@ use crate::model::{
     Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Candidate, Confidence, Coverage,
     Dependency, Evaluation, FieldManager, Finding, Fleet, GuardSettings, Incident, Ledger, Limits, Measured,
     Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Preset, Reading, Remediation, RemediationStatus, ResourceKey, Rung, RungAction,
-    ScaleSettings, Scope, ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Severity,
-    Slots, Snapshot, Source, Subject, Survey, Target, TargetKind, TargetRef, Undo, UndoState, Verdict,
-    Verification, VerifySpec, Workload, Writers, earlier,
+    PostgresFacts, Preset, Reading, RedisClients, RedisCounters, RedisFacts, RedisMemory, RedisRole,
+    RedisServer, Remediation, RemediationStatus, ResourceKey, Rung, RungAction, ScaleSettings, Scope,
+    ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source,
+    Subject, Survey, Target, TargetKind, TargetRef, Undo, UndoState, Verdict, Verification, VerifySpec,
+    Workload, Writers, earlier,
 };
 use crate::tick::{Overall, Situation};
 
@@ -69,6 +70,7 @@ impl Setup {
             overall: Overall::Breached(Severity::P2),
             breach: Some(BreachMemory { first_at: earlier(now, 5 * SECOND), counted: 5 * SECOND }),
             incident: snapshot.incident.clone(),
+            caches: BTreeMap::new(),
             findings: vec![finding],
             proposed: crate::survey::root(&snapshot, &candidate(&snapshot).action.subject())
                 .into_iter()
@@ -229,6 +231,31 @@ fn running_session(now: Timestamp) -> Session {
         maintenance: false,
         protected: false,
         fingerprint: "42".into(),
+    }
+}
+
+/// A primary that was started a day ago.
+pub(crate) fn redis_facts() -> RedisFacts {
+    RedisFacts {
+        server: RedisServer {
+            host: "redis.shop".into(),
+            port: 6379,
+            database: 0,
+            peer: "10.0.0.9:6379".into(),
+            run_id: "one".into(),
+        },
+        version: "7.0.15".into(),
+        clock: "2026-01-01T03:00:00Z".parse().unwrap(),
+        uptime: 86400 * SECOND,
+        role: RedisRole::Primary,
+        ping: Duration::from_millis(1),
+        counters: RedisCounters::default(),
+        keys: 1000,
+        memory: RedisMemory { used: 10_000_000, max: Some(100_000_000), policy: "allkeys-lru".into() },
+        clients: RedisClients { connected: 10, max: Some(10_000) },
+        commands: vec![],
+        slow: vec![],
+        unreadable: vec![],
     }
 }
 

@@ -4,6 +4,7 @@
 //! input always yields the same output, byte for byte.
 
 mod budget;
+mod cache;
 pub mod duration;
 mod finding;
 mod incident;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use budget::{Budget, Freeze, FreezeWindow, Limits};
+pub use cache::{CacheBaseline, CacheLoss, CacheMemory, CacheTrend, LossKind, SLOW_PING};
 pub use finding::{Confidence, Evidence, Finding, Subject};
 pub use incident::{ClosedIncident, Incident};
 pub(crate) use ledger::in_the_last_hour;

@@ -386,6 +386,12 @@ impl Policy {
         })
     }
 
+    /// The hit ratio threshold of a cause, or `default` (0 to 1).
+    #[must_use]
+    pub fn hit_ratio_below(&self, cause: &str, default: f64) -> f64 {
+        self.thresholds.get(cause).and_then(|t| t.hit_ratio_below).unwrap_or(default)
+    }
+
     /// The age threshold of a cause, or `default`.
     #[must_use]
     pub fn older_than(&self, cause: &str, default: Duration) -> Duration {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Said, Session, SessionIdentity, Slot, Source, earlier, elapsed};
+use super::{CacheMemory, Said, Session, SessionIdentity, Slot, Source, earlier, elapsed};
 
 /// One healthy window, as far as later ones are compared with it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -175,6 +175,8 @@ pub struct State {
     pub objectives: BTreeMap<String, ObjectiveMemory>,
     /// Databases by the dependency's name.
     pub databases: BTreeMap<String, DatabaseMemory>,
+    /// Caches by the dependency's name.
+    pub caches: BTreeMap<String, CacheMemory>,
     /// The breach that is being watched or has opened the incident.
     pub breach: Option<BreachMemory>,
     /// Since when every reading has shown more requests in flight than the target has workers.

@@ -4,15 +4,15 @@ mod episode;
 mod ladder;
 mod said;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    BreachMemory, DecisionRecord, Finding, Incident, Observed, Proposal, Reading, RecordKind, Root, Severity,
-    Slot, Snapshot, State, Verdict,
+    BreachMemory, CacheTrend, DecisionRecord, Finding, Incident, Observed, Proposal, Reading, RecordKind,
+    Root, Severity, Slot, Snapshot, State, Verdict,
 };
 use crate::{Admitted, causes, judge};
 
@@ -40,6 +40,8 @@ pub struct Situation {
     pub breach: Option<BreachMemory>,
     /// The open incident, one that this tick opens included.
     pub incident: Option<Incident>,
+    /// How each Redis dependency does, by its name; not there where it cannot be told yet.
+    pub caches: BTreeMap<String, CacheTrend>,
     /// The causes, roots before symptoms.
     pub findings: Vec<Finding>,
     /// The culprits that would be acted on, as far as it is this policy's to say.
@@ -68,6 +70,7 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
     let readings = judge_objectives(snapshot, &mut state);
     let overall = fold(&readings);
     learn_databases(snapshot, &mut state);
+    learn_caches(snapshot, &mut state, overall);
     learn_saturation(snapshot, &mut state);
 
     let episode = episode::follow(snapshot, &mut state, &readings, overall);
@@ -77,6 +80,7 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
         overall,
         breach: state.breach,
         incident: episode.incident,
+        caches: trends(snapshot, &state),
         findings: Vec::new(),
         proposed: Vec::new(),
         calm: state.calm,
@@ -198,6 +202,29 @@ fn learn_databases(snapshot: &Snapshot, state: &mut State) {
     }
 }
 
+/// What is usual is learned only while nothing is wrong.
+fn learn_caches(snapshot: &Snapshot, state: &mut State, overall: Overall) {
+    state.caches.retain(|name, _| snapshot.policy.caches().any(|(known, _)| known == name));
+    let healthy = overall == Overall::Healthy && state.breach.is_none() && snapshot.incident.is_none();
+    for (name, observed) in &snapshot.caches {
+        let memory = state.caches.entry(name.clone()).or_default();
+        match observed {
+            Observed::Known { at, value } => {
+                memory.missing = 0;
+                memory.learn(*at, value, snapshot.policy.evaluation.window, healthy);
+            }
+            Observed::Missing(_) => memory.missing = memory.missing.saturating_add(1),
+        }
+    }
+}
+
+/// How those caches do that can be read now.
+fn trends(snapshot: &Snapshot, state: &State) -> BTreeMap<String, CacheTrend> {
+    let readable = snapshot.caches.iter().filter(|(_, observed)| observed.known().is_some());
+    let trend = |name: &String| Some((name.clone(), state.caches.get(name)?.trend()?));
+    readable.filter_map(|(name, _)| trend(name)).collect()
+}
+
 /// A reading that cannot be had, or that shows a free worker, begins it anew.
 fn learn_saturation(snapshot: &Snapshot, state: &mut State) {
     let full =
@@ -248,6 +275,15 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
             }
             Some(Observed::Missing(_)) | None => {}
         }
+    }
+    for (name, _) in snapshot.policy.caches() {
+        let missing = state.caches.get(name).map_or(0, |memory| memory.missing);
+        let missing = match snapshot.caches.get(name) {
+            Some(Observed::Known { .. }) => None,
+            Some(Observed::Missing(no_data)) if missing >= patience => Some(no_data.clone()),
+            Some(Observed::Missing(_)) | None => continue,
+        };
+        kinds.push(RecordKind::Dependency { name: name.clone(), missing, partial: None });
     }
     let missing = match &snapshot.target {
         Observed::Known { .. } => None,

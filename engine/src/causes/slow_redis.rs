@@ -1,0 +1,77 @@
+//! `SlowRedis`: the server serves one command at a time, and some take their time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Cache, Cause, Detector};
+use crate::model::duration::human;
+use crate::model::{Evidence, Finding, RedisFacts, SLOW_PING, elapsed};
+
+/// Such a share of the time spent in slow commands holds up everybody else noticeably.
+const BUSY: f64 = 0.1;
+/// Two slow answers to PING in a row are no accident.
+const TWICE: u32 = 2;
+
+pub(super) const CAUSE: Cause = Cause {
+    name: "SlowRedis",
+    found_when: "the slow log's commands of the last window took at least a tenth of it, or two PINGs in a row took 100 ms or longer",
+    explains: &[],
+    older_than: None,
+    hit_ratio_below: None,
+    diagnose: Detector::Cache(diagnose),
+};
+
+fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
+    let (read_at, facts) = cache.facts.ok()?;
+    let window = cache.policy.evaluation.window;
+    let (took, first, slowest) = slow(facts, window);
+    let pings = cache.trend.as_ref().map_or(0, |trend| trend.slow_pings);
+    let busy = took.as_secs_f64() >= window.as_secs_f64() * BUSY;
+    if !busy && (facts.ping < SLOW_PING || pings < TWICE) {
+        return None;
+    }
+    let name = cache.name;
+    let ping = human(facts.ping);
+    let sentence = match slowest.filter(|_| busy) {
+        Some((command, count)) => format!(
+            "slow commands kept {name} busy for {} of the last {}, {count} of them {command}; a PING took {ping}",
+            human(took),
+            human(window)
+        ),
+        None => format!("{name} takes {ping} to answer a PING"),
+    };
+    let since = if busy { first } else { facts.clock };
+    let onset = crate::model::earlier(read_at, elapsed(facts.clock, since));
+    Some(Finding {
+        cause: CAUSE.name.into(),
+        confidence: cache.confidence(Some(onset)),
+        advice: true,
+        subject: Some(cache.subject()),
+        onset: Some(onset),
+        evidence: vec![
+            Evidence::new("PING", ping),
+            Evidence::new("time in slow commands", human(took)),
+            Evidence::new("window", human(window)),
+        ],
+        sentence,
+        explained_by: None,
+    })
+}
+
+/// The time that the slow log's commands of the window took, when the first of them ran, and the command that took most
+/// with its number of runs.
+fn slow(facts: &RedisFacts, window: Duration) -> (Duration, Timestamp, Option<(&str, usize)>) {
+    let recent = || facts.slow.iter().filter(|slow| elapsed(facts.clock, slow.at) < window);
+    let mut by_name: BTreeMap<&str, (Duration, usize)> = BTreeMap::new();
+    for slow in recent() {
+        let (took, count) = by_name.entry(&slow.name).or_default();
+        *took = took.saturating_add(slow.took);
+        *count += 1;
+    }
+    let took = by_name.values().fold(Duration::ZERO, |sum, (took, _)| sum.saturating_add(*took));
+    let first = recent().map(|slow| slow.at).min().unwrap_or(facts.clock);
+    let most = by_name.iter().max_by_key(|(_, (took, _))| *took).map(|(name, (_, count))| (*name, *count));
+    (took, first, most)
+}
