@@ -16,7 +16,7 @@ use super::policy::Runtimes;
 use super::remediation::{Locals, Watches};
 use crate::clock::Clock;
 use crate::config::LeaseConfig;
-use crate::connections::{Registry, Secrets};
+use crate::connections::{Registry, Secrets, Services};
 use crate::leader::Leadership;
 use crate::observe::kubernetes::Workloads;
 use crate::observe::postgres::Databases;
@@ -52,6 +52,8 @@ pub struct Shared {
     pub secrets: Secrets,
     /// Connections to data stores.
     pub registry: Registry,
+    /// From Services to addresses that may be asked.
+    pub services: Services,
     /// Looks at databases.
     pub databases: Databases,
     /// Metrics backends.

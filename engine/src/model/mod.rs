@@ -12,6 +12,7 @@ mod ledger;
 mod nodata;
 mod policy;
 mod postgres;
+mod probe;
 mod proposal;
 pub mod ratio;
 mod record;
@@ -45,6 +46,7 @@ pub use policy::{
 pub use postgres::{
     Coverage, LockWait, PostgresFacts, ServerIdentity, Session, SessionIdentity, SessionState, Slots,
 };
+pub use probe::{Scheme, Timing};
 pub use proposal::{
     Action, ActionKind, Candidate, GuardVerdict, Proposal, Scale, SessionTarget, TerminateIdle,
 };
