@@ -13,7 +13,7 @@ use super::budgets::Budgets;
 use super::events::Publisher;
 use super::keeper::{Keeper, PolicyKey};
 use super::policy::Runtimes;
-use super::remediation::{Locals, Watches};
+use super::remediation::{Locals, Runs, Watches};
 use crate::clock::Clock;
 use crate::config::LeaseConfig;
 use crate::connections::{Registry, Secrets, Services};
@@ -127,6 +127,8 @@ pub struct Context {
     pub runtimes: Runtimes,
     /// What this process knows about the remediations that it carries out.
     pub locals: Locals,
+    /// The runs of warming that are under way.
+    pub runs: Runs,
     /// What is looked at in place of a policy that is invalid or gone.
     pub watches: Watches,
     /// Names remediations that should be looked at again, because their policy was.

@@ -218,9 +218,10 @@ impl Databases {
         let (connection, session) = (self.registry.postgres(&credentials), &target.session);
         let look = match action {
             Action::CancelQuery(_) => look_at_statement(&connection, session).await,
-            Action::TerminateQuery(_) | Action::TerminateIdle(_) | Action::Scale(_) => {
-                look_at_session(&connection, session).await
-            }
+            Action::TerminateQuery(_)
+            | Action::TerminateIdle(_)
+            | Action::Scale(_)
+            | Action::WarmCache(_) => look_at_session(&connection, session).await,
         };
         if let Look::Unreadable(_) = &look {
             self.secrets.doubt(namespace, secret);

@@ -24,6 +24,7 @@ mod state;
 mod survey;
 mod traffic;
 mod undo;
+mod warm;
 mod workload;
 
 use std::borrow::Cow;
@@ -32,7 +33,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use budget::{Budget, Freeze, FreezeWindow, Limits};
-pub use cache::{CacheBaseline, CacheLoss, CacheMemory, CacheTrend, LossKind, SLOW_PING};
+pub use cache::{COLD, CacheBaseline, CacheLoss, CacheMemory, CacheTrend, LossKind, SLOW_PING};
 pub use finding::{Confidence, Evidence, Finding, Subject};
 pub use incident::{ClosedIncident, Incident};
 pub(crate) use ledger::in_the_last_hour;
@@ -67,6 +68,7 @@ pub use state::{
 pub use survey::{Root, STORM, Survey, Tally};
 pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, Verdict, ViewTraffic};
 pub use undo::{DueBy, Undo, UndoSpec, UndoState, Watch};
+pub use warm::{WarmCache, WarmSettings, Warmed};
 pub use workload::{Autoscaler, FieldManager, MANAGER, Workload, WorkloadNow};
 
 /// The name of a cause, a guard or an action: a constant of the engine's tables, or the text of a stored record.

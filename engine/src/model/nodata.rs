@@ -183,6 +183,15 @@ impl<T> Observed<T> {
         }
     }
 
+    /// Why it is not known, if it is not.
+    #[must_use]
+    pub fn missing_because(&self) -> Option<&NoData> {
+        match self {
+            Self::Known { .. } => None,
+            Self::Missing(no_data) => Some(no_data),
+        }
+    }
+
     /// When the value was read, if it is known.
     #[must_use]
     pub fn at(&self) -> Option<Timestamp> {

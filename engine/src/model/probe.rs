@@ -1,5 +1,6 @@
 //! A request that the operator sends itself, to see how long it takes.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,15 @@ pub enum Scheme {
     /// and nothing secret is sent.
     #[serde(rename = "HTTPS")]
     Https,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+        })
+    }
 }
 
 /// How long the parts of one request took, each from its beginning on: the times of one request over a new connection.
