@@ -23,6 +23,7 @@ use crate::leader::{Elector, Leadership};
 use crate::observe::kubernetes::Scope;
 use crate::observe::postgres::Databases;
 use crate::observe::prometheus::Prometheus;
+use crate::observe::redis::Caches;
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Health, Metrics, server};
 
@@ -154,6 +155,7 @@ async fn work(
     let secrets = Secrets::new(client.clone());
     let registry = Registry::default();
     let databases = Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone());
+    let caches = Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone());
     let prometheus = Prometheus::new(&config.backends, clock, metrics.clone())?;
     let (publisher, publishing) =
         Publisher::new(client.clone(), leadership.identity().to_owned(), metrics.clone());
@@ -173,6 +175,7 @@ async fn work(
         registry,
         services,
         databases,
+        caches,
         prometheus,
         publisher,
         metrics,

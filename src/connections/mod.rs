@@ -2,15 +2,22 @@
 //! acting alike; and requests to the users' own Services. Who looks is in `observe`, who acts in `act`; neither knows the
 //! other.
 
+mod bounded;
 pub mod credentials;
 pub mod http;
 pub mod postgres;
+pub mod redis;
+pub mod redis_credentials;
+pub mod registry;
 pub mod secrets;
 pub mod services;
 pub(crate) mod sql;
 pub mod workload;
 
 pub use credentials::{Credentials, SslMode};
-pub use postgres::{Postgres, Registry};
+pub use postgres::Postgres;
+pub use redis::Redis;
+pub use redis_credentials::RedisCredentials;
+pub use registry::Registry;
 pub use secrets::Secrets;
 pub use services::Services;

@@ -21,6 +21,7 @@ use crate::leader::Leadership;
 use crate::observe::kubernetes::Workloads;
 use crate::observe::postgres::Databases;
 use crate::observe::prometheus::Prometheus;
+use crate::observe::redis::Caches;
 use crate::telemetry::Metrics;
 
 /// A policy's newest look: what the gate judges.
@@ -56,6 +57,8 @@ pub struct Shared {
     pub services: Services,
     /// Looks at databases.
     pub databases: Databases,
+    /// Looks at Redis servers.
+    pub caches: Caches,
     /// Metrics backends.
     pub prometheus: Prometheus,
     /// Events.
