@@ -7,8 +7,9 @@ use kube::{Api, Client};
 use lab::{Error, Result, workspace};
 use serde_json::{Value, json};
 
-use super::database::{NAME, OPERATOR as OPERATOR_ROLE};
+use super::database::{self, NAME, OPERATOR as OPERATOR_ROLE};
 use super::fault::Fault;
+use super::mode::Mode;
 use super::stack::Stack;
 
 pub(super) const NAMESPACE: &str = "shop";
@@ -38,14 +39,18 @@ pub(super) async fn prepare(stack: &Stack) -> Result<()> {
 }
 
 /// Applies the policy of a fault, and waits until the operator says that it watches and that all is well.
-pub(super) async fn watch_over(stack: &Stack, fault: Fault) -> Result<()> {
-    stack.session.say(&format!("applying {}", fault.policy()));
-    let path = workspace::root().join(fault.policy());
-    kubectl(stack, &["apply", "--server-side", "--filename", &path.display().to_string()], "").await?;
+pub(super) async fn watch_over(stack: &Stack, fault: Fault, mode: Mode) -> Result<()> {
+    stack.session.say(&format!("applying {} in mode {}", fault.policy(), mode.name()));
+    let policy = mode.of(&database::read(&fault.policy())?)?;
+    kubectl(stack, &["apply", "--server-side", "--filename", "-"], &policy).await?;
     let policies = objects(stack.plane.client().await?, "LatencyPolicy", "latencypolicies");
     let mut last = String::new();
     let look = lab::until(LIMIT, async || {
         let policy = policies.get_opt(TARGET).await.ok().flatten()?;
+        let seen = policy.data.pointer("/status/observedGeneration").and_then(Value::as_i64);
+        if seen != policy.metadata.generation {
+            return None;
+        }
         let conditions = policy.data.pointer("/status/conditions").and_then(Value::as_array)?;
         last = conditions.iter().map(describe).collect::<Vec<_>>().join("\n    ");
         ["Ready", "DataAvailable", "WithinObjective"].iter().all(|kind| holds(conditions, kind)).then_some(())

@@ -76,6 +76,13 @@ impl Database {
         self.passwords.get(role).map(String::as_str).unwrap_or_default()
     }
 
+    /// Ends a session, as the people do who are on call.
+    pub(super) async fn end(&self, pid: i32) -> Result<()> {
+        let mut connection = self.server.superuser(NAME).await?;
+        let sql = format!("select pg_terminate_backend({pid})");
+        self.run(&mut connection, &format!("ending session {pid}"), sql).await
+    }
+
     /// The process ids of all sessions that somebody cancelled or terminated, as the server itself tells it.
     pub(super) fn signalled(&self) -> Vec<i32> {
         signalled(&self.server.process().log_text())

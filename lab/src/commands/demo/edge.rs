@@ -30,9 +30,33 @@ pub(super) struct Sample {
     /// Those that failed, per second.
     pub(super) errors: f64,
     pub(super) in_flight: f64,
+    pub(super) counts: Counts,
+}
+
+/// Requests that were finished since the edge was started.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Counts {
+    pub(super) all: f64,
+    /// Those that took longer than was promised, or failed.
+    pub(super) bad: f64,
+    /// Those that failed.
+    pub(super) failed: f64,
+}
+
+impl Counts {
+    /// What was added since then.
+    pub(super) fn since(self, then: Self) -> Self {
+        Self { all: self.all - then.all, bad: self.bad - then.bad, failed: self.failed - then.failed }
+    }
 }
 
 impl Sample {
+    /// Nothing is measured yet.
+    #[cfg(test)]
+    pub(super) fn quiet(at: SystemTime) -> Self {
+        Self { at, p95: None, rate: 0.0, errors: 0.0, in_flight: 0.0, counts: Counts::default() }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.p95.is_some_and(|p95| p95 > TARGET)
     }
@@ -57,12 +81,18 @@ pub(super) async fn sample(prometheus: &Prometheus) -> Result<Sample> {
         rate: number("rate"),
         errors: number("errors"),
         in_flight: number("in_flight"),
+        counts: Counts { all: number("all"), bad: number("bad"), failed: number("failed") },
     })
 }
 
 fn expression() -> String {
     let own = format!(r#"handler="reverse_proxy",{EDGE_NAMESPACE_LABEL}="{NAMESPACE}""#);
     let seconds = "caddy_http_request_duration_seconds";
+    // What the edge itself failed to forward is not in its histogram.
+    let not_forwarded = format!("(sum(caddy_http_request_errors_total{{{own}}}) or vector(0))");
+    let failed = format!(r#"((sum({seconds}_count{{{own},code=~"5.."}}) or vector(0)) + {not_forwarded})"#);
+    let all = format!("(sum({seconds}_count{{{own}}}) + {not_forwarded})");
+    let good = format!(r#"sum({seconds}_bucket{{{own},le="{TARGET}",code!~"5.."}})"#);
     let parts = [
         ("p95", format!("histogram_quantile(0.95, sum by (le) (rate({seconds}_bucket{{{own}}}[10s])))")),
         ("rate", format!("sum(rate({seconds}_count{{{own}}}[3s]))")),
@@ -73,6 +103,9 @@ fn expression() -> String {
             ),
         ),
         ("in_flight", format!("sum(caddy_http_requests_in_flight{{{own}}})")),
+        ("bad", format!("({all} - {good})")),
+        ("all", all),
+        ("failed", failed),
     ];
     let labelled = parts.map(|(name, part)| format!(r#"label_replace({part}, "is", "{name}", "", "")"#));
     labelled.join(" or ")
@@ -85,26 +118,46 @@ pub(super) fn seconds() -> tokio::time::Interval {
     seconds
 }
 
-/// Waits until everybody is served fast: right after the start the first requests are slow.
-pub(super) async fn until_steady(stack: &Stack) -> Result<()> {
+/// Looks at the users while something else is done.
+pub(super) async fn meanwhile<T>(
+    stack: &Stack,
+    doing: impl Future<Output = Result<T>>,
+) -> Result<(Vec<Sample>, T)> {
+    let mut samples = Vec::new();
+    let mut doing = std::pin::pin!(doing);
+    let mut seconds = seconds();
+    loop {
+        tokio::select! {
+            done = &mut doing => return Ok((samples, done?)),
+            _ = seconds.tick() => samples.extend(sample(&stack.prometheus).await.ok()),
+        }
+    }
+}
+
+/// Waits until everybody is served fast: right after the start the first requests are slow. Returns the steady seconds.
+pub(super) async fn until_steady(stack: &Stack) -> Result<Vec<Sample>> {
     stack.session.say("waiting until the API is warm and steady: about 15 s");
-    let mut steady = 0;
+    let mut steady = Vec::new();
     let mut last = None;
     let watching = async {
         let mut seconds = seconds();
-        while steady < WARM {
+        while steady.len() < WARM {
             seconds.tick().await;
             stack.must_run()?;
             let sample = sample(&stack.prometheus).await?;
             // Half of the target: what is steady only just below it would pass it by itself.
             let is_fast = sample.p95.is_some_and(|p95| p95 < TARGET / 2.0);
-            steady = if is_fast && sample.rate > BUSY && sample.errors == 0.0 { steady + 1 } else { 0 };
+            if !is_fast || sample.rate <= BUSY || sample.errors > 0.0 {
+                steady.clear();
+            } else {
+                steady.push(sample);
+            }
             last = Some(sample);
         }
         Ok(())
     };
     match tokio::time::timeout(WARM_LIMIT, watching).await {
-        Ok(done) => done,
+        Ok(done) => done.map(|()| steady),
         Err(_) => Err(Error::setup(
             "waiting until the API is warm and steady",
             format!(

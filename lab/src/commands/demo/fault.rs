@@ -145,7 +145,7 @@ pub(super) enum How {
     Told(String),
     /// Its last statement was over.
     ByItself,
-    /// The demo ended it, after the operator had healed the API in spite of it.
+    /// The demo ended it: the operator had healed the API in spite of it, or was only to look.
     Mended,
 }
 
@@ -183,15 +183,13 @@ impl Running {
         }
     }
 
-    /// Ends it where the remedy was another one than its end.
-    pub(super) fn mend(&self) -> Result<Option<Ended>> {
+    /// Ends it, as people would.
+    pub(super) async fn mend(&self, stack: &Stack) -> Result<Ended> {
         match self {
-            Self::Session(_) => Ok(None),
-            Self::Upstream(slow) => {
-                slow.mend()?;
-                Ok(Some(Ended { at: SystemTime::now(), how: How::Mended }))
-            }
+            Self::Session(culprit) => stack.database.end(culprit.pid).await?,
+            Self::Upstream(slow) => slow.mend()?,
         }
+        Ok(Ended { at: SystemTime::now(), how: How::Mended })
     }
 }
 

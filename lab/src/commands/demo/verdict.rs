@@ -5,6 +5,7 @@ use lab::{Error, Result};
 use super::cluster;
 use super::edge::{STEADY, TARGET};
 use super::fault::{How, Kind};
+use super::mode::Mode;
 use super::news::Remediation;
 use super::story::Story;
 
@@ -16,40 +17,73 @@ impl Story {
         if self.over_at().is_none() {
             missing.push(format!("p95 at the edge never passed {target} ms: nothing was broken"));
         }
-        self.remedy_is_missing(&mut missing);
-        match self.fault.kind() {
-            Kind::Session { ends_with, .. } => self.end_is_missing(ends_with, &mut missing),
-            Kind::Upstream { .. } => self.undo_is_missing(&mut missing),
+        match self.mode {
+            Mode::Auto => self.healing_is_missing(&mut missing),
+            Mode::Observe => self.restraint_is_missing(&mut missing),
         }
-        self.signal_is_missing(&mut missing);
         if self.over_at().is_some() && self.back_at().is_none() {
             missing.push(format!(
                 "p95 at the edge was not back under {target} ms for {STEADY} seconds in a row"
             ));
         }
+        let outcome = match self.mode {
+            Mode::Auto => "Healed",
+            Mode::Observe => "RecoveredAlone",
+        };
         match self.closed() {
-            Some(incident) if incident.outcome == "Healed" => {}
+            Some(incident) if incident.outcome == outcome => {}
             Some(incident) => {
-                missing.push(format!("the incident was closed as {}, not as Healed", incident.outcome))
+                missing.push(format!("the incident was closed as {}, not as {outcome}", incident.outcome));
             }
             None => missing.push("no incident was closed".to_owned()),
         }
         missing
     }
 
-    /// One act of the operator, that it proved to be the cure.
-    fn remedy_is_missing(&self, missing: &mut Vec<String>) {
+    /// The operator acted, it was the cure, and what it left behind is in order.
+    fn healing_is_missing(&self, missing: &mut Vec<String>) {
+        self.remedy_is_missing(missing);
+        match self.fault.kind() {
+            Kind::Session { ends_with, .. } => self.end_is_missing(ends_with, missing),
+            Kind::Upstream { .. } => self.undo_is_missing(missing),
+        }
+        self.signal_is_missing(missing);
+    }
+
+    /// The operator wrote down what it would do, and did nothing.
+    fn restraint_is_missing(&self, missing: &mut Vec<String>) {
+        if let Some(one) = self.one_remediation(missing) {
+            if one.phase != "DryRun" {
+                missing.push(format!(
+                    "LatencyRemediation {} should be a dry run; its phase is {:?}",
+                    one.name, one.phase
+                ));
+            }
+            if one.began_at.is_some() || one.acted_at.is_some() {
+                missing.push(format!("LatencyRemediation {} says that it acted", one.name));
+            }
+        }
+        if !self.signalled.is_empty() {
+            missing.push(format!(
+                "nobody but the demo should have signalled a session; PostgreSQL signalled {:?}",
+                self.signalled
+            ));
+        }
+        if self.replicas.len() > 1 {
+            missing.push(format!("the replicas should have stayed and were {}", self.steps()));
+        }
+        if self.mended_at().is_none() {
+            missing.push("the fault ended before the demo ended it".to_owned());
+        }
+    }
+
+    /// The one that there should be, for the remedy and the session that are meant.
+    fn one_remediation(&self, missing: &mut Vec<String>) -> Option<&Remediation> {
         let all: Vec<&Remediation> = self.remediations.values().collect();
         let [one] = all.as_slice() else {
             missing.push(format!("there should be one LatencyRemediation, and there are {}", all.len()));
-            return;
+            return None;
         };
-        if (one.phase.as_str(), one.outcome.as_str()) != ("Completed", "Healed") {
-            missing.push(format!(
-                "LatencyRemediation {} should be Completed and Healed; its phase is {:?}, its outcome {:?}",
-                one.name, one.phase, one.outcome
-            ));
-        }
         if one.action != self.fault.remedy() {
             missing.push(format!(
                 "LatencyRemediation {} should be of action {} and is of {:?}",
@@ -58,9 +92,6 @@ impl Story {
                 one.action
             ));
         }
-        if one.acted_at.is_none() {
-            missing.push(format!("LatencyRemediation {} does not say when it acted", one.name));
-        }
         if one.pid != self.pid.map(i64::from) {
             let about = one.pid.map_or_else(|| "no session".to_owned(), |pid| format!("session {pid}"));
             missing.push(format!(
@@ -68,6 +99,21 @@ impl Story {
                 one.name,
                 self.session()
             ));
+        }
+        Some(one)
+    }
+
+    /// One act of the operator, that it proved to be the cure.
+    fn remedy_is_missing(&self, missing: &mut Vec<String>) {
+        let Some(one) = self.one_remediation(missing) else { return };
+        if (one.phase.as_str(), one.outcome.as_str()) != ("Completed", "Healed") {
+            missing.push(format!(
+                "LatencyRemediation {} should be Completed and Healed; its phase is {:?}, its outcome {:?}",
+                one.name, one.phase, one.outcome
+            ));
+        }
+        if one.acted_at.is_none() {
+            missing.push(format!("LatencyRemediation {} does not say when it acted", one.name));
         }
     }
 
@@ -118,25 +164,25 @@ impl Story {
                 .push(format!("PostgreSQL should have signalled {own}; it signalled {:?}", self.signalled));
         }
     }
+}
 
-    /// Fails with a plain sentence for each thing that is missing.
-    pub(super) fn judged(&self) -> Result<()> {
-        let missing = self.missing();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(Error::setup(
-            "the demo did not show what it should",
-            missing.join("; "),
-            "read the timeline and the end of the operator's log; on a machine that is busy with other things, try again",
-        ))
+/// Fails with a plain sentence for each thing that is missing in any of them.
+pub(super) fn judge(stories: &[Story]) -> Result<()> {
+    let missing: Vec<String> = stories.iter().flat_map(Story::missing).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
+    Err(Error::setup(
+        "the demo did not show what it should",
+        missing.join("; "),
+        "read the timeline and the end of the operator's log; on a machine that is busy with other things, try again",
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fault::{Ended, Fault};
-    use super::super::story::tests::{at, healed, taken_back};
+    use super::super::story::tests::{at, healed, observed, taken_back};
     use super::*;
 
     #[test]
@@ -167,11 +213,42 @@ mod tests {
         ];
         for (change, expected) in cases {
             let mut story = healed();
-            assert!(story.judged().is_ok());
+            assert!(story.missing().is_empty(), "{:?}", story.missing());
             change(&mut story);
             let missing = story.missing().join("; ");
             assert!(missing.contains(expected), "{expected:?} is missing in {missing:?}");
-            assert!(story.judged().is_err());
+            assert!(judge(&[healed(), story]).is_err());
+        }
+    }
+
+    #[test]
+    fn who_only_looks_must_not_have_touched_anything() {
+        type Change = fn(&mut Story);
+        let cases: [(Change, &str); 8] = [
+            (|story| story.remediations.clear(), "there are 0"),
+            (
+                |story| story.remediations.values_mut().for_each(|one| one.phase = "Completed".into()),
+                "should be a dry run",
+            ),
+            (
+                |story| story.remediations.values_mut().for_each(|one| one.acted_at = Some(at(106))),
+                "says that it acted",
+            ),
+            (|story| story.remediations.values_mut().for_each(|one| one.pid = Some(7)), "is about session 7"),
+            (|story| story.signalled.push(42), "nobody but the demo should have signalled"),
+            (|story| story.replicas = vec![2, 4], "the replicas should have stayed and were 2 -> 4"),
+            (|story| story.fault_ended = None, "before the demo ended it"),
+            (
+                |story| story.incident.iter_mut().for_each(|one| one.outcome = "Healed".into()),
+                "closed as Healed, not as RecoveredAlone",
+            ),
+        ];
+        for (change, expected) in cases {
+            let mut story = observed();
+            assert!(story.missing().is_empty(), "{:?}", story.missing());
+            change(&mut story);
+            let missing = story.missing().join("; ");
+            assert!(missing.contains(expected), "{expected:?} is missing in {missing:?}");
         }
     }
 
@@ -193,7 +270,7 @@ mod tests {
         ];
         for (change, expected) in cases {
             let mut story = taken_back();
-            assert!(story.judged().is_ok(), "{:?}", story.missing());
+            assert!(story.missing().is_empty(), "{:?}", story.missing());
             change(&mut story);
             let missing = story.missing().join("; ");
             assert!(missing.contains(expected), "{expected:?} is missing in {missing:?}");
