@@ -21,6 +21,7 @@ mod procfs;
 pub mod prometheus;
 pub mod proxy;
 mod random;
+pub mod redis;
 mod say;
 mod session;
 mod spawner;
@@ -42,6 +43,7 @@ pub use process::Process;
 pub use procfs::Identity;
 pub use prometheus::{Prometheus, PrometheusOptions};
 pub use random::password;
+pub use redis::{Redis, RedisOptions};
 pub use rustix::process::Signal;
 pub use say::{Say, Stderr, Voice};
 pub use session::{Finished, Session};
@@ -62,6 +64,7 @@ mod tests {
             is_send(Postgres::start(session, PostgresOptions::default()));
             is_send(Prometheus::start(session, PrometheusOptions::default()));
             is_send(Caddy::start(session, CaddyOptions::default()));
+            is_send(Redis::start(session, RedisOptions::default()));
         }
         let _ = all;
     }

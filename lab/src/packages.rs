@@ -78,6 +78,17 @@ pub const CADDY: Package = Package {
     size: "10 to 20 MB",
 };
 
+/// Redis, with `redis-cli` from the package that it depends on.
+pub const REDIS: Package = Package {
+    name: "Redis",
+    debian: &["redis-server"],
+    overridden_by: "LAB_REDIS",
+    place: Place::Path,
+    programs: &["redis-server"],
+    version_argument: "--version",
+    size: "2 MB",
+};
+
 /// Python, for the application of the demo and its load.
 pub const PYTHON: Package = Package {
     name: "Python",
@@ -90,7 +101,7 @@ pub const PYTHON: Package = Package {
 };
 
 /// All that there are.
-pub const ALL: [&Package; 4] = [&POSTGRESQL, &PROMETHEUS, &CADDY, &PYTHON];
+pub const ALL: [&Package; 5] = [&POSTGRESQL, &PROMETHEUS, &CADDY, &REDIS, &PYTHON];
 
 /// Where programs came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

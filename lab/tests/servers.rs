@@ -5,6 +5,7 @@ use std::time::Duration;
 use lab::exporter::{Answer, Exporter, ExporterOptions, Traffic};
 use lab::postgres::{Auth, Postgres, PostgresOptions, SUPERUSER, Stop};
 use lab::prometheus::{Prometheus, PrometheusOptions, Target};
+use lab::redis::{self, Redis, RedisOptions};
 use lab::{Caddy, CaddyOptions, Session};
 use sqlx::{Connection, Row};
 
@@ -196,6 +197,60 @@ async fn caddy_forwards_counts_and_changes_upstreams() {
     prometheus.seen(caddy.metrics_address()).await.unwrap();
 }
 
+#[tokio::test]
+async fn redis_asks_for_passwords_forgets_or_keeps_its_data_and_can_be_paused() {
+    let session = Session::start().await.unwrap();
+    let options = RedisOptions::default()
+        .setting("maxmemory", "64mb")
+        .password("a \"b\" c")
+        .user("watcher", "on >secret -@all +ping");
+    let mut server = Redis::start(&session, options).await.unwrap();
+    let ask =
+        async |server: &Redis, command: &[&str]| format!("{:?}", server.execute(command).await.unwrap());
+    assert!(ask(&server, &["CONFIG", "GET", "maxmemory"]).await.contains("67108864"));
+    server.fill(2, "key", 100, 10).await.unwrap();
+    assert!(ask(&server, &["INFO", "keyspace"]).await.contains("db2:keys=100"));
+    let output = session.run(server.cli(&["-n", "2", "GET", "key:99"]), LIMIT).await.unwrap();
+    assert_eq!(output.success("running redis-cli").unwrap().stdout, "xxxxxxxxxx\n");
+
+    assert_eq!(say(server.port(), "PING").await, "-NOAUTH Authentication required.");
+    assert_eq!(say(server.port(), "AUTH \"a \\\"b\\\" c\"").await, "+OK");
+    assert_eq!(say(server.port(), "AUTH watcher secret").await, "+OK");
+
+    server.restart(redis::Stop::Saving).await.unwrap();
+    assert!(ask(&server, &["INFO", "keyspace"]).await.contains("db2:keys=100"));
+    for how in [redis::Stop::Forgetting, redis::Stop::Kill] {
+        server.fill(0, "key", 10, 10).await.unwrap();
+        server.stop(how).await.unwrap();
+        server.execute(&["PING"]).await.unwrap_err();
+        server.start_again().await.unwrap();
+        assert!(!ask(&server, &["INFO", "keyspace"]).await.contains("db"), "{how:?}");
+    }
+
+    server.pause();
+    tokio::time::timeout(Duration::from_secs(1), server.execute(&["PING"])).await.unwrap_err();
+    server.resume();
+    server.execute(&["PING"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn redis_speaks_tls_and_copies_another() {
+    let session = Session::start().await.unwrap();
+    let one = Redis::start(&session, RedisOptions::default()).await.unwrap();
+    assert!(one.ca().is_none());
+    one.fill(0, "key", 10, 10).await.unwrap();
+    let options = RedisOptions { tls: true, replica_of: Some(one.port()), ..Default::default() };
+    let copy = Redis::start(&session, options).await.unwrap();
+    assert!(copy.ca().unwrap().contains("BEGIN CERTIFICATE"));
+    let copied = lab::until(LIMIT, async || {
+        let keyspace = format!("{:?}", copy.execute(&["INFO", "keyspace"]).await.ok()?);
+        keyspace.contains("db0:keys=10").then_some(())
+    });
+    copied.await.unwrap();
+    // Who speaks without it is not understood.
+    assert!(!say(copy.port(), "PING").await.contains("PONG"));
+}
+
 /// A start that fails must say what failed, at once rather than at the end of a time limit.
 #[tokio::test]
 async fn a_server_that_ends_at_once_is_reported_with_the_end_of_its_log() {
@@ -240,4 +295,17 @@ async fn get(url: &str) -> String {
         Ok(_) => answer,
         Err(_) => String::new(),
     }
+}
+
+/// The first line of the answer to one line, over a connection of its own; nothing where it is reset.
+async fn say(port: u16, line: &str) -> String {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let talk = async {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+        let mut answer = Vec::new();
+        BufReader::new(stream).read_until(b'\n', &mut answer).await?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).trim_end().to_owned())
+    };
+    tokio::time::timeout(LIMIT, talk).await.map(Result::unwrap_or_default).unwrap_or_default()
 }
