@@ -81,7 +81,14 @@ impl Timeline {
             alone,
             String::new(),
         ] {
-            self.plain(&sentence);
+            self.sentence(&sentence);
+        }
+    }
+
+    /// Text that is broken where the line ends.
+    pub(super) fn sentence(&self, text: &str) {
+        for line in wrap(text, self.screen.columns()) {
+            self.plain(&line);
         }
     }
 
@@ -207,7 +214,9 @@ impl Timeline {
     /// A heading of the summary.
     pub(super) fn heading(&self, text: &str) {
         self.screen.line(Paint::Plain, "");
-        self.screen.line(Paint::Bold, text);
+        for line in wrap(text, self.screen.columns()) {
+            self.screen.line(Paint::Bold, &line);
+        }
     }
 
     /// Text as it is.
