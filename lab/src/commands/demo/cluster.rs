@@ -7,6 +7,7 @@ use kube::{Api, Client};
 use lab::{Error, Result, workspace};
 use serde_json::{Value, json};
 
+use super::cache::{self, Cache};
 use super::database::{self, NAME, OPERATOR as OPERATOR_ROLE};
 use super::fault::Fault;
 use super::mode::Mode;
@@ -24,9 +25,13 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Installs the operator's kinds and rights, and the application.
 pub(super) async fn prepare(stack: &Stack) -> Result<()> {
-    stack.session.say("applying crds/, deploy/, demo/manifests/ and the Secret that leads to the database");
+    stack
+        .session
+        .say("applying crds/, deploy/, demo/manifests/ and the Secrets that lead to the data stores");
     tokio::try_join!(stack.plane.namespace(NAMESPACE), stack.plane.namespace(OPERATOR))?;
-    let own = json!({"apiVersion": "v1", "kind": "List", "items": [secret(stack), cluster_binding(), lease_binding()]});
+    let mut items = vec![database_secret(stack), cluster_binding(), lease_binding()];
+    items.extend(stack.known_cache().map(cache_secret));
+    let own = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let mut args = vec!["apply".to_owned(), "--server-side".to_owned()];
     for path in ["crds", "deploy/rbac.yaml", "demo/manifests"] {
         args.extend(["--filename".to_owned(), workspace::root().join(path).display().to_string()]);
@@ -111,23 +116,38 @@ pub(super) fn operator_config(prometheus: &str) -> String {
 }
 
 /// The label is the owner's word that the operator may read it.
-fn secret(stack: &Stack) -> Value {
+fn secret(name: &str, data: &Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": "orders-db",
+            "name": name,
             "namespace": NAMESPACE,
             "labels": {"latency-operator.dev/allowed": "true"},
         },
-        "stringData": {
-            "host": "127.0.0.1",
-            "port": stack.database.server.port().to_string(),
-            "dbname": NAME,
-            "user": OPERATOR_ROLE,
-            "password": stack.database.password(OPERATOR_ROLE),
-        },
+        "stringData": data,
     })
+}
+
+fn database_secret(stack: &Stack) -> Value {
+    let data = json!({
+        "host": "127.0.0.1",
+        "port": stack.database.server.port().to_string(),
+        "dbname": NAME,
+        "user": OPERATOR_ROLE,
+        "password": stack.database.password(OPERATOR_ROLE),
+    });
+    secret("orders-db", &data)
+}
+
+fn cache_secret(cache: &Cache) -> Value {
+    let data = json!({
+        "host": "127.0.0.1",
+        "port": cache.server.port().to_string(),
+        "user": cache::OPERATOR,
+        "password": cache.operator,
+    });
+    secret("orders-redis", &data)
 }
 
 fn cluster_binding() -> Value {

@@ -28,6 +28,9 @@ pub(super) fn print(stories: &[Story], timeline: &Timeline) {
         format!("{} of {} requests", count(counts.bad), count(counts.all))
     }));
     table.push(cells(stories, "failed", |story| format!("{} requests", count(story.counts().failed))));
+    if stories.iter().any(|story| story.hits().is_some()) {
+        table.push(cells(stories, "the cache", |story| cache(story).unwrap_or_default()));
+    }
     table.push(cells(stories, "the operator", acted));
     table.push(cells(stories, "its LatencyRemediation", |story| {
         let names: Vec<&str> = story.remediations.keys().map(String::as_str).collect();
@@ -64,6 +67,14 @@ pub(super) fn seconds(story: &Story) -> i64 {
     story.samples.last().map_or(0, |sample| chart::second(story.begun, sample.at))
 }
 
+/// How the cache did, where there is one.
+pub(super) fn cache(story: &Story) -> Option<String> {
+    let (usual, worst, last) = story.hits()?;
+    let [usual, worst, last] = [usual, worst, last].map(|share| format!("{:.0}%", share * 100.0));
+    let filling = count(story.filling());
+    Some(format!("hits {usual} before, {worst} at worst, {last} at the end; {filling} requests filled it"))
+}
+
 fn title(story: &Story) -> String {
     match story.mode {
         Mode::Observe => "without (mode Observe)".to_owned(),
@@ -88,6 +99,7 @@ fn ended(story: &Story) -> String {
             let after = story.seconds(ended.at);
             match ended.how {
                 How::Told(_) => format!("by the operator, after {after:.1} s"),
+                How::Warmed => format!("by the operator, after {after:.1} s"),
                 How::ByItself => format!("by itself, after {after:.1} s"),
                 How::Mended => format!("by the demo, after {after:.1} s"),
             }

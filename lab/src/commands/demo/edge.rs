@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use lab::{Error, Prometheus, Result};
+use lab::{Error, Result};
 use tokio::time::MissedTickBehavior;
 
 use super::cluster::{EDGE_NAMESPACE_LABEL, NAMESPACE};
@@ -31,6 +31,8 @@ pub(super) struct Sample {
     pub(super) errors: f64,
     pub(super) in_flight: f64,
     pub(super) counts: Counts,
+    /// The share of the cache's lookups that found their key, since the sample before; where there is a cache.
+    pub(super) hits: Option<f64>,
 }
 
 /// Requests that were finished since the edge was started.
@@ -41,12 +43,19 @@ pub(super) struct Counts {
     pub(super) bad: f64,
     /// Those that failed.
     pub(super) failed: f64,
+    /// Those that fill the cache, which users never ask for.
+    pub(super) filling: f64,
 }
 
 impl Counts {
     /// What was added since then.
     pub(super) fn since(self, then: Self) -> Self {
-        Self { all: self.all - then.all, bad: self.bad - then.bad, failed: self.failed - then.failed }
+        Self {
+            all: self.all - then.all,
+            bad: self.bad - then.bad,
+            failed: self.failed - then.failed,
+            filling: self.filling - then.filling,
+        }
     }
 }
 
@@ -54,7 +63,7 @@ impl Sample {
     /// Nothing is measured yet.
     #[cfg(test)]
     pub(super) fn quiet(at: SystemTime) -> Self {
-        Self { at, p95: None, rate: 0.0, errors: 0.0, in_flight: 0.0, counts: Counts::default() }
+        Self { at, p95: None, rate: 0.0, errors: 0.0, in_flight: 0.0, counts: Counts::default(), hits: None }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -67,9 +76,13 @@ impl Sample {
 }
 
 /// Asks for everything at once: one instant, one request.
-pub(super) async fn sample(prometheus: &Prometheus) -> Result<Sample> {
+pub(super) async fn sample(stack: &Stack) -> Result<Sample> {
     let at = SystemTime::now();
-    let found = prometheus.query(&expression()).await?;
+    let found = stack.prometheus.query(&expression()).await?;
+    let hits = match stack.known_cache() {
+        Some(cache) => cache.hits().await?,
+        None => None,
+    };
     let value = |name: &str| {
         let is = |sample: &&lab::prometheus::Sample| sample.labels.get("is").is_some_and(|is| is == name);
         found.iter().find(is).map(|sample| sample.value).filter(|value| value.is_finite())
@@ -81,9 +94,18 @@ pub(super) async fn sample(prometheus: &Prometheus) -> Result<Sample> {
         rate: number("rate"),
         errors: number("errors"),
         in_flight: number("in_flight"),
-        counts: Counts { all: number("all"), bad: number("bad"), failed: number("failed") },
+        counts: Counts {
+            all: number("all"),
+            bad: number("bad"),
+            failed: number("failed"),
+            filling: number("filling"),
+        },
+        hits,
     })
 }
+
+/// Django counts the requests of each view.
+const FILLING: &str = "django_http_requests_latency_seconds_by_view_method_count";
 
 fn expression() -> String {
     let own = format!(r#"handler="reverse_proxy",{EDGE_NAMESPACE_LABEL}="{NAMESPACE}""#);
@@ -106,6 +128,10 @@ fn expression() -> String {
         ("bad", format!("({all} - {good})")),
         ("all", all),
         ("failed", failed),
+        (
+            "filling",
+            format!(r#"sum({FILLING}{{namespace="{NAMESPACE}",view="portfolio-list"}}) or vector(0)"#),
+        ),
     ];
     let labelled = parts.map(|(name, part)| format!(r#"label_replace({part}, "is", "{name}", "", "")"#));
     labelled.join(" or ")
@@ -129,7 +155,7 @@ pub(super) async fn meanwhile<T>(
     loop {
         tokio::select! {
             done = &mut doing => return Ok((samples, done?)),
-            _ = seconds.tick() => samples.extend(sample(&stack.prometheus).await.ok()),
+            _ = seconds.tick() => samples.extend(sample(stack).await.ok()),
         }
     }
 }
@@ -144,7 +170,7 @@ pub(super) async fn until_steady(stack: &Stack) -> Result<Vec<Sample>> {
         while steady.len() < WARM {
             seconds.tick().await;
             stack.must_run()?;
-            let sample = sample(&stack.prometheus).await?;
+            let sample = sample(stack).await?;
             // Half of the target: what is steady only just below it would pass it by itself.
             let is_fast = sample.p95.is_some_and(|p95| p95 < TARGET / 2.0);
             if !is_fast || sample.rate <= BUSY || sample.errors > 0.0 {

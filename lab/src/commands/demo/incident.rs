@@ -28,7 +28,7 @@ pub(super) async fn live_through(
 ) -> Result<Story> {
     let client = stack.plane.client().await?;
     let mut news = pin!(news::all(&client));
-    let last = edge::sample(&stack.prometheus).await?;
+    let last = edge::sample(stack).await?;
     timeline.before(&last);
     before.push(last);
     let before_it = stack.database.signalled().len();
@@ -50,9 +50,14 @@ pub(super) async fn live_through(
     while !story.is_over() {
         if story.is_to_be_mended(SystemTime::now()) {
             before_ours = Some(stack.database.signalled().len());
-            let ended = running.mend(stack).await?;
+            // What fills a cache takes seconds while everybody waits for it.
+            let (meanwhile, ended) = edge::meanwhile(stack, running.mend(stack)).await?;
             timeline.ended(&story, &ended);
             story.fault_ended = Some(ended);
+            for sample in meanwhile {
+                story.samples.push(sample);
+                timeline.users(&story, &sample);
+            }
             patience = UNDO_LIMIT;
             limit.as_mut().reset(tokio::time::Instant::now() + patience);
         }
@@ -60,7 +65,7 @@ pub(super) async fn live_through(
             _ = seconds.tick() => {
                 stack.must_run()?;
                 // A machine this busy may miss a second.
-                if let Ok(sample) = edge::sample(&stack.prometheus).await {
+                if let Ok(sample) = edge::sample(stack).await {
                     story.samples.push(sample);
                     timeline.users(&story, &sample);
                 }

@@ -1,5 +1,6 @@
 //! `lab demo`: breaks a real API, lets the operator heal it, and shows how.
 
+mod cache;
 mod chart;
 mod cluster;
 mod compare;
@@ -76,7 +77,7 @@ async fn play(session: &Session, arguments: &Arguments, screen: Screen, verdict:
         "starting Kubernetes, PostgreSQL, Prometheus, Caddy and a Python environment, all on 127.0.0.1: about 10 s; \
          the first time on a machine some 10 minutes, because part of it is built or downloaded",
     );
-    let stack = Stack::start(session, arguments.operator.as_deref()).await?;
+    let stack = Stack::start(session, arguments.operator.as_deref(), arguments.fault).await?;
     let mut pods = Pods::new(&stack);
     let timeline = Timeline::new(screen);
     let played = tokio::select! {
@@ -97,7 +98,7 @@ async fn scenes(
 ) -> Result<()> {
     let fault = arguments.fault;
     cluster::prepare(stack).await?;
-    stack.start_load(fault.users()).await?;
+    stack.start_load(fault).await?;
     stack.start_operator().await?;
     let modes: &[Mode] = if arguments.compare { &[Mode::Observe, Mode::Auto] } else { &[Mode::Auto] };
     let mut stories = Vec::new();

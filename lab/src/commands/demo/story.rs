@@ -171,6 +171,26 @@ impl Story {
         last.unwrap_or_default().since(first.unwrap_or_default())
     }
 
+    /// The requests that filled the cache since the fault began, the demo's own not among them.
+    pub(super) fn filling(&self) -> f64 {
+        let mended = self.mended_at();
+        let last = self.samples.iter().rfind(|sample| mended.is_none_or(|mended| sample.at <= mended));
+        let first = self.before.last().or(self.samples.first());
+        last.zip(first).map_or(0.0, |(last, first)| last.counts.since(first.counts).filling)
+    }
+
+    /// The share of lookups that found their key: as it was, at worst, and as it is at the end.
+    pub(super) fn hits(&self) -> Option<(f64, f64, f64)> {
+        let shares = |samples: &[Sample]| samples.iter().filter_map(|sample| sample.hits).collect::<Vec<_>>();
+        let mean = |shares: &[f64]| {
+            let count = u32::try_from(shares.len()).ok().filter(|count| *count > 0)?;
+            Some(shares.iter().sum::<f64>() / f64::from(count))
+        };
+        let after = shares(&self.samples);
+        let last = after.get(after.len().saturating_sub(STEADY)..)?;
+        Some((mean(&shares(&self.before))?, after.iter().copied().reduce(f64::min)?, mean(last)?))
+    }
+
     /// What is to be marked in a chart, in order.
     pub(super) fn marks(&self) -> Vec<Mark> {
         let closed_at = self.closed().and_then(|incident| incident.closed_at);
@@ -194,7 +214,7 @@ impl Story {
         self.fault_ended.is_none()
             && match (self.mode, self.fault.kind()) {
                 (Mode::Observe, _) => is_long,
-                (Mode::Auto, Kind::Session { .. }) => false,
+                (Mode::Auto, Kind::Session { .. } | Kind::Cache) => false,
                 (Mode::Auto, Kind::Upstream { .. }) => self.helped_in_spite_of_it(),
             }
     }
@@ -208,7 +228,7 @@ impl Story {
     /// Nothing more is to come.
     pub(super) fn is_over(&self) -> bool {
         let is_settled = match (self.mode, self.fault.kind()) {
-            (Mode::Observe, _) | (Mode::Auto, Kind::Session { .. }) => true,
+            (Mode::Observe, _) | (Mode::Auto, Kind::Session { .. } | Kind::Cache) => true,
             (Mode::Auto, Kind::Upstream { .. }) => self.is_taken_back() || self.is_left(),
         };
         self.closed().is_some() && self.back_at().is_some() && self.fault_ended.is_some() && is_settled
@@ -330,6 +350,30 @@ pub(super) mod tests {
         story
     }
 
+    /// The same of a cache that was flushed.
+    pub(in super::super) fn warmed() -> Story {
+        let mut story = Story { fault: Fault::Coldcache, pid: None, ..healed() };
+        story.signalled.clear();
+        story.remediations.values_mut().for_each(|one| {
+            one.action = "WarmCache".into();
+            one.pid = None;
+        });
+        let looked = |sample: &mut Sample, hits: f64, filling: f64| {
+            (sample.hits, sample.counts.filling) = (Some(hits), filling);
+        };
+        story.before = vec![Sample::quiet(at(99))];
+        story.before.iter_mut().for_each(|sample| looked(sample, 1.0, 1.0));
+        let warm_at = at(108);
+        for sample in &mut story.samples {
+            if sample.at < warm_at { looked(sample, 0.1, 1.0) } else { looked(sample, 0.99, 2.0) }
+        }
+        story.fault_ended = Some(Ended { at: warm_at, how: How::Warmed });
+        let note = "ColdCache (Certain): in cache ...: it was flushed (keys: 100, then 0)".to_owned();
+        let (uid, reason) = ("flush".to_owned(), "CauseFound".to_owned());
+        story.events.push(Told { uid, at: at(105), reason, note });
+        story
+    }
+
     /// The same to its end.
     pub(in super::super) fn taken_back() -> Story {
         let mut story = helped();
@@ -401,7 +445,7 @@ pub(super) mod tests {
     fn it_counts_what_users_had_of_it() {
         let mut story = healed();
         assert!((story.seconds_over() - 7.0).abs() < 1e-9, "from 103 to 110");
-        let counts = |all, bad, failed| Counts { all, bad, failed };
+        let counts = |all, bad, failed| Counts { all, bad, failed, filling: 0.0 };
         story.before = vec![Sample { counts: counts(100.0, 1.0, 1.0), ..Sample::quiet(at(99)) }];
         story.samples.iter_mut().for_each(|sample| sample.counts = counts(400.0, 41.0, 2.0));
         assert_eq!(story.counts(), counts(300.0, 40.0, 1.0));

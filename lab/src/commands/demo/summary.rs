@@ -53,6 +53,9 @@ fn alone(story: &Story, timeline: &Timeline) {
         milliseconds(PROMISE),
         count(counts.failed)
     ));
+    if let Some(cache) = compare::cache(story) {
+        timeline.plain(&format!("  {cache}"));
+    }
 }
 
 fn rows(story: &Story) -> Vec<(Option<SystemTime>, String)> {
@@ -67,6 +70,10 @@ fn rows(story: &Story) -> Vec<(Option<SystemTime>, String)> {
     ];
     match story.fault.kind() {
         Kind::Session { .. } => {}
+        Kind::Cache => {
+            let warm_at = story.fault_ended.as_ref().map(|ended| ended.at);
+            rows.insert(3, (warm_at, "the cache held all portfolios again".to_owned()));
+        }
         Kind::Upstream { .. } => rows.extend([
             (story.mended_at(), "the price service was made fast again, by the demo".to_owned()),
             (story.undone_at, "the operator had taken back what it added".to_owned()),

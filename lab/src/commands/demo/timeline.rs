@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::cache;
 use super::chart::{self, Chart, Window};
 use super::cluster;
 use super::edge::{Sample, TARGET};
@@ -64,7 +65,7 @@ impl Timeline {
                  anything for {} s; then the demo ends the fault. Time counts from the fault.",
                 OBSERVED.as_secs()
             ),
-            (Mode::Auto, Kind::Session { .. }) => {
+            (Mode::Auto, Kind::Session { .. } | Kind::Cache) => {
                 "Nobody but the operator mends anything from now on. Time counts from the fault.".to_owned()
             }
             (Mode::Auto, Kind::Upstream { .. }) => {
@@ -104,6 +105,7 @@ impl Timeline {
             Kind::Upstream { delay } => {
                 ("upstream", format!("the price service takes {}", fault::slower(delay)))
             }
+            Kind::Cache => ("cache", "FLUSHALL: it holds nothing any more".to_owned()),
         };
         self.waits(Paint::Bold, story.begun, (who, "FAULT"), text);
     }
@@ -165,6 +167,7 @@ impl Timeline {
             How::ByItself => {
                 (("database", "is told"), format!("{}: its statement has ended by itself", story.session()))
             }
+            How::Warmed => (("cache", "is warm"), "it holds all portfolios again".to_owned()),
             How::Mended => match story.fault.kind() {
                 Kind::Session { .. } => (
                     ("demo", "ends it"),
@@ -174,6 +177,9 @@ impl Timeline {
                     ("upstream", "mended"),
                     "the price service is as fast as before: nobody waits for it".to_owned(),
                 ),
+                Kind::Cache => {
+                    (("demo", "fills it"), format!("GET {}, as by people who were called", cache::FILLED_BY))
+                }
             },
         };
         self.waits(Paint::Bold, ended.at, who, text);
@@ -336,8 +342,9 @@ fn undo(now: &Undo) -> (&'static str, String) {
 
 fn users(sample: &Sample) -> String {
     let p95 = sample.p95.map_or_else(|| "no answer".to_owned(), milliseconds);
+    let hits = sample.hits.map(|hits| format!("   {:>3.0}% hits", hits * 100.0)).unwrap_or_default();
     format!(
-        "p95 {p95:>10}   {:>4.0} requests/s   {:>4.1} errors/s   {:>3.0} in flight",
+        "p95 {p95:>10}   {:>4.0} requests/s   {:>4.1} errors/s   {:>3.0} in flight{hits}",
         sample.rate, sample.errors, sample.in_flight
     )
 }

@@ -1,13 +1,20 @@
 //! Whether it was what the demo promises: broken, healed by the operator, and by nothing else.
 
+use std::time::SystemTime;
+
 use lab::{Error, Result};
 
 use super::cluster;
 use super::edge::{STEADY, TARGET};
 use super::fault::{How, Kind};
 use super::mode::Mode;
-use super::news::Remediation;
+use super::news::{Remediation, Told};
 use super::story::Story;
+
+/// A hit ratio above this share of the usual one is as good as that.
+const STILL_USUAL: f64 = 0.8;
+/// `requestsPerPath` of demo/policies/coldcache.yaml, which has one path.
+const MOST_FILLING: f64 = 2.0;
 
 impl Story {
     /// What the demo promises and this story has not got.
@@ -46,6 +53,7 @@ impl Story {
         match self.fault.kind() {
             Kind::Session { ends_with, .. } => self.end_is_missing(ends_with, missing),
             Kind::Upstream { .. } => self.undo_is_missing(missing),
+            Kind::Cache => self.warmth_is_missing(missing),
         }
         self.signal_is_missing(missing);
     }
@@ -71,6 +79,12 @@ impl Story {
         }
         if self.replicas.len() > 1 {
             missing.push(format!("the replicas should have stayed and were {}", self.steps()));
+        }
+        if self.fault.kind() == Kind::Cache {
+            self.flush_is_missing(missing);
+        }
+        if self.filling() > 0.0 {
+            missing.push(format!("nobody should have filled the cache; {:.0} requests came", self.filling()));
         }
         if self.mended_at().is_none() {
             missing.push("the fault ended before the demo ended it".to_owned());
@@ -117,6 +131,46 @@ impl Story {
         }
     }
 
+    /// The flush was felt, and the operator has told that it was one.
+    fn flush_is_missing(&self, missing: &mut Vec<String>) {
+        let found = |told: &Told| told.reason == "CauseFound" && told.note.contains("it was flushed");
+        if !self.events.iter().any(found) {
+            missing.push("no Event CauseFound says that the cache was flushed".to_owned());
+        }
+        match self.hits() {
+            Some((usual, worst, last)) if worst < usual * STILL_USUAL && last >= usual * STILL_USUAL => {}
+            Some((usual, worst, last)) => missing.push(format!(
+                "the share of lookups that find their key should have fallen and come back: it was {usual:.2}, {worst:.2} \
+                 at worst, and {last:.2} at the end"
+            )),
+            None => missing.push("nothing was looked up in the cache".to_owned()),
+        }
+    }
+
+    /// The cache was filled by the operator, with no more requests than its policy allows.
+    fn warmth_is_missing(&self, missing: &mut Vec<String>) {
+        self.flush_is_missing(missing);
+        let filling = self.filling();
+        if !(1.0..=MOST_FILLING).contains(&filling) {
+            missing.push(format!(
+                "1 to {MOST_FILLING:.0} requests should have filled the cache; {filling:.0} came"
+            ));
+        }
+        match &self.fault_ended {
+            Some(ended) if ended.how == How::Warmed => self.order_is_missing(ended.at, missing),
+            Some(_) | None => missing.push("the cache was not filled again".to_owned()),
+        }
+    }
+
+    /// It ended before the operator acted, so that something else ended it.
+    fn order_is_missing(&self, ended: SystemTime, missing: &mut Vec<String>) {
+        // Not by the time of the Event: that is written aside, and may come after the effect.
+        let began = self.remediations.values().filter_map(|one| one.began_at).min();
+        if began.is_some_and(|began| ended < began) {
+            missing.push("the fault had ended before the operator acted".to_owned());
+        }
+    }
+
     /// What was added is taken back.
     fn undo_is_missing(&self, missing: &mut Vec<String>) {
         if self.is_taken_back() {
@@ -140,16 +194,12 @@ impl Story {
                     "the fault's session was to end with {ends_with:?} and ended with {told:?}"
                 ));
             }
-            Some(How::ByItself | How::Mended) => {
+            Some(How::ByItself | How::Mended | How::Warmed) => {
                 missing.push("the fault's session ended by itself".to_owned());
             }
         }
-        // Not by the time of the Event: that is written aside, and may come after the effect.
-        let began = self.remediations.values().filter_map(|one| one.began_at).min();
-        if let (Some(ended), Some(began)) = (&self.fault_ended, began)
-            && ended.at < began
-        {
-            missing.push("the fault's session had ended before the operator acted".to_owned());
+        if let Some(ended) = &self.fault_ended {
+            self.order_is_missing(ended.at, missing);
         }
     }
 
@@ -182,7 +232,7 @@ pub(super) fn judge(stories: &[Story]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::fault::{Ended, Fault};
-    use super::super::story::tests::{at, healed, observed, taken_back};
+    use super::super::story::tests::{at, healed, observed, taken_back, warmed};
     use super::*;
 
     #[test]
@@ -250,6 +300,56 @@ mod tests {
             let missing = story.missing().join("; ");
             assert!(missing.contains(expected), "{expected:?} is missing in {missing:?}");
         }
+    }
+
+    #[test]
+    fn of_a_cold_cache_other_things_may_be_missing() {
+        type Change = fn(&mut Story);
+        let cases: [(Change, &str); 9] = [
+            (|story| story.events.clear(), "no Event CauseFound says that the cache was flushed"),
+            (
+                |story| story.samples.iter_mut().for_each(|sample| sample.hits = Some(1.0)),
+                "should have fallen and come back: it was 1.00, 1.00 at worst, and 1.00",
+            ),
+            (
+                |story| story.samples.iter_mut().for_each(|sample| sample.hits = Some(0.1)),
+                "and 0.10 at the end",
+            ),
+            (|story| story.before.clear(), "nothing was looked up"),
+            (
+                |story| story.samples.iter_mut().for_each(|sample| sample.counts.filling = 1.0),
+                "1 to 2 requests should have filled the cache; 0 came",
+            ),
+            (|story| story.samples.iter_mut().for_each(|sample| sample.counts.filling = 4.0), "3 came"),
+            (|story| story.fault_ended = None, "the cache was not filled again"),
+            (
+                |story| story.fault_ended.iter_mut().for_each(|ended| ended.at = at(101)),
+                "had ended before the operator acted",
+            ),
+            (|story| story.signalled.push(42), "signalled no session; it signalled [42]"),
+        ];
+        for (change, expected) in cases {
+            let mut story = warmed();
+            assert!(story.missing().is_empty(), "{:?}", story.missing());
+            change(&mut story);
+            let missing = story.missing().join("; ");
+            assert!(missing.contains(expected), "{expected:?} is missing in {missing:?}");
+        }
+    }
+
+    #[test]
+    fn who_only_looks_fills_no_cache() {
+        let mut story = Story { fault: Fault::Coldcache, pid: None, ..observed() };
+        story.remediations.values_mut().for_each(|one| (one.action, one.pid) = ("WarmCache".into(), None));
+        (story.before, story.events) = (warmed().before, warmed().events);
+        for sample in &mut story.samples {
+            let filled = if sample.at < at(160) { (Some(0.0), 1.0) } else { (Some(1.0), 2.0) };
+            (sample.hits, sample.counts.filling) = filled;
+        }
+        assert!(story.missing().is_empty(), "{:?}", story.missing());
+        story.samples.iter_mut().for_each(|sample| sample.counts.filling = 2.0);
+        let missing = story.missing().join("; ");
+        assert!(missing.contains("nobody should have filled the cache; 1 requests came"), "{missing}");
     }
 
     #[test]
