@@ -25,7 +25,7 @@ def one(agency):
     They are not stored then: a cache that is filled key by key while everybody waits for it keeps everybody waiting, so
     only the list does that.
     """
-    return known(agency) or TOTALS.order_by("agency").filter(agency=agency).first()
+    return known(agency) or next(iter(TOTALS.filter(agency=agency)), None)
 
 
 def known(agency):

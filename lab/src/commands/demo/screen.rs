@@ -129,7 +129,7 @@ impl Screen {
     /// The same of a line with several colours.
     pub(super) fn row(&self, row: &Row) {
         let inner = self.inner();
-        let text = format!("{}{}\n{}", inner.erase(), row.text(inner.colours), inner.draw());
+        let text = format!("{}{}\n{}", inner.erase(), row.text(inner.colours).trim_end(), inner.draw());
         crate::commands::print(&text);
     }
 
