@@ -33,7 +33,7 @@ sweep: ## Kill, freeze and mislead the operator at every request of a full incid
 	SWEEP=full $(CARGO) test -p latency-operator --test sweep -- --nocapture
 
 .PHONY: demo
-demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker, idle or saturation; KEEP=1 leaves it up
+demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker, idle, saturation or coldcache; COMPARE=1 first without it; KEEP=1 leaves it up
 	@# Together, so that what both use is compiled once; without optimisation, which would take minutes more.
 	$(CARGO) build --bins -p latency-operator -p lab
 	@target=$$($(CARGO) metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); \

@@ -1,8 +1,8 @@
 """One Pod of the demo: one Gunicorn master, its workers, its metrics. `gunicorn` started in this folder finds this file.
 
 Environment: BIND (host:port of the API), METRICS_BIND (host:port of /metrics), WEB_CONCURRENCY (workers, 2),
-PROMETHEUS_MULTIPROC_DIR (a folder of this Pod alone; what is in it is thrown away); for the application PG* and
-UPSTREAM_DELAY_FILE (orders/views.py).
+PROMETHEUS_MULTIPROC_DIR (a folder of this Pod alone; what is in it is thrown away); for the application PG*,
+REDIS_URL (orders/settings.py) and UPSTREAM_DELAY_FILE (orders/views.py).
 """
 
 import os

@@ -1,6 +1,7 @@
 """The users of the demo: 50% lists, 20% details, 10% portfolios, 10% quotes, 10% payments.
 
-Environment: THINK_MIN, THINK_MAX (seconds between a user's requests, 1 and 3).
+Environment: THINK_MIN, THINK_MAX (seconds between a user's requests, 1 and 3); PORTFOLIOS (how many of 90 plus as many
+requests ask for a portfolio, 10).
 """
 
 import os
@@ -24,7 +25,7 @@ class Clerk(FastHttpUser):
     def account(self):
         self.client.get(f"/api/v1/accounts/{random.randint(1, ACCOUNTS)}", name="account-detail")
 
-    @task(10)
+    @task(int(os.environ.get("PORTFOLIOS", "10")))
     def portfolio(self):
         self.client.get(f"/api/v1/portfolios/{random.randint(1, AGENCIES)}", name="portfolio-detail")
 

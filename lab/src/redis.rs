@@ -146,6 +146,17 @@ impl Redis {
             .args(args)
     }
 
+    /// How a shell runs `redis-cli` as [`ADMIN`]. The password is in it: for files that nobody else can read.
+    pub fn cli_command(&self) -> String {
+        let program = self.programs.command("redis-cli");
+        let socket = socket(&self.folder);
+        format!(
+            "REDISCLI_AUTH={} {program} --no-auth-warning --user {ADMIN} -s '{}'",
+            self.password,
+            socket.display()
+        )
+    }
+
     /// Stops the server; it can be started again on its port.
     pub async fn stop(&self, how: Stop) -> Result<ExitStatus> {
         if how == Stop::Saving {

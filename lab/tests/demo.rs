@@ -10,11 +10,12 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs it to its end and returns what it showed. The operator is the one that `LATENCY_OPERATOR_BINARY` names; without
 /// that the demo builds the one of this checkout.
-fn demo(fault: &str) -> Result<String> {
+fn demo(fault: &str, more: &[&str]) -> Result<String> {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
     // What it is doing goes to the terminal at once: a first run builds for minutes.
-    command.args(["demo", "--fault", fault]).env_remove("KEEP").stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.args(["demo", "--fault", fault]).args(more).env_remove("KEEP").env_remove("COMPARE");
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output()?;
     let shown = String::from_utf8(output.stdout)?;
     if output.status.success() {
@@ -36,7 +37,7 @@ const CANCELLED: [&str; 2] = ["canceling statement due to user request", "Cancel
 
 #[test]
 fn a_runaway_query_is_healed() -> Result<()> {
-    let shown = demo("runaway")?;
+    let shown = demo("runaway", &[])?;
     shows(&shown, &IN_ANY_CASE);
     shows(&shown, &SIGNALLED);
     shows(&shown, &CANCELLED);
@@ -46,7 +47,7 @@ fn a_runaway_query_is_healed() -> Result<()> {
 
 #[test]
 fn a_blocker_is_healed() -> Result<()> {
-    let shown = demo("blocker")?;
+    let shown = demo("blocker", &[])?;
     shows(&shown, &IN_ANY_CASE);
     shows(&shown, &SIGNALLED);
     shows(&shown, &CANCELLED);
@@ -55,8 +56,18 @@ fn a_blocker_is_healed() -> Result<()> {
 }
 
 #[test]
+fn what_would_have_been_is_seen_beside_what_was() -> Result<()> {
+    let shown = demo("runaway", &["--compare"])?;
+    shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &["without (mode Observe)", "with (mode Auto)", "did nothing; dry run: cancel what"]);
+    shows(&shown, &["in mode Observe: nothing", "in mode Auto: session ", SIGNALLED[0]]);
+    shows(&shown, &["is terminated, as by people who were called", "In mode Observe it did nothing"]);
+    Ok(())
+}
+
+#[test]
 fn a_transaction_that_was_left_open_is_healed() -> Result<()> {
-    let shown = demo("idle")?;
+    let shown = demo("idle", &[])?;
     shows(&shown, &IN_ANY_CASE);
     shows(&shown, &SIGNALLED);
     shows(&shown, &["begins demo/sql/fault-idle.sql", "CauseFound: IdleInTransaction (Certain)"]);
@@ -66,7 +77,7 @@ fn a_transaction_that_was_left_open_is_healed() -> Result<()> {
 
 #[test]
 fn workers_that_wait_for_a_slow_upstream_are_joined_by_others() -> Result<()> {
-    let shown = demo("saturation")?;
+    let shown = demo("saturation", &[])?;
     shows(&shown, &IN_ANY_CASE);
     shows(&shown, &["the price service takes 400 ms instead of 20 ms", "CauseFound: WorkersSaturated"]);
     shows(&shown, &["Scale from 2 to 4 replicas", "capacity is added: 2 -> 4"]);

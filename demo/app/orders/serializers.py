@@ -1,5 +1,6 @@
 from rest_framework import serializers
 
+from orders import portfolios
 from orders.models import Account, Payment
 
 
@@ -14,9 +15,13 @@ class AccountSerializer(serializers.ModelSerializer):
 
 class AccountDetailSerializer(AccountSerializer):
     agency = serializers.CharField(source="agency.name")
+    portfolio = serializers.SerializerMethodField()
 
     class Meta(AccountSerializer.Meta):
-        fields = [*AccountSerializer.Meta.fields, "agency"]
+        fields = [*AccountSerializer.Meta.fields, "agency", "portfolio"]
+
+    def get_portfolio(self, account):
+        return portfolios.known(account.agency_id)
 
 
 class TransactionSerializer(serializers.ModelSerializer):

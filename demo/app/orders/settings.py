@@ -31,6 +31,18 @@ DATABASES = {
     }
 }
 
+# Where there is no Redis nothing is kept: the cache that Django would take instead is one for each worker.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": os.environ["REDIS_URL"],
+        # What is in it stays, until it is lost.
+        "TIMEOUT": None,
+    }
+    if "REDIS_URL" in os.environ
+    else {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
+}
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,  # otherwise DRF wants django.contrib.auth

@@ -2,20 +2,21 @@ import os
 import time
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Sum
+from django.db.models import F
+from django.http import Http404
 from django.utils import timezone
 from rest_framework import generics
 from rest_framework.decorators import api_view
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 
-from orders.models import Account, Payment
+from orders import portfolios
+from orders.models import Account
 from orders.serializers import AccountDetailSerializer, AccountSerializer, PortfolioSerializer, TransactionSerializer
 
 # The file says how many milliseconds the imagined price service takes, so that a fault can make it slow while all runs.
 UPSTREAM_DELAY_FILE = os.environ.get("UPSTREAM_DELAY_FILE", "")
 UPSTREAM_DELAY_MS = 20  # where there is no such file
-PORTFOLIOS = Payment.objects.values(agency=F("account__agency")).annotate(payments=Count("id"), paid=Sum("amount"))
 
 
 @api_view(["GET"])
@@ -41,6 +42,11 @@ class AccountList(generics.ListAPIView):
         agency = self.request.query_params.get("agency", "")
         return accounts.filter(agency_id=agency) if agency.isdecimal() else accounts
 
+    def list(self, request, *args, **kwargs):
+        response = super().list(request, *args, **kwargs)
+        response.data["portfolio"] = portfolios.known(request.query_params.get("agency", ""))
+        return response
+
 
 class AccountDetail(generics.RetrieveAPIView):
     queryset = Account.objects.select_related("debtor", "agency")
@@ -48,18 +54,24 @@ class AccountDetail(generics.RetrieveAPIView):
 
 
 class PortfolioList(generics.ListAPIView):
-    """The totals of every agency."""
+    """The totals of every agency, added up anew: whoever asks for them fills the cache."""
 
-    queryset = PORTFOLIOS.order_by("agency")
     serializer_class = PortfolioSerializer
+
+    def get_queryset(self):
+        return portfolios.all_of_them()
 
 
 class PortfolioDetail(generics.RetrieveAPIView):
-    """The totals of one agency: reads all payments, for want of an index (see schema.sql)."""
+    """The totals of one agency: where they are not in the cache, reads all payments, for want of an index (see schema.sql)."""
 
-    queryset = PORTFOLIOS
     serializer_class = PortfolioSerializer
-    lookup_field = "agency"
+
+    def get_object(self):
+        portfolio = portfolios.one(self.kwargs["agency"])
+        if portfolio is None:
+            raise Http404
+        return portfolio
 
 
 class TransactionCreate(generics.CreateAPIView):

@@ -7,8 +7,10 @@ use kube::{Api, Client};
 use lab::{Error, Result, workspace};
 use serde_json::{Value, json};
 
-use super::database::{NAME, OPERATOR as OPERATOR_ROLE};
+use super::cache::{self, Cache};
+use super::database::{self, NAME, OPERATOR as OPERATOR_ROLE};
 use super::fault::Fault;
+use super::mode::Mode;
 use super::stack::Stack;
 
 pub(super) const NAMESPACE: &str = "shop";
@@ -23,9 +25,13 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Installs the operator's kinds and rights, and the application.
 pub(super) async fn prepare(stack: &Stack) -> Result<()> {
-    stack.session.say("applying crds/, deploy/, demo/manifests/ and the Secret that leads to the database");
+    stack
+        .session
+        .say("applying crds/, deploy/, demo/manifests/ and the Secrets that lead to the data stores");
     tokio::try_join!(stack.plane.namespace(NAMESPACE), stack.plane.namespace(OPERATOR))?;
-    let own = json!({"apiVersion": "v1", "kind": "List", "items": [secret(stack), cluster_binding(), lease_binding()]});
+    let mut items = vec![database_secret(stack), cluster_binding(), lease_binding()];
+    items.extend(stack.known_cache().map(cache_secret));
+    let own = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let mut args = vec!["apply".to_owned(), "--server-side".to_owned()];
     for path in ["crds", "deploy/rbac.yaml", "demo/manifests"] {
         args.extend(["--filename".to_owned(), workspace::root().join(path).display().to_string()]);
@@ -38,14 +44,18 @@ pub(super) async fn prepare(stack: &Stack) -> Result<()> {
 }
 
 /// Applies the policy of a fault, and waits until the operator says that it watches and that all is well.
-pub(super) async fn watch_over(stack: &Stack, fault: Fault) -> Result<()> {
-    stack.session.say(&format!("applying {}", fault.policy()));
-    let path = workspace::root().join(fault.policy());
-    kubectl(stack, &["apply", "--server-side", "--filename", &path.display().to_string()], "").await?;
+pub(super) async fn watch_over(stack: &Stack, fault: Fault, mode: Mode) -> Result<()> {
+    stack.session.say(&format!("applying {} in mode {}", fault.policy(), mode.name()));
+    let policy = mode.of(&database::read(&fault.policy())?)?;
+    kubectl(stack, &["apply", "--server-side", "--filename", "-"], &policy).await?;
     let policies = objects(stack.plane.client().await?, "LatencyPolicy", "latencypolicies");
     let mut last = String::new();
     let look = lab::until(LIMIT, async || {
         let policy = policies.get_opt(TARGET).await.ok().flatten()?;
+        let seen = policy.data.pointer("/status/observedGeneration").and_then(Value::as_i64);
+        if seen != policy.metadata.generation {
+            return None;
+        }
         let conditions = policy.data.pointer("/status/conditions").and_then(Value::as_array)?;
         last = conditions.iter().map(describe).collect::<Vec<_>>().join("\n    ");
         ["Ready", "DataAvailable", "WithinObjective"].iter().all(|kind| holds(conditions, kind)).then_some(())
@@ -106,23 +116,38 @@ pub(super) fn operator_config(prometheus: &str) -> String {
 }
 
 /// The label is the owner's word that the operator may read it.
-fn secret(stack: &Stack) -> Value {
+fn secret(name: &str, data: &Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": "orders-db",
+            "name": name,
             "namespace": NAMESPACE,
             "labels": {"latency-operator.dev/allowed": "true"},
         },
-        "stringData": {
-            "host": "127.0.0.1",
-            "port": stack.database.server.port().to_string(),
-            "dbname": NAME,
-            "user": OPERATOR_ROLE,
-            "password": stack.database.password(OPERATOR_ROLE),
-        },
+        "stringData": data,
     })
+}
+
+fn database_secret(stack: &Stack) -> Value {
+    let data = json!({
+        "host": "127.0.0.1",
+        "port": stack.database.server.port().to_string(),
+        "dbname": NAME,
+        "user": OPERATOR_ROLE,
+        "password": stack.database.password(OPERATOR_ROLE),
+    });
+    secret("orders-db", &data)
+}
+
+fn cache_secret(cache: &Cache) -> Value {
+    let data = json!({
+        "host": "127.0.0.1",
+        "port": cache.server.port().to_string(),
+        "user": cache::OPERATOR,
+        "password": cache.operator,
+    });
+    secret("orders-redis", &data)
 }
 
 fn cluster_binding() -> Value {

@@ -28,7 +28,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Starts the server on one CPU of its own, and fills it.
-    pub(super) async fn start(session: &Session) -> Result<Self> {
+    pub(super) async fn start(session: &Session, more_rows: Option<&str>) -> Result<Self> {
         let allowed = cpus::allowed();
         let cpu = allowed.last().copied().filter(|_| allowed.len() > 1);
         let options = PostgresOptions { cpu, ..Default::default() };
@@ -39,7 +39,7 @@ impl Database {
             passwords.insert(role, lab::password()?);
         }
         let database = Self { server, passwords };
-        database.fill().await?;
+        database.fill(more_rows).await?;
         match cpu {
             Some(cpu) => session.say(&format!("PostgreSQL is filled; it has CPU {cpu} alone")),
             None => session.say("PostgreSQL is filled; it shares the only CPU with everything else"),
@@ -47,10 +47,10 @@ impl Database {
         Ok(database)
     }
 
-    async fn fill(&self) -> Result<()> {
+    async fn fill(&self, more_rows: Option<&str>) -> Result<()> {
         self.server.execute("postgres", &format!("create database {NAME}")).await?;
         let mut connection = self.server.superuser(NAME).await?;
-        for file in ["schema.sql", "seed.sql"] {
+        for file in ["schema.sql", "seed.sql"].into_iter().chain(more_rows) {
             let sql = read(&format!("demo/sql/{file}"))?;
             self.run(&mut connection, &format!("running demo/sql/{file}"), sql).await?;
         }
@@ -74,6 +74,13 @@ impl Database {
     /// The password of one of the roles.
     pub(super) fn password(&self, role: &str) -> &str {
         self.passwords.get(role).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Ends a session, as the people do who are on call.
+    pub(super) async fn end(&self, pid: i32) -> Result<()> {
+        let mut connection = self.server.superuser(NAME).await?;
+        let sql = format!("select pg_terminate_backend({pid})");
+        self.run(&mut connection, &format!("ending session {pid}"), sql).await
     }
 
     /// The process ids of all sessions that somebody cancelled or terminated, as the server itself tells it.

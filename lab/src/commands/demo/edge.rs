@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use lab::{Error, Prometheus, Result};
+use lab::{Error, Result};
 use tokio::time::MissedTickBehavior;
 
 use super::cluster::{EDGE_NAMESPACE_LABEL, NAMESPACE};
@@ -30,9 +30,42 @@ pub(super) struct Sample {
     /// Those that failed, per second.
     pub(super) errors: f64,
     pub(super) in_flight: f64,
+    pub(super) counts: Counts,
+    /// The share of the cache's lookups that found their key, since the sample before; where there is a cache.
+    pub(super) hits: Option<f64>,
+}
+
+/// Requests that were finished since the edge was started.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Counts {
+    pub(super) all: f64,
+    /// Those that took longer than was promised, or failed.
+    pub(super) bad: f64,
+    /// Those that failed.
+    pub(super) failed: f64,
+    /// Those that fill the cache, which users never ask for.
+    pub(super) filling: f64,
+}
+
+impl Counts {
+    /// What was added since then.
+    pub(super) fn since(self, then: Self) -> Self {
+        Self {
+            all: self.all - then.all,
+            bad: self.bad - then.bad,
+            failed: self.failed - then.failed,
+            filling: self.filling - then.filling,
+        }
+    }
 }
 
 impl Sample {
+    /// Nothing is measured yet.
+    #[cfg(test)]
+    pub(super) fn quiet(at: SystemTime) -> Self {
+        Self { at, p95: None, rate: 0.0, errors: 0.0, in_flight: 0.0, counts: Counts::default(), hits: None }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.p95.is_some_and(|p95| p95 > TARGET)
     }
@@ -43,9 +76,13 @@ impl Sample {
 }
 
 /// Asks for everything at once: one instant, one request.
-pub(super) async fn sample(prometheus: &Prometheus) -> Result<Sample> {
+pub(super) async fn sample(stack: &Stack) -> Result<Sample> {
     let at = SystemTime::now();
-    let found = prometheus.query(&expression()).await?;
+    let found = stack.prometheus.query(&expression()).await?;
+    let hits = match stack.known_cache() {
+        Some(cache) => cache.hits().await?,
+        None => None,
+    };
     let value = |name: &str| {
         let is = |sample: &&lab::prometheus::Sample| sample.labels.get("is").is_some_and(|is| is == name);
         found.iter().find(is).map(|sample| sample.value).filter(|value| value.is_finite())
@@ -57,12 +94,27 @@ pub(super) async fn sample(prometheus: &Prometheus) -> Result<Sample> {
         rate: number("rate"),
         errors: number("errors"),
         in_flight: number("in_flight"),
+        counts: Counts {
+            all: number("all"),
+            bad: number("bad"),
+            failed: number("failed"),
+            filling: number("filling"),
+        },
+        hits,
     })
 }
+
+/// Django counts the requests of each view.
+const FILLING: &str = "django_http_requests_latency_seconds_by_view_method_count";
 
 fn expression() -> String {
     let own = format!(r#"handler="reverse_proxy",{EDGE_NAMESPACE_LABEL}="{NAMESPACE}""#);
     let seconds = "caddy_http_request_duration_seconds";
+    // What the edge itself failed to forward is not in its histogram.
+    let not_forwarded = format!("(sum(caddy_http_request_errors_total{{{own}}}) or vector(0))");
+    let failed = format!(r#"((sum({seconds}_count{{{own},code=~"5.."}}) or vector(0)) + {not_forwarded})"#);
+    let all = format!("(sum({seconds}_count{{{own}}}) + {not_forwarded})");
+    let good = format!(r#"sum({seconds}_bucket{{{own},le="{TARGET}",code!~"5.."}})"#);
     let parts = [
         ("p95", format!("histogram_quantile(0.95, sum by (le) (rate({seconds}_bucket{{{own}}}[10s])))")),
         ("rate", format!("sum(rate({seconds}_count{{{own}}}[3s]))")),
@@ -73,6 +125,13 @@ fn expression() -> String {
             ),
         ),
         ("in_flight", format!("sum(caddy_http_requests_in_flight{{{own}}})")),
+        ("bad", format!("({all} - {good})")),
+        ("all", all),
+        ("failed", failed),
+        (
+            "filling",
+            format!(r#"sum({FILLING}{{namespace="{NAMESPACE}",view="portfolio-list"}}) or vector(0)"#),
+        ),
     ];
     let labelled = parts.map(|(name, part)| format!(r#"label_replace({part}, "is", "{name}", "", "")"#));
     labelled.join(" or ")
@@ -85,26 +144,46 @@ pub(super) fn seconds() -> tokio::time::Interval {
     seconds
 }
 
-/// Waits until everybody is served fast: right after the start the first requests are slow.
-pub(super) async fn until_steady(stack: &Stack) -> Result<()> {
+/// Looks at the users while something else is done.
+pub(super) async fn meanwhile<T>(
+    stack: &Stack,
+    doing: impl Future<Output = Result<T>>,
+) -> Result<(Vec<Sample>, T)> {
+    let mut samples = Vec::new();
+    let mut doing = std::pin::pin!(doing);
+    let mut seconds = seconds();
+    loop {
+        tokio::select! {
+            done = &mut doing => return Ok((samples, done?)),
+            _ = seconds.tick() => samples.extend(sample(stack).await.ok()),
+        }
+    }
+}
+
+/// Waits until everybody is served fast: right after the start the first requests are slow. Returns the steady seconds.
+pub(super) async fn until_steady(stack: &Stack) -> Result<Vec<Sample>> {
     stack.session.say("waiting until the API is warm and steady: about 15 s");
-    let mut steady = 0;
+    let mut steady = Vec::new();
     let mut last = None;
     let watching = async {
         let mut seconds = seconds();
-        while steady < WARM {
+        while steady.len() < WARM {
             seconds.tick().await;
             stack.must_run()?;
-            let sample = sample(&stack.prometheus).await?;
+            let sample = sample(stack).await?;
             // Half of the target: what is steady only just below it would pass it by itself.
             let is_fast = sample.p95.is_some_and(|p95| p95 < TARGET / 2.0);
-            steady = if is_fast && sample.rate > BUSY && sample.errors == 0.0 { steady + 1 } else { 0 };
+            if !is_fast || sample.rate <= BUSY || sample.errors > 0.0 {
+                steady.clear();
+            } else {
+                steady.push(sample);
+            }
             last = Some(sample);
         }
         Ok(())
     };
     match tokio::time::timeout(WARM_LIMIT, watching).await {
-        Ok(done) => done,
+        Ok(done) => done.map(|()| steady),
         Err(_) => Err(Error::setup(
             "waiting until the API is warm and steady",
             format!(

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use lab::Result;
 
+use super::cache::Cache;
 use super::culprit::Culprit;
 use super::stack::Stack;
 use super::upstream::{Slow, USUAL};
@@ -19,6 +20,8 @@ pub(super) enum Fault {
     Idle,
     /// All workers wait for a slow price service: every page queues, and the database is idle.
     Saturation,
+    /// The cache is flushed: what was a lookup is a long query again, and nobody fills it.
+    Coldcache,
 }
 
 /// Where a fault is.
@@ -33,6 +36,8 @@ pub(super) enum Kind {
         /// In PostgreSQL's words, what becomes of it when it is healed.
         ends_with: &'static str,
     },
+    /// What the API keeps in Redis: it is lost, and stays lost until something fills it.
+    Cache,
     /// A service that the API waits for: it stays slow, and capacity helps until it is fast again.
     Upstream {
         /// What it takes meanwhile.
@@ -50,6 +55,7 @@ impl Fault {
             Self::Blocker => "blocker",
             Self::Idle => "idle",
             Self::Saturation => "saturation",
+            Self::Coldcache => "coldcache",
         }
     }
 
@@ -70,6 +76,10 @@ impl Fault {
                 "the price service that every tenth request waits for gets slow: all workers wait, every page queues \
                  for one of them, and the database is idle"
             }
+            Self::Coldcache => {
+                "somebody flushes the cache: each portfolio is a long query again, none of them is stored, and every page \
+                 queues behind them"
+            }
         }
     }
 
@@ -86,6 +96,7 @@ impl Fault {
             }
             // Below the promise of 500 ms: a quote alone breaks nothing, whatever waits for a worker does.
             Self::Saturation => Kind::Upstream { delay: Duration::from_millis(400) },
+            Self::Coldcache => Kind::Cache,
         }
     }
 
@@ -97,6 +108,24 @@ impl Fault {
             // Their ten quotes a second of 400 ms take four workers, which is all that two Pods have, and half of what
             // four have.
             Self::Saturation => 210,
+            Self::Coldcache => 150,
+        }
+    }
+
+    /// How many of 90 plus as many requests ask for a portfolio.
+    pub(super) fn portfolios(self) -> u16 {
+        match self {
+            Self::Runaway | Self::Blocker | Self::Idle | Self::Saturation => 10,
+            // Why there is a cache.
+            Self::Coldcache => 40,
+        }
+    }
+
+    /// More than the usual rows, where a query has to take longer.
+    pub(super) fn more_rows(self) -> Option<&'static str> {
+        match self {
+            Self::Runaway | Self::Blocker | Self::Idle | Self::Saturation => None,
+            Self::Coldcache => Some("more-payments.sql"),
         }
     }
 
@@ -106,6 +135,7 @@ impl Fault {
             Self::Runaway | Self::Blocker => "CancelQueries",
             Self::Idle => "TerminateIdle",
             Self::Saturation => "Scale",
+            Self::Coldcache => "WarmCache",
         }
     }
 
@@ -115,6 +145,7 @@ impl Fault {
             Self::Runaway | Self::Blocker => "cancelled the one statement that broke it",
             Self::Idle => "ended the one session that broke it",
             Self::Saturation => "added Pods, took them back when it was calm",
+            Self::Coldcache => "filled the cache again, through the API itself",
         }
     }
 
@@ -123,13 +154,15 @@ impl Fault {
     }
 
     /// All, for those who want to see the others too.
-    pub(super) const ALL: [Self; 4] = [Self::Runaway, Self::Blocker, Self::Idle, Self::Saturation];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Runaway, Self::Blocker, Self::Idle, Self::Saturation, Self::Coldcache];
 }
 
 /// A fault that was begun. Dropping it ends it.
-pub(super) enum Running {
+pub(super) enum Running<'a> {
     Session(Culprit),
     Upstream(Slow),
+    Flushed { cache: &'a Cache, begun: SystemTime },
 }
 
 /// How a fault came to its end.
@@ -145,25 +178,34 @@ pub(super) enum How {
     Told(String),
     /// Its last statement was over.
     ByItself,
-    /// The demo ended it, after the operator had healed the API in spite of it.
+    /// Somebody has filled the cache again.
+    Warmed,
+    /// The demo ended it: the operator had healed the API in spite of it, or was only to look.
     Mended,
 }
 
 /// Begins a fault.
-pub(super) async fn begin(stack: &Stack, fault: Fault) -> Result<Running> {
+pub(super) async fn begin(stack: &Stack, fault: Fault) -> Result<Running<'_>> {
     match fault.kind() {
         Kind::Session { sql, stays, ends_with: _ } => {
             Ok(Running::Session(Culprit::begin(&stack.database, sql, stays).await?))
         }
         Kind::Upstream { delay } => Ok(Running::Upstream(Slow::begin(&stack.session, delay)?)),
+        Kind::Cache => {
+            let cache = stack.cache()?;
+            let begun = SystemTime::now();
+            cache.flush().await?;
+            Ok(Running::Flushed { cache, begun })
+        }
     }
 }
 
-impl Running {
+impl Running<'_> {
     pub(super) fn begun(&self) -> SystemTime {
         match self {
             Self::Session(culprit) => culprit.begun,
             Self::Upstream(slow) => slow.begun,
+            Self::Flushed { begun, .. } => *begun,
         }
     }
 
@@ -171,7 +213,7 @@ impl Running {
     pub(super) fn pid(&self) -> Option<i32> {
         match self {
             Self::Session(culprit) => Some(culprit.pid),
-            Self::Upstream(_) => None,
+            Self::Upstream(_) | Self::Flushed { .. } => None,
         }
     }
 
@@ -180,18 +222,19 @@ impl Running {
         match self {
             Self::Session(culprit) => culprit.ended().await,
             Self::Upstream(_) => std::future::pending().await,
+            Self::Flushed { cache, .. } => cache.is_warm().await,
         }
     }
 
-    /// Ends it where the remedy was another one than its end.
-    pub(super) fn mend(&self) -> Result<Option<Ended>> {
+    /// Ends it, as people would.
+    pub(super) async fn mend(&self, stack: &Stack) -> Result<Ended> {
+        let at = SystemTime::now();
         match self {
-            Self::Session(_) => Ok(None),
-            Self::Upstream(slow) => {
-                slow.mend()?;
-                Ok(Some(Ended { at: SystemTime::now(), how: How::Mended }))
-            }
+            Self::Session(culprit) => stack.database.end(culprit.pid).await?,
+            Self::Upstream(slow) => slow.mend()?,
+            Self::Flushed { .. } => stack.fill_cache().await?,
         }
+        Ok(Ended { at, how: How::Mended })
     }
 }
 
@@ -203,7 +246,7 @@ pub(super) fn slower(delay: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::culprit::statements;
-    use super::super::{database, edge};
+    use super::super::{cache, database, edge};
     use super::*;
 
     #[test]
@@ -218,6 +261,13 @@ mod tests {
                     assert!(statements.len() > 1 && is_there, "{fault:?}");
                     let commits = statements.iter().any(|one| one.starts_with("commit"));
                     assert!(!commits || !stays, "it would not be idle in its transaction");
+                }
+                Kind::Cache => {
+                    assert_eq!(fault.remedy(), "WarmCache");
+                    let policy = database::read(&fault.policy()).unwrap();
+                    assert!(policy.contains(&format!("paths: [{}]", cache::FILLED_BY)));
+                    let more = fault.more_rows().unwrap();
+                    assert!(database::read(&format!("demo/sql/{more}")).unwrap().contains("insert into"));
                 }
                 Kind::Upstream { delay } => {
                     assert!(delay > USUAL && delay.as_secs_f64() < edge::TARGET);

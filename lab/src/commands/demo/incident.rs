@@ -1,16 +1,17 @@
 //! From the fault until everything is well again, second by second.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use lab::Result;
 
-use super::edge;
+use super::edge::{self, Sample};
 use super::fault::{self, Fault};
+use super::mode::Mode;
 use super::news;
 use super::stack::Stack;
-use super::story::Story;
+use super::story::{OBSERVED, Story};
 use super::timeline::Timeline;
 
 /// Less than the three minutes after which the bad statements end by themselves.
@@ -19,27 +20,44 @@ const LIMIT: Duration = Duration::from_secs(170);
 const UNDO_LIMIT: Duration = Duration::from_secs(120);
 
 /// Breaks the API and watches until the incident is closed, or has lasted too long.
-pub(super) async fn live_through(stack: &Stack, fault: Fault, timeline: &mut Timeline) -> Result<Story> {
+pub(super) async fn live_through(
+    stack: &Stack,
+    (fault, mode): (Fault, Mode),
+    mut before: Vec<Sample>,
+    timeline: &mut Timeline,
+) -> Result<Story> {
     let client = stack.plane.client().await?;
     let mut news = pin!(news::all(&client));
-    let before = edge::sample(&stack.prometheus).await?;
-    timeline.before(&before);
+    let last = edge::sample(stack).await?;
+    timeline.before(&last);
+    before.push(last);
+    let before_it = stack.database.signalled().len();
+    let mut before_ours = None;
     let mut running = fault::begin(stack, fault).await?;
-    let mut story = Story::new(running.begun(), fault, running.pid());
+    let mut story = Story::new(running.begun(), fault, mode, running.pid());
+    story.before = before;
     timeline.fault(&story);
     timeline.flush(&story);
     let mut seconds = edge::seconds();
     // The first strike is at once.
     seconds.tick().await;
-    let mut patience = LIMIT;
+    let mut patience = match mode {
+        Mode::Auto => LIMIT,
+        Mode::Observe => OBSERVED + UNDO_LIMIT,
+    };
     let limit = tokio::time::sleep(patience);
     let mut limit = pin!(limit);
     while !story.is_over() {
-        if story.helped_in_spite_of_it()
-            && let Some(ended) = running.mend()?
-        {
+        if story.is_to_be_mended(SystemTime::now()) {
+            before_ours = Some(stack.database.signalled().len());
+            // What fills a cache takes seconds while everybody waits for it.
+            let (meanwhile, ended) = edge::meanwhile(stack, running.mend(stack)).await?;
             timeline.ended(&story, &ended);
             story.fault_ended = Some(ended);
+            for sample in meanwhile {
+                story.samples.push(sample);
+                timeline.users(&story, &sample);
+            }
             patience = UNDO_LIMIT;
             limit.as_mut().reset(tokio::time::Instant::now() + patience);
         }
@@ -47,9 +65,9 @@ pub(super) async fn live_through(stack: &Stack, fault: Fault, timeline: &mut Tim
             _ = seconds.tick() => {
                 stack.must_run()?;
                 // A machine this busy may miss a second.
-                if let Ok(sample) = edge::sample(&stack.prometheus).await {
-                    timeline.users(&story, &sample);
+                if let Ok(sample) = edge::sample(stack).await {
                     story.samples.push(sample);
+                    timeline.users(&story, &sample);
                 }
             }
             Some(told) = news.next() => {
@@ -67,7 +85,34 @@ pub(super) async fn live_through(stack: &Stack, fault: Fault, timeline: &mut Tim
             }
         }
     }
-    timeline.flush(&story);
-    story.signalled = stack.database.signalled();
+    timeline.end(&story);
+    story.signalled = by_others(stack.database.signalled(), before_it, before_ours, story.pid);
     Ok(story)
+}
+
+/// The sessions that were signalled since there were so many of them, without the one that the demo ended itself.
+fn by_others(
+    mut signalled: Vec<i32>,
+    before_it: usize,
+    before_ours: Option<usize>,
+    own: Option<i32>,
+) -> Vec<i32> {
+    let after = before_ours.unwrap_or(usize::MAX);
+    let ours = signalled.iter().enumerate().position(|(place, pid)| place >= after && Some(*pid) == own);
+    ours.map(|place| signalled.remove(place));
+    signalled.split_off(before_it.min(signalled.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_demo_ends_itself_was_ended_by_nobody_else() {
+        let all = vec![7, 42, 43, 42];
+        assert_eq!(by_others(all.clone(), 1, None, Some(42)), [42, 43, 42]);
+        assert_eq!(by_others(all.clone(), 1, Some(2), Some(42)), [42, 43], "its own is the last one");
+        assert_eq!(by_others(all.clone(), 1, Some(2), None), [42, 43, 42]);
+        assert_eq!(by_others(all, 9, Some(4), Some(42)), [0; 0]);
+    }
 }

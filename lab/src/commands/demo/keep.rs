@@ -17,7 +17,11 @@ use crate::commands::print;
 pub(super) fn explain(stack: &Stack, played: Fault) -> Result<()> {
     let mut again = String::new();
     // With fewer users than it needs, a fault would break nothing.
-    for fault in Fault::ALL.into_iter().filter(|fault| fault.users() <= played.users()) {
+    let is_possible = |fault: &Fault| match fault.kind() {
+        Kind::Session { .. } | Kind::Upstream { .. } => fault.users() <= played.users(),
+        Kind::Cache => stack.known_cache().is_some(),
+    };
+    for fault in Fault::ALL.into_iter().filter(is_possible) {
         let script = script(stack, fault)?;
         let policy = workspace::root().join(fault.policy());
         again.push_str(&format!(
@@ -52,6 +56,7 @@ fn script(stack: &Stack, fault: Fault) -> Result<PathBuf> {
     let path = stack.session.folder().join(format!("fault-{}.sh", fault.name()));
     let text = match fault.kind() {
         Kind::Session { sql, stays, .. } => session(stack, sql, stays),
+        Kind::Cache => flush(stack)?,
         Kind::Upstream { delay } => upstream(&upstream::delay_file(&stack.session), delay),
     };
     let mut file = std::fs::File::options()
@@ -77,6 +82,12 @@ fn session(stack: &Stack, sql: &str, stays: bool) -> String {
         password = stack.database.password(REPORTING),
         sql = workspace::root().join(sql).display(),
     )
+}
+
+/// Over at once; what it does lasts.
+fn flush(stack: &Stack) -> Result<String> {
+    let cache = stack.cache()?;
+    Ok(format!("{} flushall\n", cache.server.cli_command()))
 }
 
 /// Slow until Ctrl-C.

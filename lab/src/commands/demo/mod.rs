@@ -1,30 +1,39 @@
 //! `lab demo`: breaks a real API, lets the operator heal it, and shows how.
 
+mod cache;
+mod chart;
 mod cluster;
+mod compare;
 mod culprit;
 mod database;
 mod edge;
 mod fault;
 mod incident;
 mod keep;
+mod mode;
 mod news;
 mod pods;
+mod screen;
 mod stack;
 mod story;
 mod summary;
 mod timeline;
 mod upstream;
 mod verdict;
+mod words;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::FalseyValueParser;
-use lab::{Error, Result, Session};
+use lab::{Cache, Error, Result, Session};
 
 use super::end::End;
 use fault::Fault;
+use mode::Mode;
 use pods::Pods;
+use screen::Screen;
 use stack::Stack;
 use timeline::Timeline;
 
@@ -34,6 +43,9 @@ pub(crate) struct Arguments {
     /// What to break.
     #[arg(long, env = "FAULT", value_enum, default_value = "runaway")]
     fault: Fault,
+    /// The same fault twice: first the operator only looks, then it acts; both side by side at the end.
+    #[arg(long, env = "COMPARE", value_parser = FalseyValueParser::new())]
+    compare: bool,
     /// Leave everything running at the end, until Ctrl-C.
     #[arg(long, env = "KEEP", value_parser = FalseyValueParser::new())]
     keep: bool,
@@ -47,10 +59,11 @@ type Verdict = Option<Result<()>>;
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let mut end = End::listen()?;
-    let session = Session::start().await?;
+    let screen = Screen::of_output();
+    let session = Session::start_with(Arc::new(screen.clone()), Cache::open()?).await?;
     let mut verdict = None;
     tokio::select! {
-        ended = play(&session, &arguments, &mut verdict) => verdict = Some(ended),
+        ended = play(&session, &arguments, screen, &mut verdict) => verdict = Some(ended),
         () = end.asked() => session.say("stopping"),
     }
     verdict.unwrap_or_else(|| {
@@ -58,16 +71,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     })
 }
 
-async fn play(session: &Session, arguments: &Arguments, verdict: &mut Verdict) -> Result<()> {
+async fn play(session: &Session, arguments: &Arguments, screen: Screen, verdict: &mut Verdict) -> Result<()> {
     let begun = Instant::now();
     session.say(
         "starting Kubernetes, PostgreSQL, Prometheus, Caddy and a Python environment, all on 127.0.0.1: about 10 s; \
          the first time on a machine some 10 minutes, because part of it is built or downloaded",
     );
-    let stack = Stack::start(session, arguments.operator.as_deref()).await?;
+    let stack = Stack::start(session, arguments.operator.as_deref(), arguments.fault).await?;
     let mut pods = Pods::new(&stack);
+    let timeline = Timeline::new(screen);
     let played = tokio::select! {
-        played = scenes(&stack, arguments, begun, verdict) => played,
+        played = scenes(&stack, arguments, (begun, timeline), verdict) => played,
         trouble = pods.keep() => trouble,
     };
     if played.is_err() {
@@ -76,26 +90,35 @@ async fn play(session: &Session, arguments: &Arguments, verdict: &mut Verdict) -
     played
 }
 
-async fn scenes(stack: &Stack, arguments: &Arguments, begun: Instant, verdict: &mut Verdict) -> Result<()> {
+async fn scenes(
+    stack: &Stack,
+    arguments: &Arguments,
+    (begun, mut timeline): (Instant, Timeline),
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let fault = arguments.fault;
     cluster::prepare(stack).await?;
-    stack.start_load(arguments.fault.users()).await?;
+    stack.start_load(fault).await?;
     stack.start_operator().await?;
-    edge::until_steady(stack).await?;
-    cluster::watch_over(stack, arguments.fault).await?;
-    stack.session.say(&format!("ready after {} s", begun.elapsed().as_secs()));
-
-    let mut timeline = Timeline::new();
-    timeline.introduce(arguments.fault);
-    let story = incident::live_through(stack, arguments.fault, &mut timeline).await?;
-    summary::print(stack, &story, &timeline).await?;
-    let judged = story.judged();
+    let modes: &[Mode] = if arguments.compare { &[Mode::Observe, Mode::Auto] } else { &[Mode::Auto] };
+    let mut stories = Vec::new();
+    for mode in modes {
+        let mut before = edge::until_steady(stack).await?;
+        let (meanwhile, ()) = edge::meanwhile(stack, cluster::watch_over(stack, fault, *mode)).await?;
+        before.extend(meanwhile);
+        stack.session.say(&format!("ready after {} s", begun.elapsed().as_secs()));
+        timeline.introduce(fault, *mode);
+        stories.push(incident::live_through(stack, (fault, *mode), before, &mut timeline).await?);
+    }
+    summary::print(stack, &stories, &timeline).await?;
+    let judged = verdict::judge(&stories);
     if !arguments.keep {
         return judged;
     }
     if let Err(failure) = &judged {
         stack.session.say(&failure.to_string());
     }
-    keep::explain(stack, arguments.fault)?;
+    keep::explain(stack, fault)?;
     *verdict = Some(judged);
     // Ctrl-C ends it from outside.
     std::future::pending().await

@@ -50,6 +50,10 @@ pub(super) struct Remediation {
     pub(super) outcome: String,
     /// When the intent was written down, which is before the effect.
     pub(super) began_at: Option<SystemTime>,
+    /// When it was written down, to the second.
+    pub(super) created_at: Option<SystemTime>,
+    /// In the operator's words.
+    pub(super) message: String,
     /// When the effect was sent.
     pub(super) acted_at: Option<SystemTime>,
 }
@@ -68,7 +72,7 @@ pub(super) struct Undo {
 /// A LatencyIncident as it is now.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Incident {
-    /// When the breach was believed.
+    /// When the breach was believed, the last time.
     pub(super) opened_at: Option<SystemTime>,
     pub(super) phase: String,
     pub(super) outcome: String,
@@ -145,6 +149,8 @@ fn remediation(object: &DynamicObject) -> Remediation {
         outcome: own("/status/outcome"),
         began_at: time(&object.data, "/status/executing/startedAt"),
         acted_at: time(&object.data, "/status/actedAt"),
+        created_at: object.metadata.creation_timestamp.as_ref().map(|time| time.0.into()),
+        message: own("/status/message"),
     }
 }
 
@@ -155,7 +161,7 @@ fn undo(object: &DynamicObject) -> Option<Undo> {
 
 fn incident(object: &DynamicObject) -> Incident {
     Incident {
-        opened_at: time(&object.data, "/spec/openedAt"),
+        opened_at: time(&object.data, "/status/reopened/at").or(time(&object.data, "/spec/openedAt")),
         phase: text(&object.data, "/status/phase").to_owned(),
         outcome: text(&object.data, "/status/outcome").to_owned(),
         closed_at: time(&object.data, "/status/closedAt"),

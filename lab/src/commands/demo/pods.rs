@@ -115,6 +115,7 @@ async fn start(stack: &Stack, pod: &str) -> Result<Server> {
         .env("PGDATABASE", NAME)
         .env("PGUSER", APPLICATION)
         .env("PGPASSWORD", database.password(APPLICATION))
+        .envs(stack.known_cache().map(|cache| ("REDIS_URL".into(), cache.url().into())))
         .ending(Ending::Term);
     let process = session.spawn(spec).await?;
     let health = format!("http://{address}/api/health");

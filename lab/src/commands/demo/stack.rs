@@ -5,12 +5,14 @@ use std::sync::{Mutex, PoisonError};
 
 use lab::prometheus::Target;
 use lab::{
-    Caddy, CaddyOptions, ControlPlane, ControlPlaneOptions, Operator, OperatorOptions, Process, Prometheus,
-    PrometheusOptions, Result, Session, Venv, workspace,
+    Caddy, CaddyOptions, ControlPlane, ControlPlaneOptions, Error, Operator, OperatorOptions, Process,
+    Prometheus, PrometheusOptions, Result, Session, Venv, workspace,
 };
 
+use super::cache::{self, Cache};
 use super::cluster;
 use super::database::Database;
+use super::fault::{Fault, Kind};
 
 /// The name of Caddy's server, which is a label of its metrics: the policies name it.
 const EDGE: &str = "orders";
@@ -23,6 +25,8 @@ pub(super) struct Stack {
     pub(super) caddy: Caddy,
     pub(super) prometheus: Prometheus,
     pub(super) venv: Venv,
+    /// For the fault that is in it. Without it the application computes everything, which the others' figures are of.
+    cache: Option<Cache>,
     binary: PathBuf,
     later: Mutex<Later>,
 }
@@ -36,24 +40,46 @@ struct Later {
 
 impl Stack {
     /// Starts what does not need anything else, all at the same time.
-    pub(super) async fn start(session: &Session, operator: Option<&Path>) -> Result<Self> {
+    pub(super) async fn start(session: &Session, operator: Option<&Path>, fault: Fault) -> Result<Self> {
         let requirements = workspace::root().join("demo/requirements.txt");
-        let (plane, database, (caddy, prometheus), venv, binary) = tokio::try_join!(
+        let (plane, database, (caddy, prometheus), venv, cache, binary) = tokio::try_join!(
             ControlPlane::start(session, ControlPlaneOptions::default()),
-            Database::start(session),
+            Database::start(session, fault.more_rows()),
             edge(session),
             Venv::find_or_build(session, &requirements),
+            cache(session, fault),
             binary(session, operator),
         )?;
         let session = session.clone();
-        Ok(Self { session, plane, database, caddy, prometheus, venv, binary, later: Mutex::default() })
+        Ok(Self { session, plane, database, caddy, prometheus, venv, cache, binary, later: Mutex::default() })
+    }
+
+    /// The application's cache, in the demo of the fault that is in it.
+    pub(super) fn cache(&self) -> Result<&Cache> {
+        self.known_cache().ok_or_else(|| {
+            Error::setup("flushing the cache", "there is none", "run the demo with FAULT=coldcache")
+        })
+    }
+
+    pub(super) fn known_cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
+    }
+
+    /// Fills the cache as people would who know the API.
+    pub(super) async fn fill_cache(&self) -> Result<()> {
+        let url = format!("{}{}", self.caddy.url(), cache::FILLED_BY);
+        lab::http::get(self.caddy.process(), &url).await.map(drop)
     }
 
     /// Sends the users.
-    pub(super) async fn start_load(&self, users: u16) -> Result<()> {
+    pub(super) async fn start_load(&self, fault: Fault) -> Result<()> {
+        let users = fault.users();
         let health = format!("{}/api/health", self.caddy.url());
         let look = || async { lab::http::get(self.caddy.process(), &health).await.ok() };
         self.caddy.process().ready("forwards to the first Pod", cluster::LIMIT, look).await?;
+        if self.cache.is_some() {
+            self.fill_cache().await?;
+        }
         self.session.say(&format!("sending {users} users to {}", self.caddy.url()));
         let spec = self
             .venv
@@ -62,7 +88,8 @@ impl Stack {
             .arg(workspace::root().join("demo/load/locustfile.py"))
             .args(["--headless", "--only-summary", "--loglevel", "WARNING"])
             .args(["--users", &users.to_string(), "--spawn-rate", "20", "--host", &self.caddy.url()])
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PORTFOLIOS", fault.portfolios().to_string());
         let load = self.session.spawn(spec).await?;
         self.later().load = Some(load);
         Ok(())
@@ -73,9 +100,14 @@ impl Stack {
         self.session.say("starting the operator");
         let kubeconfig = self.plane.kubeconfig_for(cluster::OPERATOR, &[])?;
         let config = cluster::operator_config(self.prometheus.url());
-        let options = OperatorOptions::new(&self.binary, &kubeconfig, &config)
+        let mut options = OperatorOptions::new(&self.binary, &kubeconfig, &config)
             .arg("--log-format=text")
             .env("NO_COLOR", "1");
+        if self.cache.is_some() {
+            // kwok's Pods have no address: what is meant for the Service goes to the edge, which has all of them behind it.
+            let service = format!("{}/{}:http", cluster::NAMESPACE, cluster::TARGET);
+            options = options.arg(format!("--dev-service-override={service}={}", self.caddy.address()));
+        }
         let operator = Operator::start(&self.session, options).await?;
         self.later().operator = Some(operator);
         Ok(())
@@ -89,6 +121,7 @@ impl Stack {
         self.database.server.process().must_run()?;
         self.caddy.process().must_run()?;
         self.prometheus.process().must_run()?;
+        self.cache.iter().try_for_each(|cache| cache.server.process().must_run())?;
         let later = self.later();
         later.load.iter().try_for_each(Process::must_run)?;
         later.operator.iter().try_for_each(|operator| operator.process().must_run())
@@ -129,9 +162,16 @@ pub(super) fn edge_target(caddy: &Caddy) -> Target {
     Target::new("edge", caddy.metrics_address(), &[(cluster::EDGE_NAMESPACE_LABEL, cluster::NAMESPACE)])
 }
 
+async fn cache(session: &Session, fault: Fault) -> Result<Option<Cache>> {
+    match fault.kind() {
+        Kind::Cache => Cache::start(session).await.map(Some),
+        Kind::Session { .. } | Kind::Upstream { .. } => Ok(None),
+    }
+}
+
 async fn binary(session: &Session, given: Option<&Path>) -> Result<PathBuf> {
     match given {
-        Some(path) => std::path::absolute(path).map_err(lab::Error::path("looking for", path)),
+        Some(path) => std::path::absolute(path).map_err(Error::path("looking for", path)),
         None => workspace::build_operator(session).await,
     }
 }

@@ -1,19 +1,27 @@
 //! What happened, as it happened.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::edge::{STEADY, Sample};
+use super::chart::Mark;
+use super::edge::{Counts, STEADY, Sample};
 use super::fault::{Ended, Fault, How, Kind};
+use super::mode::Mode;
 use super::news::{Incident, News, Remediation, Told, Undo};
+
+/// So long nobody does anything where the operator only looks.
+pub(super) const OBSERVED: Duration = Duration::from_secs(60);
 
 /// Everything that was seen since the fault began.
 #[derive(Debug)]
 pub(super) struct Story {
     pub(super) begun: SystemTime,
     pub(super) fault: Fault,
+    pub(super) mode: Mode,
     /// The process id of the fault's session, where it is one.
     pub(super) pid: Option<i32>,
+    /// How it was before.
+    pub(super) before: Vec<Sample>,
     pub(super) samples: Vec<Sample>,
     pub(super) events: Vec<Told>,
     pub(super) remediations: BTreeMap<String, Remediation>,
@@ -29,11 +37,13 @@ pub(super) struct Story {
 }
 
 impl Story {
-    pub(super) fn new(begun: SystemTime, fault: Fault, pid: Option<i32>) -> Self {
+    pub(super) fn new(begun: SystemTime, fault: Fault, mode: Mode, pid: Option<i32>) -> Self {
         Self {
             begun,
             fault,
+            mode,
             pid,
+            before: Vec::new(),
             samples: Vec::new(),
             events: Vec::new(),
             remediations: BTreeMap::new(),
@@ -56,6 +66,12 @@ impl Story {
                 }
                 is_new
             }
+            // Kubernetes knows the second of a creation only.
+            News::Remediation(now) if self.is_older(now.created_at.map(|at| at + Duration::from_secs(1))) => {
+                false
+            }
+            News::Undo(now) if !self.remediations.contains_key(&now.name) => false,
+            News::Incident(now) if self.is_older(now.opened_at) => false,
             News::Remediation(now) => {
                 let before = self.remediations.insert(now.name.clone(), now.clone());
                 before.is_none_or(|before| before.phase != now.phase)
@@ -83,6 +99,11 @@ impl Story {
         }
     }
 
+    /// It was there before the fault began: another run has left it.
+    fn is_older(&self, at: Option<SystemTime>) -> bool {
+        at.is_some_and(|at| at < self.begun)
+    }
+
     /// Seconds since the fault began.
     pub(super) fn seconds(&self, at: SystemTime) -> f64 {
         match at.duration_since(self.begun) {
@@ -96,9 +117,13 @@ impl Story {
         self.samples.iter().find(|sample| sample.is_over()).map(|sample| sample.at)
     }
 
-    /// When p95 came back under the target, to stay for some seconds at least; where the demo ended the fault, before that.
+    /// When p95 came back under the target, to stay for some seconds at least; where the demo ended a fault that the operator
+    /// was to answer, before that.
     pub(super) fn back_at(&self) -> Option<SystemTime> {
-        let mended = self.mended_at();
+        let mended = match self.mode {
+            Mode::Auto => self.mended_at(),
+            Mode::Observe => None,
+        };
         let counts = |sample: &Sample| mended.is_none_or(|mended| sample.at <= mended);
         let samples: Vec<&Sample> = self.samples.iter().filter(|sample| counts(sample)).collect();
         let last_over = samples.iter().rposition(|sample| sample.is_over())?;
@@ -130,20 +155,81 @@ impl Story {
         self.fault_ended.as_ref().filter(|ended| ended.how == How::Mended).map(|ended| ended.at)
     }
 
-    /// All is well and proven, although the fault goes on: now it may end.
-    pub(super) fn helped_in_spite_of_it(&self) -> bool {
-        let mut all = self.remediations.values();
+    /// For how long p95 was over the target, in seconds: each look counts until the next one.
+    pub(super) fn seconds_over(&self) -> f64 {
+        let until_next = |pair: &[Sample]| match pair {
+            [one, next] if one.is_over() => next.at.duration_since(one.at).unwrap_or_default().as_secs_f64(),
+            _ => 0.0,
+        };
+        self.samples.windows(2).map(until_next).sum()
+    }
+
+    /// The requests that were finished since the fault began.
+    pub(super) fn counts(&self) -> Counts {
+        let first = self.before.last().or(self.samples.first()).map(|sample| sample.counts);
+        let last = self.samples.last().map(|sample| sample.counts);
+        last.unwrap_or_default().since(first.unwrap_or_default())
+    }
+
+    /// The requests that filled the cache since the fault began, the demo's own not among them.
+    pub(super) fn filling(&self) -> f64 {
+        let mended = self.mended_at();
+        let last = self.samples.iter().rfind(|sample| mended.is_none_or(|mended| sample.at <= mended));
+        let first = self.before.last().or(self.samples.first());
+        last.zip(first).map_or(0.0, |(last, first)| last.counts.since(first.counts).filling)
+    }
+
+    /// The share of lookups that found their key: as it was, at worst, and as it is at the end.
+    pub(super) fn hits(&self) -> Option<(f64, f64, f64)> {
+        let shares = |samples: &[Sample]| samples.iter().filter_map(|sample| sample.hits).collect::<Vec<_>>();
+        let mean = |shares: &[f64]| {
+            let count = u32::try_from(shares.len()).ok().filter(|count| *count > 0)?;
+            Some(shares.iter().sum::<f64>() / f64::from(count))
+        };
+        let after = shares(&self.samples);
+        let last = after.get(after.len().saturating_sub(STEADY)..)?;
+        Some((mean(&shares(&self.before))?, after.iter().copied().reduce(f64::min)?, mean(last)?))
+    }
+
+    /// What is to be marked in a chart, in order.
+    pub(super) fn marks(&self) -> Vec<Mark> {
+        let closed_at = self.closed().and_then(|incident| incident.closed_at);
+        let known = [
+            (Some(self.begun), 'F', "fault"),
+            (self.believed_at(), 'S', "seen"),
+            (self.acted_at(), 'A', "acted"),
+            (self.mended_at(), 'E', "fault ended by the demo"),
+            (self.undone_at, 'U', "undone"),
+            (closed_at, 'C', "closed"),
+        ];
+        let marks = known.into_iter().filter_map(|(at, letter, what)| Some(Mark { at: at?, letter, what }));
+        let mut marks: Vec<Mark> = marks.collect();
+        marks.sort_by_key(|mark| mark.at);
+        marks
+    }
+
+    /// Whether the demo has to end the fault now.
+    pub(super) fn is_to_be_mended(&self, now: SystemTime) -> bool {
+        let is_long = now.duration_since(self.begun).is_ok_and(|since| since >= OBSERVED);
         self.fault_ended.is_none()
-            && self.back_at().is_some()
-            && !self.remediations.is_empty()
-            && all.all(|one| one.phase == "Completed")
+            && match (self.mode, self.fault.kind()) {
+                (Mode::Observe, _) => is_long,
+                (Mode::Auto, Kind::Session { .. } | Kind::Cache) => false,
+                (Mode::Auto, Kind::Upstream { .. }) => self.helped_in_spite_of_it(),
+            }
+    }
+
+    /// All is well and proven, although the fault goes on: now it may end.
+    fn helped_in_spite_of_it(&self) -> bool {
+        let mut all = self.remediations.values();
+        self.back_at().is_some() && !self.remediations.is_empty() && all.all(|one| one.phase == "Completed")
     }
 
     /// Nothing more is to come.
     pub(super) fn is_over(&self) -> bool {
-        let is_settled = match self.fault.kind() {
-            Kind::Session { .. } => true,
-            Kind::Upstream { .. } => self.is_taken_back() || self.is_left(),
+        let is_settled = match (self.mode, self.fault.kind()) {
+            (Mode::Observe, _) | (Mode::Auto, Kind::Session { .. } | Kind::Cache) => true,
+            (Mode::Auto, Kind::Upstream { .. }) => self.is_taken_back() || self.is_left(),
         };
         self.closed().is_some() && self.back_at().is_some() && self.fault_ended.is_some() && is_settled
     }
@@ -182,8 +268,6 @@ impl Story {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     pub(in super::super) fn at(seconds: u64) -> SystemTime {
@@ -191,12 +275,12 @@ pub(super) mod tests {
     }
 
     fn sample(seconds: u64, p95: f64) -> Sample {
-        Sample { at: at(seconds), p95: Some(p95), rate: 48.0, errors: 0.0, in_flight: 1.0 }
+        Sample { p95: Some(p95), ..Sample::quiet(at(seconds)) }
     }
 
     /// As it should go.
     pub(in super::super) fn healed() -> Story {
-        let mut story = Story::new(at(100), Fault::Runaway, Some(42));
+        let mut story = Story::new(at(100), Fault::Runaway, Mode::Auto, Some(42));
         story.samples = [(101, 0.04), (103, 1.2), (104, 4.0)].map(|(when, p95)| sample(when, p95)).to_vec();
         story.samples.extend((110..116).map(|when| sample(when, 0.1)));
         let event = |uid: &str, when, reason: &str| {
@@ -250,6 +334,46 @@ pub(super) mod tests {
         News::Undo(Undo { name: "one".into(), state: state.into(), baseline: Some(2) })
     }
 
+    /// The same fault where the operator only looks.
+    pub(in super::super) fn observed() -> Story {
+        let mut story = Story { mode: Mode::Observe, ..healed() };
+        story.signalled.clear();
+        story.events.clear();
+        story.samples.retain(Sample::is_over);
+        story.samples.extend((170..176).map(|when| sample(when, 0.1)));
+        story.remediations.values_mut().for_each(|one| {
+            (one.phase, one.outcome) = ("DryRun".into(), String::new());
+            (one.began_at, one.acted_at) = (None, None);
+        });
+        story.incident.iter_mut().for_each(|one| one.outcome = "RecoveredAlone".into());
+        story.fault_ended = Some(Ended { at: at(160), how: How::Mended });
+        story
+    }
+
+    /// The same of a cache that was flushed.
+    pub(in super::super) fn warmed() -> Story {
+        let mut story = Story { fault: Fault::Coldcache, pid: None, ..healed() };
+        story.signalled.clear();
+        story.remediations.values_mut().for_each(|one| {
+            one.action = "WarmCache".into();
+            one.pid = None;
+        });
+        let looked = |sample: &mut Sample, hits: f64, filling: f64| {
+            (sample.hits, sample.counts.filling) = (Some(hits), filling);
+        };
+        story.before = vec![Sample::quiet(at(99))];
+        story.before.iter_mut().for_each(|sample| looked(sample, 1.0, 1.0));
+        let warm_at = at(108);
+        for sample in &mut story.samples {
+            if sample.at < warm_at { looked(sample, 0.1, 1.0) } else { looked(sample, 0.99, 2.0) }
+        }
+        story.fault_ended = Some(Ended { at: warm_at, how: How::Warmed });
+        let note = "ColdCache (Certain): in cache ...: it was flushed (keys: 100, then 0)".to_owned();
+        let (uid, reason) = ("flush".to_owned(), "CauseFound".to_owned());
+        story.events.push(Told { uid, at: at(105), reason, note });
+        story
+    }
+
     /// The same to its end.
     pub(in super::super) fn taken_back() -> Story {
         let mut story = helped();
@@ -284,11 +408,49 @@ pub(super) mod tests {
     #[test]
     fn an_upstream_is_mended_once_it_is_proven_that_capacity_helps() {
         let mut story = helped();
-        assert!(story.helped_in_spite_of_it() && !story.is_over());
+        assert!(story.is_to_be_mended(at(115)) && !story.is_over());
         assert_eq!((story.steps().as_str(), story.goes_down()), ("2 -> 4", false));
         story.remediations.values_mut().for_each(|one| one.phase = "Verifying".into());
-        assert!(!story.helped_in_spite_of_it());
-        assert!(!healed().helped_in_spite_of_it(), "its session is gone");
+        assert!(!story.is_to_be_mended(at(115)));
+        assert!(!healed().is_to_be_mended(at(500)), "its session is gone");
+    }
+
+    #[test]
+    fn what_nobody_mends_is_ended_by_the_demo() {
+        let mut story = observed();
+        assert!(story.is_over() && !story.is_to_be_mended(at(500)), "it has ended");
+        assert_eq!(story.back_at(), Some(at(170)), "after that");
+        story.fault_ended = None;
+        assert!(!story.is_to_be_mended(at(159)) && story.is_to_be_mended(at(160)) && !story.is_over());
+    }
+
+    #[test]
+    fn what_another_run_has_left_is_no_news() {
+        let mut story = healed();
+        let (remediations, incident) = (story.remediations.len(), story.incident.clone());
+        let created_at = Some(at(98));
+        assert!(!story.hears(&News::Remediation(Remediation {
+            name: "old".into(),
+            created_at,
+            ..Default::default()
+        })));
+        let owed = Undo { name: "old".into(), state: "Owed".into(), baseline: None };
+        assert!(!story.hears(&News::Undo(owed)));
+        assert!(!story.hears(&News::Incident(Incident { opened_at: Some(at(50)), ..Default::default() })));
+        assert_eq!((story.remediations.len(), story.undo.len()), (remediations, 0));
+        assert_eq!(story.incident.map(|one| one.opened_at), incident.map(|one| one.opened_at));
+    }
+
+    #[test]
+    fn it_counts_what_users_had_of_it() {
+        let mut story = healed();
+        assert!((story.seconds_over() - 7.0).abs() < 1e-9, "from 103 to 110");
+        let counts = |all, bad, failed| Counts { all, bad, failed, filling: 0.0 };
+        story.before = vec![Sample { counts: counts(100.0, 1.0, 1.0), ..Sample::quiet(at(99)) }];
+        story.samples.iter_mut().for_each(|sample| sample.counts = counts(400.0, 41.0, 2.0));
+        assert_eq!(story.counts(), counts(300.0, 40.0, 1.0));
+        let letters: String = story.marks().iter().map(|mark| mark.letter).collect();
+        assert_eq!(letters, "FSAC");
     }
 
     #[test]

@@ -5,15 +5,61 @@ use std::time::SystemTime;
 use lab::Result;
 
 use super::cluster::{NAMESPACE, TARGET};
+use super::compare;
 use super::edge::TARGET as PROMISE;
 use super::fault::Kind;
+use super::mode::Mode;
 use super::stack::Stack;
 use super::story::Story;
-use super::timeline::{Timeline, milliseconds};
+use super::timeline::Timeline;
+use super::words::{count, milliseconds};
 
-pub(super) async fn print(stack: &Stack, story: &Story, timeline: &Timeline) -> Result<()> {
-    let promise = milliseconds(PROMISE);
+pub(super) async fn print(stack: &Stack, stories: &[Story], timeline: &Timeline) -> Result<()> {
+    match stories {
+        [story] => alone(story, timeline),
+        stories => compare::print(stories, timeline),
+    }
+    timeline.heading("What was cancelled or ended, by PostgreSQL's own log");
+    for story in stories {
+        let mode = if stories.len() > 1 { format!("in mode {}: ", story.mode.name()) } else { String::new() };
+        timeline.plain(&format!("  {mode}{}", cancelled(story)));
+    }
+    let on_policy = format!("involvedObject.kind=LatencyPolicy,involvedObject.name={TARGET}");
+    let events = ["get", "events", "-n", NAMESPACE, "--sort-by=.eventTime", "--field-selector", &on_policy];
+    show(stack, timeline, &events).await?;
+    show(stack, timeline, &["get", "lp,li,lr", "-n", NAMESPACE]).await?;
+    judgement(stories, timeline);
+    Ok(())
+}
+
+/// One story.
+fn alone(story: &Story, timeline: &Timeline) {
+    // On a terminal the last picture is still there.
+    if !timeline.is_live() {
+        timeline.heading("p95 of the users; each row is twice the one below");
+        compare::chart(story, compare::seconds(story), timeline);
+    }
     timeline.heading("Seconds after the fault");
+    for (at, what) in rows(story) {
+        let when = at.map_or_else(|| "never".to_owned(), |at| format!("{:.1}", story.seconds(at)));
+        timeline.plain(&format!("{when:>8}  {what}"));
+    }
+    let counts = story.counts();
+    timeline.heading("What users had of it");
+    timeline.plain(&format!(
+        "  {} of {} requests took longer than {} or failed; {} failed",
+        count(counts.bad),
+        count(counts.all),
+        milliseconds(PROMISE),
+        count(counts.failed)
+    ));
+    if let Some(cache) = compare::cache(story) {
+        timeline.plain(&format!("  {cache}"));
+    }
+}
+
+fn rows(story: &Story) -> Vec<(Option<SystemTime>, String)> {
+    let promise = milliseconds(PROMISE);
     let closed_at = story.closed().and_then(|incident| incident.closed_at);
     let mut rows: Vec<(Option<SystemTime>, String)> = vec![
         (story.over_at(), format!("p95 was over {promise} (at worst {})", milliseconds(story.worst()))),
@@ -24,41 +70,41 @@ pub(super) async fn print(stack: &Stack, story: &Story, timeline: &Timeline) -> 
     ];
     match story.fault.kind() {
         Kind::Session { .. } => {}
+        Kind::Cache => {
+            let warm_at = story.fault_ended.as_ref().map(|ended| ended.at);
+            rows.insert(3, (warm_at, "the cache held all portfolios again".to_owned()));
+        }
         Kind::Upstream { .. } => rows.extend([
             (story.mended_at(), "the price service was made fast again, by the demo".to_owned()),
             (story.undone_at, "the operator had taken back what it added".to_owned()),
         ]),
     }
-    for (at, what) in rows {
-        let when = at.map_or_else(|| "never".to_owned(), |at| format!("{:.1}", story.seconds(at)));
-        timeline.plain(&format!("{when:>8}  {what}"));
-    }
-    timeline.heading("What was cancelled or ended, by PostgreSQL's own log");
-    timeline.plain(&cancelled(story));
+    rows
+}
 
-    let on_policy = format!("involvedObject.kind=LatencyPolicy,involvedObject.name={TARGET}");
-    let events = ["get", "events", "-n", NAMESPACE, "--sort-by=.eventTime", "--field-selector", &on_policy];
-    show(stack, timeline, &events).await?;
-    show(stack, timeline, &["get", "lp,li,lr", "-n", NAMESPACE]).await?;
-    timeline.heading(&match story.missing().is_empty() {
-        true => {
-            format!("Healed: the API was broken, the operator {}, and nothing else.", story.fault.cured_by())
-        }
+fn judgement(stories: &[Story], timeline: &Timeline) {
+    let missing: Vec<String> = stories.iter().flat_map(Story::missing).collect();
+    let cured = stories.last().map(|story| story.fault.cured_by()).unwrap_or_default();
+    let watched = match stories.iter().any(|story| story.mode == Mode::Observe) {
+        true => " In mode Observe it did nothing, and wrote down the same.",
+        false => "",
+    };
+    timeline.heading(&match missing.is_empty() {
+        true => format!("Healed: the API was broken, the operator {cured}, and nothing else.{watched}"),
         false => "Not as it should be:".to_owned(),
     });
-    for sentence in story.missing() {
+    for sentence in missing {
         timeline.plain(&format!("  - {sentence}"));
     }
     timeline.plain("");
-    Ok(())
 }
 
 fn cancelled(story: &Story) -> String {
     match (story.signalled.as_slice(), story.pid) {
-        ([], _) => "  nothing".to_owned(),
-        ([pid], Some(own)) if *pid == own => format!("  session {pid}, the fault's own, and no other"),
-        (others, Some(own)) => format!("  sessions {others:?}; the fault's own is {own}"),
-        (others, None) => format!("  sessions {others:?}; the fault is none of them"),
+        ([], _) => "nothing".to_owned(),
+        ([pid], Some(own)) if *pid == own => format!("session {pid}, the fault's own, and no other"),
+        (others, Some(own)) => format!("sessions {others:?}; the fault's own is {own}"),
+        (others, None) => format!("sessions {others:?}; the fault is none of them"),
     }
 }
 

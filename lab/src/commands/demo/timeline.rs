@@ -1,38 +1,25 @@
-//! The lines on the terminal: plain text from top to bottom, so that it can be read, piped and pasted.
+//! What is told while it happens: plain text from top to bottom, so that it can be read, piped and pasted. On a terminal the
+//! users are a chart below it, instead of a line for each second.
 
-use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
+use super::cache;
+use super::chart::{self, Chart, Window};
 use super::cluster;
 use super::edge::{Sample, TARGET};
 use super::fault::{self, Ended, Fault, How, Kind};
+use super::mode::Mode;
 use super::news::{News, Remediation, Undo};
-use super::story::Story;
-use crate::commands::print;
+use super::screen::{Paint, Row, Screen, Size};
+use super::story::{OBSERVED, Story};
+use super::words::{milliseconds, wrap};
 
-const WIDTH: usize = 110;
+/// No more seconds than a person can overlook.
+const SECONDS: usize = 90;
+/// A terminal of so many rows has room for the large chart.
+const TALL: usize = 30;
 /// What the operator tells reaches us in another order than it was done in, by so much at most.
 const BLUR: Duration = Duration::from_millis(300);
-
-/// Colours, where somebody can see them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Paint {
-    Plain,
-    Red,
-    Green,
-    Bold,
-}
-
-impl Paint {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Plain => "",
-            Self::Red => "\x1b[31m",
-            Self::Green => "\x1b[32m",
-            Self::Bold => "\x1b[1m",
-        }
-    }
-}
 
 /// One line to come, which may be broken into several.
 struct Entry {
@@ -57,27 +44,34 @@ impl Entry {
 }
 
 pub(super) struct Timeline {
-    colours: bool,
+    screen: Screen,
+    /// How the users were when that was told last, where a chart shows the rest.
+    told: Option<Paint>,
     /// What happens is told about a second later, in order: news of Kubernetes overtake each other.
     waiting: Vec<Entry>,
 }
 
 impl Timeline {
-    pub(super) fn new() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colours: std::io::stdout().is_terminal() && !refused, waiting: Vec::new() }
+    pub(super) fn new(screen: Screen) -> Self {
+        Self { screen, told: None, waiting: Vec::new() }
     }
 
     /// What is about to be seen.
-    pub(super) fn introduce(&self, fault: Fault) {
+    pub(super) fn introduce(&self, fault: Fault, mode: Mode) {
         let promise = milliseconds(TARGET);
-        let alone = match fault.kind() {
-            Kind::Session { .. } => {
-                "Nobody but the operator mends anything from now on. Time counts from the fault."
+        let alone = match (mode, fault.kind()) {
+            (Mode::Observe, _) => format!(
+                "The policy is in mode Observe: the operator only looks, and writes down what it would do. Nobody mends \
+                 anything for {} s; then the demo ends the fault. Time counts from the fault.",
+                OBSERVED.as_secs()
+            ),
+            (Mode::Auto, Kind::Session { .. } | Kind::Cache) => {
+                "Nobody but the operator mends anything from now on. Time counts from the fault.".to_owned()
             }
-            Kind::Upstream { .. } => {
+            (Mode::Auto, Kind::Upstream { .. }) => {
                 "Nobody but the operator mends anything until all is well, although the price service stays slow. Then it \
                  gets fast again, and what was added has to go. Time counts from the fault."
+                    .to_owned()
             }
         };
         self.heading(&format!("The fault: {}.", fault.about()));
@@ -85,10 +79,17 @@ impl Timeline {
             format!("The promise: 95% of requests are answered within {promise} ({}).", fault.policy()),
             "p95 is what users feel: measured at the edge, over the last 10 s, so a cure shows 10 s later."
                 .to_owned(),
-            alone.to_owned(),
+            alone,
             String::new(),
         ] {
-            self.plain(&sentence);
+            self.sentence(&sentence);
+        }
+    }
+
+    /// Text that is broken where the line ends.
+    pub(super) fn sentence(&self, text: &str) {
+        for line in wrap(text, self.screen.columns()) {
+            self.plain(&line);
         }
     }
 
@@ -104,20 +105,31 @@ impl Timeline {
             Kind::Upstream { delay } => {
                 ("upstream", format!("the price service takes {}", fault::slower(delay)))
             }
+            Kind::Cache => ("cache", "FLUSHALL: it holds nothing any more".to_owned()),
         };
         self.waits(Paint::Bold, story.begun, (who, "FAULT"), text);
     }
 
-    /// One second of the users.
+    /// One second of the users, which is the last one of the story.
     pub(super) fn users(&mut self, story: &Story, sample: &Sample) {
-        let was_over = story.over_at().is_some();
-        let (paint, mark) = match (sample.is_over(), was_over) {
-            (true, _) => (Paint::Red, "   too slow"),
-            (false, true) if sample.is_under() => (Paint::Green, "   well again"),
-            (false, _) => (Paint::Plain, ""),
-        };
-        self.waits(paint, sample.at, ("users", ""), format!("{}{mark}", users(sample)));
+        let (paint, mark) = feeling(story, sample);
+        // A chart shows them all; what is told beside it is where that changes.
+        let is_news = self.told.replace(paint).is_some_and(|before| before != paint);
+        if is_news || self.screen.room().is_none() {
+            self.waits(paint, sample.at, ("users", ""), format!("{}{mark}", users(sample)));
+        }
         self.tell(story, sample.at.checked_sub(BLUR).unwrap_or(sample.at));
+        self.draw(story);
+    }
+
+    /// The last seconds, below what was told.
+    fn draw(&self, story: &Story) {
+        let (Some(size), Some(last)) = (self.screen.room(), story.samples.last()) else { return };
+        let (paint, mark) = feeling(story, last);
+        let mut rows = vec![Row::default()];
+        rows.extend(picture(story, size));
+        rows.push(Row::of(paint, format!("{:+7.0} {}{mark}", story.seconds(last.at), users(last))));
+        self.screen.frame(rows);
     }
 
     /// What the operator saw, decided, did and proved.
@@ -155,10 +167,20 @@ impl Timeline {
             How::ByItself => {
                 (("database", "is told"), format!("{}: its statement has ended by itself", story.session()))
             }
-            How::Mended => (
-                ("upstream", "mended"),
-                "the price service is as fast as before: nobody waits for it".to_owned(),
-            ),
+            How::Warmed => (("cache", "is warm"), "it holds all portfolios again".to_owned()),
+            How::Mended => match story.fault.kind() {
+                Kind::Session { .. } => (
+                    ("demo", "ends it"),
+                    format!("{} is terminated, as by people who were called", story.session()),
+                ),
+                Kind::Upstream { .. } => (
+                    ("upstream", "mended"),
+                    "the price service is as fast as before: nobody waits for it".to_owned(),
+                ),
+                Kind::Cache => {
+                    (("demo", "fills it"), format!("GET {}, as by people who were called", cache::FILLED_BY))
+                }
+            },
         };
         self.waits(Paint::Bold, ended.at, who, text);
     }
@@ -171,6 +193,14 @@ impl Timeline {
     /// Tells all that waits.
     pub(super) fn flush(&mut self, story: &Story) {
         self.tell(story, SystemTime::now());
+    }
+
+    /// Tells all that waits; the last picture stays.
+    pub(super) fn end(&mut self, story: &Story) {
+        self.flush(story);
+        self.draw(story);
+        self.screen.keep_frame();
+        self.told = None;
     }
 
     /// Tells what happened until then, in the order in which it happened.
@@ -189,13 +219,30 @@ impl Timeline {
 
     /// A heading of the summary.
     pub(super) fn heading(&self, text: &str) {
-        self.line(Paint::Plain, "");
-        self.line(Paint::Bold, text);
+        self.screen.line(Paint::Plain, "");
+        for line in wrap(text, self.screen.columns()) {
+            self.screen.line(Paint::Bold, &line);
+        }
     }
 
     /// Text as it is.
     pub(super) fn plain(&self, text: &str) {
-        self.line(Paint::Plain, text);
+        self.screen.line(Paint::Plain, text);
+    }
+
+    /// A line with colours of its own.
+    pub(super) fn row(&self, row: &Row) {
+        self.screen.row(row);
+    }
+
+    /// Whether charts are drawn while it happens.
+    pub(super) fn is_live(&self) -> bool {
+        self.screen.room().is_some()
+    }
+
+    /// How many letters fit into a line.
+    pub(super) fn columns(&self) -> usize {
+        self.screen.columns()
     }
 
     fn print(&self, when: &str, (who, verb): (&str, &str), text: &str, paint: Paint) {
@@ -204,19 +251,35 @@ impl Timeline {
             head.push_str(&format!("{verb:<9}"));
         }
         let indent = head.len();
-        for line in wrap(text, WIDTH - indent) {
-            self.line(paint, &format!("{head:<indent$}{line}"));
+        for line in wrap(text, self.screen.columns() - indent) {
+            self.screen.line(paint, &format!("{head:<indent$}{line}"));
             head.clear();
         }
     }
+}
 
-    fn line(&self, paint: Paint, text: &str) {
-        if self.colours && paint != Paint::Plain {
-            print(&format!("{}{text}\x1b[0m\n", paint.code()));
-        } else {
-            print(&format!("{text}\n"));
-        }
+/// How it feels to users.
+fn feeling(story: &Story, sample: &Sample) -> (Paint, &'static str) {
+    let was_over = story.over_at().is_some();
+    match (sample.is_over(), was_over) {
+        (true, _) => (Paint::Red, "   too slow"),
+        (false, true) if sample.is_under() => (Paint::Green, "   well again"),
+        (false, _) => (Paint::Plain, ""),
     }
+}
+
+/// The chart of the last seconds and what its letters stand for, as large as there is room.
+fn picture(story: &Story, size: Size) -> Vec<Row> {
+    let marks = story.marks();
+    let samples: Vec<Sample> = story.before.iter().chain(&story.samples).copied().collect();
+    let seconds = |sample: Option<&Sample>| sample.map_or(0, |sample| chart::second(story.begun, sample.at));
+    let columns = size.columns.saturating_sub(chart::MARGIN + 1).min(SECONDS);
+    let rows = if size.rows < TALL { 4 } else { 8 };
+    let window = Window::last(seconds(samples.first()), seconds(samples.last()), columns, rows);
+    let chart = Chart { begun: story.begun, samples: &samples, marks: &marks };
+    let mut drawn = chart.draw(window);
+    drawn.push(Row::of(Paint::Faint, format!("{}{}", " ".repeat(chart::MARGIN), chart.legend())));
+    drawn
 }
 
 /// By time; and what is close together, as it was thought.
@@ -279,44 +342,11 @@ fn undo(now: &Undo) -> (&'static str, String) {
 
 fn users(sample: &Sample) -> String {
     let p95 = sample.p95.map_or_else(|| "no answer".to_owned(), milliseconds);
+    let hits = sample.hits.map(|hits| format!("   {:>3.0}% hits", hits * 100.0)).unwrap_or_default();
     format!(
-        "p95 {p95:>10}   {:>4.0} requests/s   {:>4.1} errors/s   {:>3.0} in flight",
+        "p95 {p95:>10}   {:>4.0} requests/s   {:>4.1} errors/s   {:>3.0} in flight{hits}",
         sample.rate, sample.errors, sample.in_flight
     )
-}
-
-/// `1,250 ms`. The edge's histogram ends at ten seconds.
-pub(super) fn milliseconds(seconds: f64) -> String {
-    if seconds >= 10.0 {
-        return "> 10,000 ms".to_owned();
-    }
-    let whole = format!("{:.0}", seconds * 1000.0);
-    match whole.len().checked_sub(3).filter(|thousands| *thousands > 0) {
-        Some(thousands) => {
-            let (high, low) = whole.split_at(thousands);
-            format!("{high},{low} ms")
-        }
-        None => format!("{whole} ms"),
-    }
-}
-
-/// Breaks a text between words into lines of at most so many letters; a longer word stays whole.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    // Aligned columns have runs of spaces that must stay.
-    if text.chars().count() <= width {
-        return vec![text.to_owned()];
-    }
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -338,18 +368,5 @@ mod tests {
         assert_eq!(order(apart), ["closed", "saw"], "a second incident begins");
         let users = vec![entry(500, "decided"), entry(505, ""), entry(510, "saw")];
         assert_eq!(order(users), ["decided", "", "saw"], "what users feel stays where it is");
-    }
-
-    #[test]
-    fn durations_are_readable() {
-        let shown = [0.0413, 0.9999, 1.25, 9.999, 10.0].map(milliseconds);
-        assert_eq!(shown, ["41 ms", "1,000 ms", "1,250 ms", "9,999 ms", "> 10,000 ms"]);
-    }
-
-    #[test]
-    fn long_text_is_broken_between_words() {
-        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("p95   41 ms", 20), ["p95   41 ms"]);
-        assert_eq!(wrap("unbreakable", 3), ["unbreakable"]);
     }
 }
