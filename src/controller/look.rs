@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, RedisFacts, RungAction, Target,
-    Traffic, earlier,
+    CacheMemory, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, RedisFacts,
+    RungAction, State, Target, Traffic, earlier,
 };
 use jiff::Timestamp;
 
@@ -27,14 +27,15 @@ pub(super) struct Looked {
     pub(super) target: Observed<Target>,
 }
 
-/// Looks at everything, closely where something is wrong.
-pub(super) async fn at(shared: &Shared, workloads: &Workloads, policy: &Policy, alert: bool) -> Looked {
+/// Looks at everything, closely where something is wrong. `state` is what is remembered of the policy.
+pub(super) async fn at(shared: &Shared, workloads: &Workloads, policy: &Policy, state: &State) -> Looked {
+    let alert = state.alert;
     let scales = policy.rungs.iter().any(|rung| matches!(rung.action, RungAction::Scale(_)));
     let closely = if alert { Closely::Yes { scales } } else { Closely::No };
     let (traffic, databases, caches, target) = tokio::join!(
         shared.prometheus.traffic(policy, alert),
         databases(shared, policy, alert),
-        caches(shared, policy, alert),
+        caches(shared, policy, state),
         workloads.target(&policy.id.namespace, &policy.target, closely, shared.clock.now()),
     );
     Looked { traffic, databases, caches, target }
@@ -82,11 +83,14 @@ async fn databases(
     futures::future::join_all(reads).await.into_iter().collect()
 }
 
-async fn caches(shared: &Shared, policy: &Policy, alert: bool) -> BTreeMap<String, Observed<RedisFacts>> {
+async fn caches(shared: &Shared, policy: &Policy, state: &State) -> BTreeMap<String, Observed<RedisFacts>> {
     // How a cache does is the difference of two looks within one window.
     let calm = CALM.min(policy.evaluation.window / 2);
-    let Cadence { max_age, patience } = Cadence::of(policy, alert, calm);
     let reads = policy.caches().map(|(name, redis)| async move {
+        // Until it is known what is usual for it, that is learned at every look at the objectives.
+        let usual_is_known = state.caches.get(name).is_some_and(CacheMemory::knows_what_is_usual);
+        let calm = if usual_is_known { calm } else { calm.min(policy.evaluation.interval / 2) };
+        let Cadence { max_age, patience } = Cadence::of(policy, state.alert, calm);
         let (caches, namespace) = (shared.caches.clone(), policy.id.namespace.clone());
         let secret = redis.secret.clone();
         let look = async move { caches.facts(&namespace, &secret, max_age).await };

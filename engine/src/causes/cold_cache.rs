@@ -50,7 +50,17 @@ fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
         _ if ratio < low => (
             Confidence::Possible,
             true,
-            format!("{now} of the lookups in {name} find their key, fewer than {}", percent(low)),
+            match trend.baseline {
+                Some(usual) => format!(
+                    "{now} of the lookups in {name} find their key, fewer than {}; {} are usual",
+                    percent(low),
+                    percent(usual.ratio)
+                ),
+                None => format!(
+                    "{now} of the lookups in {name} find their key, fewer than {}; what is usual is not known yet",
+                    percent(low)
+                ),
+            },
         ),
         _ => return None,
     };

@@ -261,8 +261,14 @@ impl CacheMemory {
         self.healthy.push(HealthyLook { at, ratio, keys });
     }
 
+    /// Whether it has been seen often enough while all was well.
+    #[must_use]
+    pub fn knows_what_is_usual(&self) -> bool {
+        self.healthy.len() >= LEAST_LOOKS
+    }
+
     fn baseline(&self) -> Option<CacheBaseline> {
-        if self.healthy.len() < LEAST_LOOKS {
+        if !self.knows_what_is_usual() {
             return None;
         }
         let mut ratios: Vec<f64> = self.healthy.iter().map(|known| known.ratio).collect();

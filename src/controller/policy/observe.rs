@@ -26,11 +26,10 @@ pub(super) async fn snapshot(
     runtime.evaluating(object);
     adopt(ctx, runtime, object).await?;
     let shared = &ctx.shared;
-    let alert = runtime.state().alert;
     let namespace = policy.id.namespace.clone();
     let started = Instant::now();
     let Looked { traffic, databases, caches, target } =
-        look::at(&ctx.shared, &ctx.workloads, &policy, alert).await;
+        look::at(&ctx.shared, &ctx.workloads, &policy, runtime.state()).await;
     shared.metrics.read("all", started.elapsed());
     let mut pauses = ctx.workloads.pauses(&namespace, &policy.target);
     pauses.extend(pause(object.annotations(), PausedBy::Policy));

@@ -49,7 +49,7 @@ impl Watches {
             }
         };
         let policy = policy(remediation, spec);
-        let looked = look::at(&ctx.shared, &ctx.workloads, &policy, state.alert).await;
+        let looked = look::at(&ctx.shared, &ctx.workloads, &policy, &state).await;
         let now = ctx.shared.clock.now();
         let snapshot = Snapshot {
             now: before.map_or(now, |before| before.max(now)),
