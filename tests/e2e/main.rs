@@ -11,6 +11,7 @@
 
 mod acting;
 mod budgets;
+mod caching;
 mod failing;
 mod hostile;
 mod input;
