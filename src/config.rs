@@ -230,7 +230,12 @@ mod tests {
         let config = Config::parse(&format!("apiVersion: {API_VERSION}")).unwrap();
         assert_eq!(
             config.actions,
-            vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale]
+            vec![
+                ActionKind::CancelQueries,
+                ActionKind::TerminateIdle,
+                ActionKind::Scale,
+                ActionKind::WarmCache
+            ]
         );
         assert_eq!(config.lease.duration, Duration::from_secs(15));
         assert!(config.policy_metrics);

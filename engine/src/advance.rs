@@ -6,6 +6,9 @@
 
 mod effect;
 mod undo;
+mod warming;
+
+pub use warming::{Turn, Warming};
 
 use std::time::Duration;
 
@@ -16,7 +19,7 @@ use crate::guards::{self, Context, Stage};
 use crate::model::{
     Action, Admission, Candidate, EffectSeen, Executing, GuardVerdict, Mode, NoData, ObjectiveAfter, Outcome,
     Phase, Policy, Reading, RecordKind, Refusal, Remediation, RemediationStatus, Scale, Snapshot, UndoState,
-    Verdict, WorkloadNow, duration::human, elapsed, later,
+    Verdict, Warmed, WorkloadNow, duration::human, elapsed, later,
 };
 use crate::remediations::remedy;
 use crate::tick::{Overall, Situation};
@@ -26,6 +29,8 @@ use crate::tick::{Overall, Situation};
 pub enum EffectReport {
     /// It was carried out.
     Sent,
+    /// It ran for a while and is over.
+    Warmed(Warmed),
     /// It found nothing to do: the precondition did not hold at the instant of acting. Nothing was done.
     NotMatched(String),
     /// It was refused before it did anything.
@@ -193,15 +198,17 @@ fn pass_gate(remediation: &Remediation, seen: &Seen<'_>) -> Step {
 fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     match seen.effect {
         Some(EffectReport::Sent) => return sent(remediation, seen),
+        Some(EffectReport::Warmed(warmed)) => return warming::ended(remediation, seen, warmed),
         Some(EffectReport::NotMatched(why)) => {
             return refuse(
                 &nothing_done(remediation),
                 seen,
                 match remediation.spec.action {
                     Action::Scale(_) => "Contested",
-                    Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
-                        "Precondition"
-                    }
+                    Action::CancelQuery(_)
+                    | Action::TerminateQuery(_)
+                    | Action::TerminateIdle(_)
+                    | Action::WarmCache(_) => "Precondition",
                 },
                 format!("at the instant of acting {why}; nothing was done"),
             );
@@ -298,8 +305,9 @@ fn made_worse(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp, t
     status.objective = Some(ObjectiveAfter::Worse);
     status.outcome = Some(Outcome::of(effect, ObjectiveAfter::Worse));
     let span = human(elapsed(seen.now, acted_at));
-    let sentence =
-        format!("it made things worse: the databases were well before, and {span} after the act: {trouble}");
+    let sentence = format!(
+        "it made things worse: what is depended on was well before, and {span} after the act: {trouble}"
+    );
     conclude(remediation, seen, status, Phase::Completed, sentence)
 }
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use engine::guards::{Context, Stage, evaluate, refusals};
 use engine::model::{
-    Action, Admission, Candidate, Confidence, Fleet, GuardVerdict, Ledger, Limits, Mode, Phase, Policy, Rung,
-    RungAction, Snapshot, Writers,
+    Action, Admission, CacheUse, Candidate, Confidence, Dependency, Fleet, GuardVerdict, Ledger, Limits,
+    Mode, Phase, Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Snapshot, WarmSettings,
+    Writers,
 };
 use engine::tick;
 use proptest::prelude::*;
@@ -36,6 +37,25 @@ fn policy(cooldown: u64, attempts: u32, writers: Writers) -> Policy {
             max_hold: Duration::from_secs(3600),
         });
     }
+    let redis = RedisDependency { secret: "orders-redis".into(), usage: CacheUse::Cache };
+    policy.dependencies.insert("cache".into(), Dependency::Redis(redis));
+    policy.rungs.push(Rung {
+        name: "warm".into(),
+        causes: vec!["ColdCache".into()],
+        action: RungAction::WarmCache(WarmSettings {
+            service: "orders-api".into(),
+            port: "http".into(),
+            scheme: Scheme::Http,
+            paths: vec!["/api/1".into(), "/api/2".into()],
+            requests_per_path: 3,
+            rate_per_second: 1,
+            in_flight: 2,
+            within: Duration::from_secs(10),
+            no_database: false,
+        }),
+        mode: None,
+        max_hold: Duration::from_secs(3600),
+    });
     policy
 }
 
@@ -76,6 +96,15 @@ fn event() -> impl Strategy<Value = String> {
         "database blind Timeout",
         "database partial",
         "database back",
+        "cache is flushed",
+        "cache is flushed",
+        "cache is restarted",
+        "cache fades",
+        "cache evicts 20",
+        "cache is full",
+        "cache blind Timeout",
+        "cache back",
+        "requests fail",
         "pause target until forever",
         "resume",
         "suspend yes",
@@ -96,6 +125,7 @@ fn ticks() -> impl Strategy<Value = Vec<(u64, Traffic, Vec<String>)>> {
     let culprits = prop::sample::select(vec![
         vec!["report starts as reporting".to_owned()],
         vec!["report starts as reporting writing".to_owned(), "report blocks 3 orders".to_owned()],
+        vec!["cache is flushed".to_owned()],
     ]);
     let slow =
         Traffic::Flows { requests: 500.0, slow: Duration::from_millis(900), in_flight: 20.0, errors: 0.0 };
@@ -118,7 +148,7 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
     let mut world = World::new(policy.clone());
     let mut at = Duration::ZERO;
     let mut forbidden = Forbidden::default();
-    let mut last_act: Option<(Duration, String)> = None;
+    let mut last_acts: Vec<(ResourceKey, Duration, String)> = Vec::new();
     for (gap, traffic, events) in ticks {
         at += Duration::from_secs(*gap);
         forbidden.hear(events);
@@ -137,14 +167,16 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
                 attempts.count() <= policy.guards.max_attempts_per_incident as usize,
                 "too many attempts"
             );
-            if let Some((last, of)) = &last_act {
+            let resource = &remediation.spec.resource;
+            let last = last_acts.iter().rfind(|(of, ..)| of.same_as(resource));
+            if let Some((_, last, of)) = last {
                 let of = &world.remediations[of].spec;
                 let next_rung = of.incident == *incident && of.rung != remediation.spec.rung;
                 assert!(next_rung || at - *last >= policy.guards.cooldown, "no rest between two acts");
             }
             // What found nothing to do has done nothing.
             if remediation.may_have_acted_at().is_some() {
-                last_act = Some((at, name.clone()));
+                last_acts.push((resource.clone(), at, name.clone()));
             }
         }
     }
@@ -295,7 +327,9 @@ impl Strictness {
             Self::Suspend => stricter.policy.suspended = true,
             Self::Writers => {
                 for rung in &mut stricter.policy.rungs {
-                    rung.action = RungAction::CancelQueries { writers: Writers::Deny, terminate_after: None };
+                    if let RungAction::CancelQueries { writers, .. } = &mut rung.action {
+                        *writers = Writers::Deny;
+                    }
                 }
             }
             Self::OptOut => {
@@ -334,7 +368,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
         cause: "RunawayQuery".into(),
         confidence: Confidence::Certain,
         reason: String::new(),
-        resource: engine::model::ResourceKey::database(&policy.id.namespace, &server),
+        resource: ResourceKey::database(&policy.id.namespace, &server),
         action: Action::CancelQuery(engine::model::SessionTarget {
             dependency: "db".into(),
             secret: "orders-db".into(),
@@ -365,7 +399,7 @@ fn ledger(entries: &[(u64, usize, bool, u64)], candidate: &Candidate) -> Ledger 
         if index % 2 == 1 {
             let mut server = builders::quiet_database(builders::start()).server;
             server.database = format!("other-{index}");
-            spec.resource = engine::model::ResourceKey::database("shop", &server);
+            spec.resource = ResourceKey::database("shop", &server);
         }
         let status = engine::model::RemediationStatus {
             phase: if *open { Phase::Verifying } else { Phase::Completed },

@@ -100,6 +100,22 @@ fn trouble(sim: &Rc<Sim>, item: &Item) {
             drop(world);
             calms(sim, *target, *span);
         }
+        Item::Flush { cache, span, futile } => {
+            if let Some(found) = world.caches.get_mut(*cache) {
+                found.flush(now);
+                found.futile_until = if *futile { now + span * SECOND } else { 0 };
+            }
+            drop(world);
+            fills(sim, *cache, *span);
+        }
+        Item::CacheRestart { cache, span } => {
+            let life = world.api.bump();
+            if let Some(found) = world.caches.get_mut(*cache) {
+                found.restart(now, life);
+            }
+            drop(world);
+            fills(sim, *cache, *span);
+        }
         Item::Lull { target, span } => {
             if let Some(found) = world.targets.get_mut(*target) {
                 found.rate = 0.4;
@@ -109,6 +125,16 @@ fn trouble(sim: &Rc<Sim>, item: &Item) {
         }
         _ => {}
     }
+}
+
+/// The cache is filled in the end, whoever has done it.
+fn fills(sim: &Rc<Sim>, cache: usize, span: u64) {
+    after(sim, span, move |world| {
+        let now = world.now;
+        if let Some(found) = world.caches.get_mut(cache) {
+            found.heal(now);
+        }
+    });
 }
 
 fn calms(sim: &Rc<Sim>, target: usize, span: u64) {
@@ -399,6 +425,16 @@ fn faults(sim: &Rc<Sim>, item: &Item) {
         Item::ApiFlaky { node, span } => set(&mut world.faults.api_flaky, *node, until(span)),
         Item::WatchStalls { node, span } => set(&mut world.faults.watch_stalled, *node, until(span)),
         Item::MetricsDown { node, span } => set(&mut world.faults.metrics_down, *node, until(span)),
+        Item::CacheDown { cache, span } => {
+            if let Some(found) = world.caches.get_mut(*cache) {
+                found.down_until = until(span);
+            }
+        }
+        Item::CacheEvicts { cache, span } => {
+            if let Some(found) = world.caches.get_mut(*cache) {
+                found.evicting_until = until(span);
+            }
+        }
         Item::ClockJump { node, seconds } => {
             if let Some(skew) = world.faults.skew.get_mut(*node) {
                 *skew = seconds * 1_000_000;
@@ -456,6 +492,11 @@ pub fn quiet(sim: &Rc<Sim>) {
                 database.clients.clear();
                 database.waits.clear();
             }
+        }
+        let now = world.now;
+        for cache in &mut world.caches {
+            cache.heal(now);
+            (cache.down_until, cache.evicting_until, cache.futile_until) = (0, 0, 0);
         }
         for place in 0..world.targets.len() {
             if let Some(target) = world.targets.get_mut(place) {

@@ -7,7 +7,7 @@ use crate::dice::Dice;
 use crate::exec::{HOUR, MINUTE, Micros, Node, SECOND};
 use crate::story::{self, Story};
 use crate::world::faults::{Blow, MUTATING, Op};
-use crate::world::setup::{POLICIES, TARGETS};
+use crate::world::setup::{CACHE_COUNT, POLICIES, TARGETS};
 
 /// One thing that is going to happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,10 @@ pub enum Item {
     Saturation { target: usize, span: u64, demand: u32 },
     /// Requests never finish.
     Hang { target: usize, span: u64 },
+    /// A cache is flushed, and nobody but the operator fills it for so long; requests for it may do nothing.
+    Flush { cache: usize, span: u64, futile: bool },
+    /// A cache is started anew, with nothing in it.
+    CacheRestart { cache: usize, span: u64 },
     /// Hardly anybody comes.
     Lull { target: usize, span: u64 },
 
@@ -121,6 +125,10 @@ pub enum Item {
     DatabasePartial { database: usize, span: u64 },
     /// A database's answers are lost.
     DatabaseMute { database: usize, span: u64 },
+    /// A cache cannot be reached.
+    CacheDown { cache: usize, span: u64 },
+    /// A cache drops keys for want of memory.
+    CacheEvicts { cache: usize, span: u64 },
     /// Somebody takes the Lease away.
     LeaseStolen,
 }
@@ -145,12 +153,16 @@ impl Item {
             | Self::Failover { .. }
             | Self::DatabasePartial { .. }
             | Self::DatabaseMute { .. }
+            | Self::CacheDown { .. }
+            | Self::CacheEvicts { .. }
             | Self::LeaseStolen => true,
             Self::Runaway { .. }
             | Self::Blocker { .. }
             | Self::Idle { .. }
             | Self::Saturation { .. }
             | Self::Hang { .. }
+            | Self::Flush { .. }
+            | Self::CacheRestart { .. }
             | Self::Lull { .. }
             | Self::ScaleByHand { .. }
             | Self::ScaleByGit { .. }
@@ -244,7 +256,9 @@ fn manner(dice: &mut Dice) -> Manner {
 fn trouble(dice: &mut Dice) -> Item {
     let (database, target) = (dice.below(3), dice.below(TARGETS.len()));
     let victims = u32::try_from(dice.between(1, 6)).unwrap_or(1);
-    match dice.below(12) {
+    match dice.below(16) {
+        12..=14 => flush(dice),
+        15 => Item::CacheRestart { cache: dice.below(CACHE_COUNT), span: dice.between(200, 1200) },
         0..=2 => Item::Runaway { database, span: dice.between(60, 1500), manner: manner(dice) },
         3 | 4 => Item::Blocker { database, span: dice.between(60, 1200), victims, manner: manner(dice) },
         5 | 6 => Item::Idle { database, span: dice.between(60, 1200), victims, manner: manner(dice) },
@@ -256,6 +270,12 @@ fn trouble(dice: &mut Dice) -> Item {
         10 => Item::Hang { target, span: dice.between(120, 900) },
         _ => Item::Lull { target, span: dice.between(300, 3600) },
     }
+}
+
+/// Somebody empties a cache.
+pub fn flush(dice: &mut Dice) -> Item {
+    let cache = dice.below(CACHE_COUNT);
+    Item::Flush { cache, span: dice.between(200, 1200), futile: dice.percent(30) }
 }
 
 fn people(dice: &mut Dice) -> Item {
@@ -311,12 +331,15 @@ fn frozen(dice: &mut Dice) -> u64 {
 
 fn fault(dice: &mut Dice) -> Item {
     let (node, database) = (dice.below(2), dice.below(3));
-    match dice.below(40) {
+    match dice.below(43) {
+        40 => Item::CacheDown { cache: dice.below(CACHE_COUNT), span: dice.between(2, 300) },
+        41 | 42 => Item::CacheEvicts { cache: dice.below(CACHE_COUNT), span: dice.between(2, 300) },
         0..=19 => {
             let op = MUTATING.get(dice.below(MUTATING.len())).copied().unwrap_or(Op::Gate);
             let blow = if dice.percent(8) { Blow::FrozenBefore(dice.between(1, 40)) } else { blow(dice) };
             // Nobody who is frozen between the last look at the clock and the sending can know it; a crash there is tried.
-            let last = matches!(op, Op::Scale | Op::Restore) && matches!(blow, Blow::FrozenBefore(_));
+            let last =
+                matches!(op, Op::Scale | Op::Restore | Op::Warm) && matches!(blow, Blow::FrozenBefore(_));
             let blow = if last { Blow::CrashBefore } else { blow };
             // For whoever leads.
             Item::Ambush { node, op, blow, span: dice.between(600, 7200) }

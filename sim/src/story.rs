@@ -4,7 +4,7 @@ use crate::dice::Dice;
 use crate::exec::{Micros, SECOND};
 use crate::plan::{Item, Manner};
 use crate::world::faults::{Blow, Op};
-use crate::world::setup::{POLICIES, TARGETS};
+use crate::world::setup::{CACHE_OF, POLICIES, TARGETS};
 
 /// What happens, and how long after the story's begin.
 pub type Story = Vec<(Micros, Item)>;
@@ -12,7 +12,8 @@ pub type Story = Vec<(Micros, Item)>;
 /// One of them.
 #[must_use]
 pub fn any(dice: &mut Dice) -> Story {
-    match dice.below(6) {
+    match dice.below(7) {
+        6 => warming(dice),
         0 => unheard(dice),
         1 => worse(dice),
         2 => orphan(dice),
@@ -124,6 +125,40 @@ fn overtaken(dice: &mut Dice) -> Story {
     let at = if dice.percent(30) { 0 } else { after(dice, 100, 200) };
     let op = if dice.percent(70) { Op::ReadScale } else { Op::Restore };
     ambush(&mut story, at, op, Blow::Overtaken);
+    story
+}
+
+/// A cache is warmed, and in the middle something happens that should end it.
+fn warming(dice: &mut Dice) -> Story {
+    let policy = dice.below(POLICIES.len());
+    let (_, _, target, _) = POLICIES.get(policy).copied().unwrap_or_default();
+    let database = TARGETS.get(target).map_or(0, |target| target.2);
+    let cache = CACHE_OF.get(target).copied().unwrap_or_default();
+    let span = dice.between(200, 600);
+    // It is breached for 30 s before anything is done, and the database is looked at twice.
+    let middle = after(dice, 35, 75);
+    let ends = match dice.below(10) {
+        0 => Item::PausePolicy { policy, span },
+        1 => Item::Observe { policy, span },
+        2 => Item::DeletePolicy { policy, span },
+        3 => Item::Freeze { all: dice.percent(50), span },
+        4 => Item::Runaway { database, span, manner: Manner::Foreign },
+        5 => Item::CacheEvicts { cache, span },
+        6 => Item::CacheDown { cache, span: dice.between(2, 60) },
+        7 => Item::Hang { target, span },
+        8 => Item::Kill { node: dice.below(2) },
+        _ => Item::DatabaseDown { database, span: dice.between(2, 60) },
+    };
+    let mut story = vec![(0, Item::Flush { cache, span, futile: dice.percent(70) }), (middle, ends)];
+    if dice.percent(40) {
+        let blow = match dice.below(4) {
+            0 => Blow::CrashAfter,
+            1 => Blow::FrozenAfter(dice.between(1, 60)),
+            2 => Blow::BrokenOff(dice.between(1, 50)),
+            _ => Blow::AnswerLost,
+        };
+        ambush(&mut story, 0, Op::Warm, blow);
+    }
     story
 }
 

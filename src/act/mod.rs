@@ -2,3 +2,4 @@
 
 pub mod scale;
 pub mod signal_session;
+pub mod warm_cache;

@@ -139,7 +139,7 @@ fn no_session() -> EffectReport {
 
 fn statement(action: &Action, protected_roles: &[String], fence: Timestamp) -> Option<Statement> {
     let (sql, idle_since) = match action {
-        Action::Scale(_) => return None,
+        Action::Scale(_) | Action::WarmCache(_) => return None,
         Action::CancelQuery(_) => (CANCEL, None),
         Action::TerminateQuery(_) => (TERMINATE, None),
         Action::TerminateIdle(idle) => (TERMINATE, Some(idle.idle_since.as_microsecond())),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::incident::PolicyReference;
-use super::policy::{Dependency, Evaluation, Objective, SecretRef, TargetRef};
+use super::policy::{self, Dependency, Evaluation, Objective, SecretRef, TargetRef};
 use super::text::{Duration, Instant, Label, ObjectName, RoleName, Sentence, Word};
 
 /// One action, from admission to outcome; or, as a dry run, what would have been done. Written by the operator. It outlives
@@ -98,7 +98,7 @@ pub struct Watch {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// CancelQueries, TerminateIdle or Scale.
+    /// CancelQueries, TerminateIdle, Scale or WarmCache.
     pub r#type: Word,
     /// For type CancelQueries: the statement that is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,6 +112,41 @@ pub struct Action {
     /// For type Scale: the replicas that are set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
+    /// For type WarmCache: the cache that is warmed, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_cache: Option<WarmCache>,
+}
+
+/// Warm one cache.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmCache {
+    /// The dependency's name in the policy.
+    pub dependency: Label,
+    /// The Secret that leads to the cache.
+    pub secret_ref: SecretRef,
+    /// The cache that was found cold; another one is not warmed.
+    pub cache: CacheServer,
+    /// How, as the rung said it.
+    pub settings: policy::WarmCache,
+}
+
+/// One database of one Redis server. A restart makes no other one of it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheServer {
+    /// The host as the Secret names it, qualified with the namespace.
+    #[schemars(length(max = 253))]
+    pub host: String,
+    /// The port.
+    #[schemars(range(min = 0, max = 65_535))]
+    pub port: i32,
+    /// The number of the database.
+    #[schemars(range(min = 0))]
+    pub database: i32,
+    /// The address that the operator connected to.
+    #[schemars(length(max = 320))]
+    pub peer: String,
 }
 
 /// Set the replicas of a workload.

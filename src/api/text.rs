@@ -75,6 +75,49 @@ pub struct Label(pub String);
 )]
 pub struct ObjectName(pub String);
 
+/// A port of a Service: its name, or its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port(pub String);
+
+impl JsonSchema for Port {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Port".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"x-kubernetes-int-or-string": true})
+    }
+}
+
+impl Serialize for Port {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.parse::<u16>() {
+            Ok(number) => serializer.serialize_u16(number),
+            Err(_) => serializer.serialize_str(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+        Ok(match IntOrString::deserialize(deserializer)? {
+            IntOrString::Int(number) => Self(number.to_string()),
+            IntOrString::String(text) => Self(text),
+        })
+    }
+}
+
+/// The path of a request, with its query: printable ASCII that begins with one slash.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("pattern" = r"^/([!$-.0-;=?-\[\]^_a-z{|}~][!$-;=?-\[\]^_a-z{|}~]*)?$"), extend("maxLength" = 1024))]
+pub struct RequestPath(pub String);
+
 /// The name of a database role.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(transparent)]

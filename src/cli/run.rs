@@ -1,7 +1,7 @@
 //! `latency-operator run`
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connections::{Registry, Secrets};
+use crate::connections::services::DevOverride;
+use crate::connections::{Registry, Secrets, Services};
 use crate::controller::budgets::Budgets;
 use crate::controller::events::Publisher;
 use crate::controller::keeper::Keeper;
@@ -22,6 +23,7 @@ use crate::leader::{Elector, Leadership};
 use crate::observe::kubernetes::Scope;
 use crate::observe::postgres::Databases;
 use crate::observe::prometheus::Prometheus;
+use crate::observe::redis::Caches;
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Health, Metrics, server};
 
@@ -42,6 +44,10 @@ pub(super) struct Args {
     /// What is logged: a level, or directives such as info,latency_operator=debug.
     #[arg(long, default_value = "info")]
     log_level: String,
+    /// For laboratories only, whose Pods have no address that can be reached: asks a Service's port at this address of
+    /// loopback in place of its Pods. May be given several times; those of one port take turns.
+    #[arg(long, value_name = "NAMESPACE/SERVICE:PORT=127.0.0.1:PORT")]
+    dev_service_override: Vec<DevOverride>,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
@@ -58,7 +64,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn operate(args: Args, config: Config) -> anyhow::Result<()> {
-    let clients = clients().await?;
+    let clients = clients(args.dev_service_override).await?;
     let metrics = Metrics::new(config.policy_metrics);
     let health = Health::default();
     let (stop, stopping) = watch::channel(false);
@@ -131,7 +137,7 @@ async fn finish(
 
 async fn work(
     config: Config,
-    Clients { reading: client, watching, mutating }: Clients,
+    Clients { reading: client, watching, mutating, services }: Clients,
     leadership: Leadership,
     metrics: Metrics,
     health: Health,
@@ -149,6 +155,7 @@ async fn work(
     let secrets = Secrets::new(client.clone());
     let registry = Registry::default();
     let databases = Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone());
+    let caches = Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone());
     let prometheus = Prometheus::new(&config.backends, clock, metrics.clone())?;
     let (publisher, publishing) =
         Publisher::new(client.clone(), leadership.identity().to_owned(), metrics.clone());
@@ -166,7 +173,9 @@ async fn work(
         protected_roles: config.protected_roles,
         secrets,
         registry,
+        services,
         databases,
+        caches,
         prometheus,
         publisher,
         metrics,
@@ -194,12 +203,14 @@ struct Clients {
     watching: Client,
     /// Writes; it never repeats what it sends.
     mutating: Client,
+    /// From Services to addresses.
+    services: Services,
 }
 
 /// What asks for one thing gets it in this time, or asks again: one API server of several may hang.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-async fn clients() -> anyhow::Result<Clients> {
+async fn clients(overrides: Vec<DevOverride>) -> anyhow::Result<Clients> {
     let mut config =
         kube::Config::infer().await.context("no access to a cluster: neither in a Pod nor by KUBECONFIG")?;
     let agent = concat!("latency-operator/", env!("CARGO_PKG_VERSION"));
@@ -209,8 +220,26 @@ async fn clients() -> anyhow::Result<Clients> {
     let watching = Client::try_from(config.clone())?;
     config.read_timeout = Some(ANSWER_WITHIN);
     let reading = Client::try_from(config.clone())?;
+    for DevOverride { namespace, service, port, to } in &overrides {
+        tracing::warn!(
+            namespace,
+            service,
+            port,
+            %to,
+            "for a laboratory: a Service is asked at another address than its Pods'"
+        );
+    }
+    let services = Services::new(reading.clone(), api_server(&config), overrides);
     config.default_retry = false;
-    Ok(Clients { reading, watching, mutating: Client::try_from(config)? })
+    Ok(Clients { reading, watching, mutating: Client::try_from(config)?, services })
+}
+
+/// Where the API server is reached, as far as that is said by address.
+fn api_server(config: &kube::Config) -> impl Iterator<Item = IpAddr> {
+    let inside = std::env::var("KUBERNETES_SERVICE_HOST").ok();
+    let used = config.cluster_url.host().map(str::to_owned);
+    let all = inside.into_iter().chain(used);
+    all.filter_map(|host| host.trim_matches(['[', ']']).parse().ok())
 }
 
 /// Unique for each process, and telling where it runs.

@@ -95,10 +95,10 @@ impl Credentials {
     }
 }
 
-fn text(data: &BTreeMap<String, ByteString>, key: &str) -> Result<Option<String>, String> {
+/// The value of a key, without the line end that `echo ... | base64` leaves; none where it is empty.
+pub(super) fn text(data: &BTreeMap<String, ByteString>, key: &str) -> Result<Option<String>, String> {
     let Some(bytes) = data.get(key) else { return Ok(None) };
     let text = String::from_utf8(bytes.0.clone()).map_err(|_| format!("key {key} is not text"))?;
-    // A line end at the end of a value is the mark of `echo ... | base64`.
     let text = text.trim_end_matches(['\n', '\r']).to_owned();
     if text.contains('\0') {
         return Err(format!("key {key} contains a NUL"));
@@ -139,12 +139,7 @@ fn from_uri(uri: &str) -> Result<Credentials, String> {
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return Err("key uri does not begin with postgres:// or postgresql://".to_owned());
     }
-    let decoded = |text: &str| match percent_encoding::percent_decode_str(text).decode_utf8() {
-        Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
-        _ => Err("key uri has an escape that is not text".to_owned()),
-    };
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("key uri names no host")?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = uri_host(&url)?;
     let database = decoded(url.path().trim_start_matches('/'))?;
     let user = decoded(url.username())?;
     if user.is_empty() {
@@ -158,14 +153,11 @@ fn from_uri(uri: &str) -> Result<Credentials, String> {
             }
             // What only matters to other clients is passed over; what would reach a file or the server's settings is not.
             "application_name" | "connect_timeout" | "target_session_attrs" | "channel_binding" => {}
-            _ => {
-                let shown: String = key.chars().filter(char::is_ascii_graphic).take(40).collect();
-                return Err(format!("key uri has the parameter {shown}, which is not accepted"));
-            }
+            _ => return Err(refused_parameter(&key)),
         }
     }
     Ok(Credentials {
-        host: host.to_owned(),
+        host,
         port: url.port().unwrap_or(5432),
         database: if database.is_empty() { user.clone() } else { database },
         user,
@@ -175,8 +167,28 @@ fn from_uri(uri: &str) -> Result<Credentials, String> {
     })
 }
 
+/// The host that a uri names, an IPv6 address without its brackets.
+pub(super) fn uri_host(url: &Url) -> Result<String, String> {
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("key uri names no host")?;
+    Ok(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+}
+
+/// A part of a uri as it was before it was escaped.
+pub(super) fn decoded(text: &str) -> Result<String, String> {
+    match percent_encoding::percent_decode_str(text).decode_utf8() {
+        Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
+        _ => Err("key uri has an escape that is not text".to_owned()),
+    }
+}
+
+/// What is said of a parameter that is not known: its name, never its value.
+pub(super) fn refused_parameter(key: &str) -> String {
+    let shown: String = key.chars().filter(char::is_ascii_graphic).take(40).collect();
+    format!("key uri has the parameter {shown}, which is not accepted")
+}
+
 /// A DNS name or an IP address; above all no path of a socket.
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     !host.is_empty()
         && host.len() <= 253
@@ -185,7 +197,7 @@ fn is_host(host: &str) -> bool {
 }
 
 /// An unqualified host is a Service of the policy's namespace.
-fn qualified(host: &str, namespace: &str) -> String {
+pub(super) fn qualified(host: &str, namespace: &str) -> String {
     if host.contains(['.', ':']) { host.to_owned() } else { format!("{host}.{namespace}.svc") }
 }
 

@@ -1,12 +1,23 @@
 //! Connections to the data stores: one for each host, database, user and credential, kept open, used for looking and for
-//! acting alike. Who looks is in `observe`, who acts in `act`; neither knows the other.
+//! acting alike; and requests to the users' own Services. Who looks is in `observe`, who acts in `act`; neither knows the
+//! other.
 
+mod bounded;
 pub mod credentials;
+pub mod http;
 pub mod postgres;
+pub mod redis;
+pub mod redis_credentials;
+pub mod registry;
 pub mod secrets;
+pub mod services;
 pub(crate) mod sql;
 pub mod workload;
 
 pub use credentials::{Credentials, SslMode};
-pub use postgres::{Postgres, Registry};
+pub use postgres::Postgres;
+pub use redis::Redis;
+pub use redis_credentials::RedisCredentials;
+pub use registry::Registry;
 pub use secrets::Secrets;
+pub use services::Services;

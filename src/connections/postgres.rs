@@ -4,9 +4,8 @@
 //! answer. The server bounds each statement (`statement_timeout`, `lock_timeout`), the client bounds it again, and a
 //! connection whose answer did not come is thrown away.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::model::{NoData, NoDataReason};
@@ -26,8 +25,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 /// A database that could not be reached is left alone for so long.
 const RETRY: Duration = Duration::from_secs(1);
-/// A connection that nobody has used for so long is closed.
-const UNUSED: Duration = Duration::from_secs(600);
 
 /// A statement with its parameters. Its text is a constant of this program.
 pub type Statement = Query<'static, sqlx::Postgres, PgArguments>;
@@ -81,7 +78,7 @@ struct Open {
 }
 
 impl Postgres {
-    fn new(credentials: Arc<Credentials>) -> Self {
+    pub(super) fn new(credentials: Arc<Credentials>) -> Self {
         Self { credentials, slot: Arc::default() }
     }
 
@@ -269,27 +266,4 @@ pub(crate) fn clean(message: &str) -> String {
 
 fn cut(error: &dyn std::fmt::Display) -> String {
     clean(&error.to_string())
-}
-
-/// Connections with the time at which each was last asked for.
-type Known = HashMap<Arc<Credentials>, (Instant, Postgres)>;
-
-/// All connections, by credentials: policies that have the same ones share a connection.
-#[derive(Clone, Default)]
-pub struct Registry {
-    known: Arc<Mutex<Known>>,
-}
-
-impl Registry {
-    /// The connection for these credentials. Connections that nobody has asked for lately are closed on the way.
-    #[must_use]
-    pub fn postgres(&self, credentials: &Arc<Credentials>) -> Postgres {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|other, (used, _)| other == credentials || used.elapsed() < UNUSED);
-        let entry = known
-            .entry(credentials.clone())
-            .or_insert_with(|| (Instant::now(), Postgres::new(credentials.clone())));
-        entry.0 = Instant::now();
-        entry.1.clone()
-    }
 }

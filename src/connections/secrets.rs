@@ -1,15 +1,16 @@
 //! Secrets: read by name, never listed; read again when a login fails or a connection breaks, and at most every 5 minutes
 //! otherwise.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::model::{NoData, NoDataReason};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 
-use super::Credentials;
+use super::{Credentials, RedisCredentials};
 use crate::api::ALLOWED;
 use crate::api::text::shown;
 
@@ -20,9 +21,33 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How soon after a look a failed login may cause the next one.
 const AGAIN: Duration = Duration::from_secs(5);
 
-type Read = Result<Arc<Credentials>, NoData>;
-/// What was read, by namespace and name, and when.
-type Known = HashMap<(String, String), (Instant, Read)>;
+/// What is in a Secret, understood once for each kind of server that somebody takes it for.
+struct Content {
+    namespace: String,
+    name: String,
+    data: BTreeMap<String, ByteString>,
+    postgres: OnceLock<Understood<Credentials>>,
+    redis: OnceLock<Understood<RedisCredentials>>,
+}
+
+type Understood<C> = Result<Arc<C>, NoData>;
+type Read = Result<Arc<Content>, NoData>;
+/// What was read, and when. Whoever reads holds it: what several need is read once.
+type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Read)>>>;
+/// By namespace and name.
+type Known = HashMap<(String, String), Slot>;
+
+impl Content {
+    fn postgres(&self) -> Understood<Credentials> {
+        let read = || Credentials::read(&self.namespace, &self.name, &self.data).map(Arc::new);
+        self.postgres.get_or_init(read).clone()
+    }
+
+    fn redis(&self) -> Understood<RedisCredentials> {
+        let read = || RedisCredentials::read(&self.namespace, &self.name, &self.data).map(Arc::new);
+        self.redis.get_or_init(read).clone()
+    }
+}
 
 /// The Secrets that policies refer to, as far as they have been read.
 #[derive(Clone)]
@@ -38,34 +63,59 @@ impl Secrets {
         Self { client, known: Arc::default() }
     }
 
-    /// The credentials in a Secret.
+    /// The credentials for PostgreSQL in a Secret.
     ///
     /// # Errors
     /// `SecretNotFound`, `SecretNotAllowed`, `SecretInvalid` or `ApiUnavailable`, each with what to do.
-    pub async fn credentials(&self, namespace: &str, name: &str) -> Read {
-        let key = (namespace.to_owned(), name.to_owned());
-        let known = self.lock().get(&key).cloned();
-        if let Some((at, read)) = known {
-            let trusted = if read.is_ok() { TRUSTED } else { RETRY };
-            if at.elapsed() < trusted {
-                return read;
-            }
-        }
-        let read = self.read(namespace, name).await;
-        let mut known = self.lock();
-        // What nobody asks for any more is not kept: it has passwords.
-        known.retain(|_, (at, _)| at.elapsed() < TRUSTED.saturating_mul(2));
-        known.insert(key, (Instant::now(), read.clone()));
-        read
+    pub async fn credentials(&self, namespace: &str, name: &str) -> Result<Arc<Credentials>, NoData> {
+        self.understood(namespace, name, Content::postgres).await
+    }
+
+    /// The credentials for Redis in a Secret.
+    ///
+    /// # Errors
+    /// As for [`Secrets::credentials`].
+    pub async fn redis(&self, namespace: &str, name: &str) -> Result<Arc<RedisCredentials>, NoData> {
+        self.understood(namespace, name, Content::redis).await
     }
 
     /// What was read did not work: look again at the next call.
     pub fn doubt(&self, namespace: &str, name: &str) {
+        let slot = self.lock().get(&(namespace.to_owned(), name.to_owned())).cloned();
+        // Where it is held it is being read.
+        if let Some(mut known) = slot.as_ref().and_then(|slot| slot.try_lock().ok()) {
+            known.take_if(|(at, _)| at.elapsed() >= AGAIN);
+        }
+    }
+
+    async fn understood<C>(
+        &self,
+        namespace: &str,
+        name: &str,
+        understand: fn(&Content) -> Understood<C>,
+    ) -> Understood<C> {
+        let understand = |read: &Read| read.clone().and_then(|content| understand(&content));
+        let slot = self.slot(namespace, name);
+        let mut known = slot.lock().await;
+        if let Some((at, read)) = known.as_ref() {
+            let understood = understand(read);
+            let trusted = if understood.is_ok() { TRUSTED } else { RETRY };
+            if at.elapsed() < trusted {
+                return understood;
+            }
+        }
+        let read = self.read(namespace, name).await;
+        let understood = understand(&read);
+        *known = Some((Instant::now(), read));
+        understood
+    }
+
+    fn slot(&self, namespace: &str, name: &str) -> Slot {
         let key = (namespace.to_owned(), name.to_owned());
         let mut known = self.lock();
-        if known.get(&key).is_some_and(|(at, _)| at.elapsed() >= AGAIN) {
-            known.remove(&key);
-        }
+        // What nobody asks for any more is not kept: it has passwords.
+        known.retain(|other, slot| *other == key || Arc::strong_count(slot) > 1 || is_asked_for(slot));
+        known.entry(key).or_default().clone()
     }
 
     async fn read(&self, namespace: &str, name: &str) -> Read {
@@ -92,7 +142,13 @@ impl Secrets {
             let detail = format!("Secret {name} is not meant for the operator; label it {ALLOWED}: \"true\"");
             return Err(NoData::new(NoDataReason::SecretNotAllowed, detail));
         }
-        Credentials::read(namespace, name, &secret.data.unwrap_or_default()).map(Arc::new)
+        Ok(Arc::new(Content {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            data: secret.data.unwrap_or_default(),
+            postgres: OnceLock::new(),
+            redis: OnceLock::new(),
+        }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -101,9 +157,82 @@ impl Secrets {
     }
 }
 
+fn is_asked_for(slot: &Slot) -> bool {
+    let read_lately = |(at, _): &(Instant, Read)| at.elapsed() < TRUSTED.saturating_mul(2);
+    slot.try_lock().is_ok_and(|known| known.as_ref().is_some_and(read_lately))
+}
+
 /// An API error in a few words: its status message, or what kind of failure it was.
 pub(crate) fn brief(error: &kube::Error) -> String {
     let message =
         if let kube::Error::Api(status) = error { status.message.clone() } else { error.to_string() };
     shown(&message, 200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Secrets that can be read from no API server: whatever is answered was known.
+    fn secrets() -> Secrets {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        Secrets::new(Client::try_from(nowhere).unwrap())
+    }
+
+    /// Its content was read so long ago.
+    async fn known(secrets: &Secrets, name: &str, age: Duration, pairs: &[(&str, &str)]) {
+        let data =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
+        let content = Content {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            data: data.collect(),
+            postgres: OnceLock::new(),
+            redis: OnceLock::new(),
+        };
+        let at = Instant::now().checked_sub(age).unwrap();
+        *secrets.slot("shop", name).lock().await = Some((at, Ok(Arc::new(content))));
+    }
+
+    fn reason<C>(understood: &Understood<C>) -> Option<NoDataReason> {
+        understood.as_ref().err().map(|no_data| no_data.reason)
+    }
+
+    const BOTH: [(&str, &str); 3] = [("host", "store"), ("user", "lop"), ("dbname", "orders")];
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test]
+    async fn what_was_read_once_serves_both_kinds_and_is_the_same_for_everybody() {
+        let secrets = secrets();
+        known(&secrets, "both", TRUSTED - SECOND.saturating_mul(10), &BOTH).await;
+        let postgres = secrets.credentials("shop", "both").await.unwrap();
+        let redis = secrets.redis("shop", "both").await.unwrap();
+        assert_eq!((&*postgres.host, &*redis.host), ("store.shop.svc", "store.shop.svc"));
+        assert!(Arc::ptr_eq(&redis, &secrets.redis("shop", "both").await.unwrap()));
+        known(&secrets, "both", TRUSTED + SECOND, &BOTH).await;
+        assert_eq!(reason(&secrets.redis("shop", "both").await), Some(NoDataReason::ApiUnavailable));
+    }
+
+    #[tokio::test]
+    async fn what_is_of_no_use_to_one_kind_is_read_again_soon() {
+        let secrets = secrets();
+        let uri = [("uri", "postgres://lop@store/orders")];
+        known(&secrets, "one", Duration::ZERO, &uri).await;
+        assert_eq!(reason(&secrets.redis("shop", "one").await), Some(NoDataReason::SecretInvalid));
+        known(&secrets, "one", RETRY + SECOND, &uri).await;
+        secrets.credentials("shop", "one").await.unwrap();
+        assert_eq!(reason(&secrets.redis("shop", "one").await), Some(NoDataReason::ApiUnavailable));
+    }
+
+    #[tokio::test]
+    async fn a_doubt_has_it_read_again_but_not_at_once() {
+        let secrets = secrets();
+        known(&secrets, "both", Duration::ZERO, &BOTH).await;
+        secrets.doubt("shop", "both");
+        secrets.redis("shop", "both").await.unwrap();
+        known(&secrets, "both", AGAIN + SECOND, &BOTH).await;
+        secrets.doubt("shop", "both");
+        assert_eq!(reason(&secrets.redis("shop", "both").await), Some(NoDataReason::ApiUnavailable));
+    }
 }

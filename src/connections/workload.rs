@@ -6,7 +6,7 @@ use engine::model::{
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, ObjectMeta};
 use kube::{Api, Client, ResourceExt};
 
@@ -17,6 +17,8 @@ use crate::connections::secrets::brief;
 pub struct Read {
     /// Its metadata.
     pub metadata: ObjectMeta,
+    /// Which Pods are its own.
+    pub selector: LabelSelector,
     /// Its replicas; the autoscalers have not been looked for.
     pub workload: Workload,
 }
@@ -72,7 +74,7 @@ fn deployment(object: Deployment) -> Read {
         managers: managers(&object.metadata),
         autoscalers: unread(),
     };
-    Read { metadata: object.metadata, workload }
+    Read { metadata: object.metadata, selector: spec.selector, workload }
 }
 
 fn stateful_set(object: StatefulSet) -> Read {
@@ -91,7 +93,7 @@ fn stateful_set(object: StatefulSet) -> Read {
         managers: managers(&object.metadata),
         autoscalers: unread(),
     };
-    Read { metadata: object.metadata, workload }
+    Read { metadata: object.metadata, selector: spec.selector, workload }
 }
 
 /// Who holds `spec.replicas`, each once.

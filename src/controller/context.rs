@@ -13,14 +13,15 @@ use super::budgets::Budgets;
 use super::events::Publisher;
 use super::keeper::{Keeper, PolicyKey};
 use super::policy::Runtimes;
-use super::remediation::{Locals, Watches};
+use super::remediation::{Locals, Runs, Watches};
 use crate::clock::Clock;
 use crate::config::LeaseConfig;
-use crate::connections::{Registry, Secrets};
+use crate::connections::{Registry, Secrets, Services};
 use crate::leader::Leadership;
 use crate::observe::kubernetes::Workloads;
 use crate::observe::postgres::Databases;
 use crate::observe::prometheus::Prometheus;
+use crate::observe::redis::Caches;
 use crate::telemetry::Metrics;
 
 /// A policy's newest look: what the gate judges.
@@ -52,8 +53,12 @@ pub struct Shared {
     pub secrets: Secrets,
     /// Connections to data stores.
     pub registry: Registry,
+    /// From Services to addresses that may be asked.
+    pub services: Services,
     /// Looks at databases.
     pub databases: Databases,
+    /// Looks at Redis servers.
+    pub caches: Caches,
     /// Metrics backends.
     pub prometheus: Prometheus,
     /// Events.
@@ -125,6 +130,8 @@ pub struct Context {
     pub runtimes: Runtimes,
     /// What this process knows about the remediations that it carries out.
     pub locals: Locals,
+    /// The runs of warming that are under way.
+    pub runs: Runs,
     /// What is looked at in place of a policy that is invalid or gone.
     pub watches: Watches,
     /// Names remediations that should be looked at again, because their policy was.

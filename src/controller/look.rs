@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use super::context::Shared;
 use crate::observe::kubernetes::{Closely, Workloads};
 
-/// While all is well a database is looked at so often.
+/// While all is well a database, or a Redis server, is looked at so often.
 const CALM: Duration = Duration::from_secs(60);
-/// An evaluation waits so long for a database at most, and not longer than its interval: the objectives are judged all the
+/// An evaluation waits so long for one of them at most, and not longer than its interval: the objectives are judged all the
 /// same, and the next evaluation finds what this one did not wait for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -31,10 +31,10 @@ pub(super) struct Looked {
 pub(super) async fn at(shared: &Shared, workloads: &Workloads, policy: &Policy, alert: bool) -> Looked {
     let scales = policy.rungs.iter().any(|rung| matches!(rung.action, RungAction::Scale(_)));
     let closely = if alert { Closely::Yes { scales } } else { Closely::No };
-    let caches = BTreeMap::new();
-    let (traffic, databases, target) = tokio::join!(
+    let (traffic, databases, caches, target) = tokio::join!(
         shared.prometheus.traffic(policy, alert),
         databases(shared, policy, alert),
+        caches(shared, policy, alert),
         workloads.target(&policy.id.namespace, &policy.target, closely, shared.clock.now()),
     );
     Looked { traffic, databases, caches, target }
@@ -51,30 +51,66 @@ pub(super) fn health(shared: &Shared, now: Timestamp) -> OperatorHealth {
     }
 }
 
+/// How a dependency is looked at: how old a look may be, and how long it is waited for.
+#[derive(Clone, Copy)]
+struct Cadence {
+    max_age: Duration,
+    patience: Duration,
+}
+
+impl Cadence {
+    fn of(policy: &Policy, alert: bool, calm: Duration) -> Self {
+        let interval = policy.evaluation.interval;
+        // In trouble half an interval: whoever else has just looked has looked for us too.
+        let max_age = if alert { interval.min(Duration::from_secs(1)) / 2 } else { calm };
+        Self { max_age, patience: interval.clamp(Duration::from_secs(1), ANSWER_WITHIN) }
+    }
+}
+
 async fn databases(
     shared: &Shared,
     policy: &Policy,
     alert: bool,
 ) -> BTreeMap<String, Observed<PostgresFacts>> {
-    // In trouble half an interval: whoever else has just looked has looked for us too.
-    let max_age = if alert { policy.evaluation.interval.min(Duration::from_secs(1)) / 2 } else { CALM };
-    let patience = policy.evaluation.interval.clamp(Duration::from_secs(1), ANSWER_WITHIN);
+    let Cadence { max_age, patience } = Cadence::of(policy, alert, CALM);
     let reads = policy.databases().map(|(name, postgres)| async move {
         let (databases, namespace) = (shared.databases.clone(), policy.id.namespace.clone());
         let secret = postgres.secret.clone();
-        let reading = tokio::spawn(async move { databases.facts(&namespace, &secret, max_age).await });
-        let observed = match tokio::time::timeout(patience, reading).await {
-            Ok(Ok(observed)) => observed,
-            Ok(Err(_)) => Observed::missing(NoDataReason::QueryFailed, "the task that read it was stopped"),
-            Err(_) => {
-                let detail = format!("no answer within {}", engine::model::duration::human(patience));
-                Observed::missing(NoDataReason::Timeout, detail)
-            }
-        };
-        if let Observed::Missing(NoData { reason, .. }) = &observed {
-            shared.metrics.no_data(&reason.to_string());
-        }
-        (name.clone(), observed)
+        let look = async move { databases.facts(&namespace, &secret, max_age).await };
+        (name.clone(), patiently(shared, patience, look).await)
     });
     futures::future::join_all(reads).await.into_iter().collect()
+}
+
+async fn caches(shared: &Shared, policy: &Policy, alert: bool) -> BTreeMap<String, Observed<RedisFacts>> {
+    // How a cache does is the difference of two looks within one window.
+    let calm = CALM.min(policy.evaluation.window / 2);
+    let Cadence { max_age, patience } = Cadence::of(policy, alert, calm);
+    let reads = policy.caches().map(|(name, redis)| async move {
+        let (caches, namespace) = (shared.caches.clone(), policy.id.namespace.clone());
+        let secret = redis.secret.clone();
+        let look = async move { caches.facts(&namespace, &secret, max_age).await };
+        (name.clone(), patiently(shared, patience, look).await)
+    });
+    futures::future::join_all(reads).await.into_iter().collect()
+}
+
+/// What a look finds within our patience. It goes on without us: whoever asks next finds what it has found.
+async fn patiently<T: Send + 'static>(
+    shared: &Shared,
+    patience: Duration,
+    look: impl Future<Output = Observed<T>> + Send + 'static,
+) -> Observed<T> {
+    let observed = match tokio::time::timeout(patience, tokio::spawn(look)).await {
+        Ok(Ok(observed)) => observed,
+        Ok(Err(_)) => Observed::missing(NoDataReason::QueryFailed, "the task that read it was stopped"),
+        Err(_) => {
+            let detail = format!("no answer within {}", engine::model::duration::human(patience));
+            Observed::missing(NoDataReason::Timeout, detail)
+        }
+    };
+    if let Observed::Missing(NoData { reason, .. }) = &observed {
+        shared.metrics.no_data(&reason.to_string());
+    }
+    observed
 }

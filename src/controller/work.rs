@@ -17,7 +17,7 @@ use super::context::{Context, Shared};
 use super::isolate::isolated;
 use super::keeper::News;
 use super::policy::{self, Runtimes};
-use super::remediation::{self, Locals, Watches};
+use super::remediation::{self, Locals, Runs, Watches};
 use super::retention;
 use crate::api::{LatencyPolicy, LatencyRemediation, Stored, convert};
 use crate::observe::kubernetes::{Scope, Workloads};
@@ -76,6 +76,7 @@ async fn lead_scope(shared: Arc<Shared>, scope: Scope, stop: watch::Receiver<boo
         workloads: workloads.clone(),
         runtimes: Runtimes::default(),
         locals: Locals::default(),
+        runs: Runs::default(),
         watches: Watches::default(),
         wake,
         shared,
@@ -89,8 +90,10 @@ async fn lead_scope(shared: Arc<Shared>, scope: Scope, stop: watch::Receiver<boo
         tokio::join!(
             policies(ctx.clone(), &scope, stop.clone()),
             remediations(ctx.clone(), &scope, woken, stop.clone()),
-            until(retention::keep_up(ctx, scope.clone()), stop.clone())
+            until(retention::keep_up(ctx.clone(), scope.clone()), stop.clone())
         );
+        // Whoever is told to end finds its outcome open, and says so.
+        ctx.runs.end();
     };
     tokio::select! {
         () = watching => tracing::error!("the watches of metadata have ended"),

@@ -1,5 +1,11 @@
 //! Everything that is known at one instant: what is read, from where, and how it becomes a Snapshot.
 
+#[cfg(test)]
+#[path = "../../sim/src/dice.rs"]
+#[allow(dead_code, missing_docs, reason = "the simulation uses all of it")]
+mod dice;
 pub mod kubernetes;
+mod looks;
 pub mod postgres;
 pub mod prometheus;
+pub mod redis;

@@ -4,8 +4,7 @@
 //! waiting sessions only, and for at most 64 of them. The result is bounded; of a long queue those edges are kept that lead
 //! to its root: for each waiter who blocks without waiting, then who has waited longest. No query text leaves the server.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::advance::Look;
@@ -16,6 +15,7 @@ use engine::model::{
 use serde::Deserialize;
 use sqlx::Row;
 
+use super::looks::Looks;
 use crate::clock::Clock;
 use crate::connections::postgres::clean;
 use crate::connections::sql::{instant, maintenance, micros, protected, strong_lock};
@@ -24,9 +24,6 @@ use crate::telemetry::Metrics;
 
 /// The oldest server that can be diagnosed: `query_id`, `waitstart`.
 const OLDEST: u32 = 140_000;
-
-/// A database that could not be read is looked at again after so long, also while all is well.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// The version comes first and alone: an older server does not know the columns of the snapshot.
 const VERSION: &str = "SELECT current_setting('server_version_num')::int4";
@@ -163,8 +160,6 @@ struct RawSession {
     fingerprint: String,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Observed<PostgresFacts>)>>>;
-
 /// All databases, each looked at once for everybody who asks at the same time.
 #[derive(Clone)]
 pub struct Databases {
@@ -172,14 +167,14 @@ pub struct Databases {
     registry: Registry,
     clock: Clock,
     metrics: Metrics,
-    seen: Arc<Mutex<HashMap<Arc<Credentials>, Slot>>>,
+    looks: Looks<Credentials, PostgresFacts>,
 }
 
 impl Databases {
     /// Reads through these connections.
     #[must_use]
     pub fn new(secrets: Secrets, registry: Registry, clock: Clock, metrics: Metrics) -> Self {
-        Self { secrets, registry, clock, metrics, seen: Arc::default() }
+        Self { secrets, registry, clock, metrics, looks: Looks::default() }
     }
 
     /// What the database behind a Secret says, not older than `max_age`.
@@ -188,24 +183,17 @@ impl Databases {
             Ok(credentials) => credentials,
             Err(no_data) => return Observed::Missing(no_data),
         };
-        let slot = self.slot(&credentials);
-        let mut seen = slot.lock().await;
-        if let Some((at, observed)) = seen.as_ref() {
-            // What could not be read may be mended at any moment.
-            let trusted = if observed.known().is_some() { max_age } else { max_age.min(RETRY) };
-            if at.elapsed() < trusted {
-                return observed.clone();
+        let look = async {
+            let started = Instant::now();
+            let observed = self.read(&credentials).await;
+            self.metrics.read("postgres", started.elapsed());
+            if let Observed::Missing(_) = &observed {
+                // A new password, or another host: the Secret knows.
+                self.secrets.doubt(namespace, secret);
             }
-        }
-        let started = Instant::now();
-        let observed = self.read(&credentials).await;
-        self.metrics.read("postgres", started.elapsed());
-        if let Observed::Missing(_) = &observed {
-            // A new password, or another host: the Secret knows.
-            self.secrets.doubt(namespace, secret);
-        }
-        *seen = Some((Instant::now(), observed.clone()));
-        observed
+            observed
+        };
+        self.looks.at(&credentials, max_age, look).await
     }
 
     /// What has become of the session that an action is done to, live.
@@ -218,21 +206,15 @@ impl Databases {
         let (connection, session) = (self.registry.postgres(&credentials), &target.session);
         let look = match action {
             Action::CancelQuery(_) => look_at_statement(&connection, session).await,
-            Action::TerminateQuery(_) | Action::TerminateIdle(_) | Action::Scale(_) => {
-                look_at_session(&connection, session).await
-            }
+            Action::TerminateQuery(_)
+            | Action::TerminateIdle(_)
+            | Action::Scale(_)
+            | Action::WarmCache(_) => look_at_session(&connection, session).await,
         };
         if let Look::Unreadable(_) = &look {
             self.secrets.doubt(namespace, secret);
         }
         look
-    }
-
-    fn slot(&self, credentials: &Arc<Credentials>) -> Slot {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody else holds a slot that nobody asks for.
-        seen.retain(|known, slot| known == credentials || Arc::strong_count(slot) > 1 || fresh(slot));
-        seen.entry(credentials.clone()).or_default().clone()
     }
 
     async fn read(&self, credentials: &Arc<Credentials>) -> Observed<PostgresFacts> {
@@ -242,12 +224,6 @@ impl Databases {
             Err(no_data) => Observed::Missing(no_data),
         }
     }
-}
-
-/// Whether a slot was filled in the last ten minutes.
-fn fresh(slot: &Slot) -> bool {
-    slot.try_lock()
-        .is_ok_and(|seen| seen.as_ref().is_some_and(|(at, _)| at.elapsed() < Duration::from_secs(600)))
 }
 
 /// What has become of a statement, live: it is gone when its session has gone or does anything else.

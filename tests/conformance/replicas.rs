@@ -50,7 +50,7 @@ pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
         PostParams { field_manager: Some("kubectl-client-side-apply".into()), ..PostParams::default() };
     api.create(&params, &deployment()).await.expect("a Deployment");
     let mut world = World::new(seed);
-    world.targets.push(Target::new(namespace, target.clone(), 0, 1));
+    world.targets.push(Target::new(namespace, target.clone(), (0, 0), 1));
     let mut dice = Dice::new(seed);
     let mut known: Vec<(String, String, u64, String)> = Vec::new();
     let mut scaled = 0;

@@ -69,10 +69,14 @@ const BANS: &[Ban] = &[
         lifted: |b| at_least_one(&b["spec"]["maxConcurrent"]),
     },
     Ban {
-        forbids: |b| b["spec"]["deniedActions"] = json!(["CancelQueries", "TerminateIdle", "Scale"]),
+        forbids: |b| {
+            b["spec"]["deniedActions"] = json!(["CancelQueries", "TerminateIdle", "Scale", "WarmCache"])
+        },
         lifted: |b| {
             let denied = b["spec"]["deniedActions"].as_array().cloned().unwrap_or_default();
-            !["CancelQueries", "TerminateIdle", "Scale"].iter().all(|kind| denied.contains(&json!(kind)))
+            !["CancelQueries", "TerminateIdle", "Scale", "WarmCache"]
+                .iter()
+                .all(|kind| denied.contains(&json!(kind)))
         },
     },
     Ban {

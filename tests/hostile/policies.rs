@@ -50,6 +50,8 @@ pub(crate) fn original() -> Value {
                 "postgres": {
                     "secretRef": {"name": "orders-db"}, "users": ["orders"], "roles": ["orders", "reporting"],
                 },
+            }, {
+                "name": "cache", "type": "Redis", "redis": {"secretRef": {"name": "orders-redis"}, "use": "Cache"},
             }],
             "diagnosis": {
                 "workersPerPod": 4,
@@ -70,6 +72,13 @@ pub(crate) fn original() -> Value {
                     "name": "grow", "causes": ["WorkersSaturated"], "maxHold": "10m",
                     "action": {"type": "Scale", "scale": {
                         "step": "50%", "max": 12, "connectionsPerPod": 5, "noDatabase": false,
+                    }},
+                },
+                {
+                    "name": "warm", "causes": ["ColdCache"], "maxHold": "10m",
+                    "action": {"type": "WarmCache", "warmCache": {
+                        "service": "orders-api", "port": "http", "scheme": "HTTP", "paths": ["/api/1", "/api/2"],
+                        "requestsPerPath": 2, "ratePerSecond": 1, "inFlight": 1, "within": "10s", "noDatabase": false,
                     }},
                 },
             ],
@@ -122,6 +131,7 @@ fn has_rung_for(policy: &Policy, act: &Act) -> bool {
         }
         RungAction::TerminateIdle { .. } => act.kind == "TerminateIdle",
         RungAction::Scale(_) => act.kind == "Scale",
+        RungAction::WarmCache(_) => act.kind == "WarmCache",
     })
 }
 

@@ -39,6 +39,8 @@ const FIELDS: &[(&str, Reach)] = &[
     ("spec.dependencies[].postgres.secretRef", Whether),
     ("spec.dependencies[].postgres.users", What),
     ("spec.dependencies[].postgres.roles", What),
+    ("spec.dependencies[].redis.secretRef", Whether),
+    ("spec.dependencies[].redis.use", Whether),
     ("spec.diagnosis.workersPerPod", Whether),
     // From which age on somebody is a culprit.
     ("spec.diagnosis.thresholds", What),

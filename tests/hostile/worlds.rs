@@ -31,6 +31,11 @@ fn full(second: u64) -> Traffic {
     if second < 3 { flows(90, 4.0) } else { flows(900, 30.0) }
 }
 
+/// After a while in which it can be learned what is usual.
+fn cold(second: u64) -> Traffic {
+    if second < 6 { flows(90, 4.0) } else { flows(900, 10.0) }
+}
+
 fn calm(_: u64) -> Traffic {
     flows(90, 4.0)
 }
@@ -72,6 +77,7 @@ pub(crate) const ACTING: &[Script] = &[
         traffic: slow,
     },
     Script { name: "too few workers", events: &[(0, "views even")], traffic: full },
+    Script { name: "a flushed cache", events: &[(6, "cache is flushed")], traffic: cold },
 ];
 
 /// In none of these anything may be done, whatever else the policy says.
@@ -116,6 +122,11 @@ pub(crate) const STILL: &[Script] = &[
         traffic: full,
     },
     Script {
+        name: "a cache that cannot be read",
+        events: &[(6, "cache is flushed"), (6, "cache blind Timeout")],
+        traffic: cold,
+    },
+    Script {
         name: "a blind database",
         events: &[(0, "views even"), (2, "report starts as reporting"), (2, "database blind Timeout")],
         traffic: full,
@@ -133,6 +144,7 @@ impl Act {
     pub(crate) fn of(action: &Action) -> Self {
         let subject = match (action, action.session()) {
             (Action::Scale(scale), _) => format!("{} from {} to {}", scale.target.name, scale.from, scale.to),
+            (Action::WarmCache(warm), _) => format!("{} {:?}", warm.settings.service, warm.settings.paths),
             (_, Some(target)) => format!("pid {} of {}", target.session.pid, target.role),
             (_, None) => String::new(),
         };

@@ -129,7 +129,9 @@ async fn cancel(connection: &Postgres, facts: &PostgresFacts, session: SessionId
     match cancel_on(connection, &target, &[], fence(facts)).await {
         EffectReport::Sent => true,
         EffectReport::NotMatched(_) => false,
-        report @ (EffectReport::Refused(_) | EffectReport::Lost(_)) => panic!("{report:?}"),
+        report @ (EffectReport::Refused(_) | EffectReport::Lost(_) | EffectReport::Warmed(_)) => {
+            panic!("{report:?}")
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{CLOCK_SLACK, LOOK_EVERY, Look, RESOLVE_WITHIN, Seen, Step, conclude, wait, write};
+use super::{CLOCK_SLACK, LOOK_EVERY, Look, RESOLVE_WITHIN, Seen, Step, conclude, wait, warming, write};
+use crate::causes::cold_cache;
+use crate::model::ratio::percent;
 use crate::model::{
-    Action, EffectSeen, ObjectiveAfter, Outcome, Phase, Remediation, Scale, WorkloadNow, duration::human,
-    elapsed, later,
+    Action, COLD, CacheTrend, EffectSeen, ObjectiveAfter, Outcome, Phase, Remediation, Scale, Snapshot,
+    WarmCache, WorkloadNow, duration::human, elapsed, later,
 };
 use crate::tick::Overall;
 
@@ -19,6 +21,9 @@ pub(super) fn resolve(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     if seen.now < settled {
         let why = "the fence of an act whose answer is not known".to_owned();
         return Step::Wait { until: settled, why };
+    }
+    if matches!(remediation.spec.action, Action::WarmCache(_)) {
+        return warming::interrupted(remediation, seen);
     }
     match (seen.look, &remediation.spec.action) {
         (None, action) => Step::Look(action.clone()),
@@ -100,6 +105,7 @@ pub(super) fn see(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestam
     let patience = match &remediation.spec.action {
         // Pods take their time; what is left must do for a full window.
         Action::Scale(_) => verify.within.saturating_sub(verify.after.saturating_add(verify.window)),
+        Action::WarmCache(warm) => return see_warmed(remediation, seen, warm, acted_at),
         Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
             verify.effect_within.unwrap_or(verify.after).min(verify.within)
         }
@@ -139,6 +145,47 @@ pub(super) fn see(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestam
     write(remediation, status, sentence)
 }
 
+/// Whether lookups find their keys again, in looks that were all made since the first request. Where it is not known what is
+/// usual (this process has not seen it healthy), what people call low is the measure.
+fn see_warmed(remediation: &Remediation, seen: &Seen<'_>, warm: &WarmCache, acted_at: Timestamp) -> Step {
+    let verify = &remediation.spec.verify;
+    let waited = elapsed(seen.now, acted_at);
+    let patience = verify.within.saturating_sub(verify.after.saturating_add(verify.window));
+    let name = &warm.dependency;
+    let trend = seen.view.and_then(|(_, situation)| situation.caches.get(name));
+    let trend = trend.filter(|trend| trend.from >= acted_at);
+    let low =
+        |(snapshot, _): &(&Snapshot, _)| snapshot.policy.hit_ratio_below(cold_cache::NAME, cold_cache::LOW);
+    let warm_from = trend
+        .and_then(|trend| trend.baseline)
+        .map_or_else(|| seen.view.as_ref().map_or(cold_cache::LOW, low), |usual| usual.ratio * COLD);
+    let (effect, sentence) = match trend.and_then(CacheTrend::ratio) {
+        Some(ratio) if ratio >= warm_from => (
+            EffectSeen::Confirmed,
+            format!("{} of the lookups in {name} found their key {} later", percent(ratio), human(waited)),
+        ),
+        _ if waited < patience.max(CLOCK_SLACK) => return wait(seen, LOOK_EVERY, "the hit ratio"),
+        Some(ratio) => (
+            EffectSeen::NotSeen,
+            format!(
+                "{} of the lookups in {name} found their key {} later, {} are needed",
+                percent(ratio),
+                human(waited),
+                percent(warm_from)
+            ),
+        ),
+        None => (
+            EffectSeen::Unknown,
+            format!("the hit ratio of {name} could not be read {} later", human(waited)),
+        ),
+    };
+    let mut status = remediation.status.clone();
+    status.effect = Some(effect);
+    status.effect_at = Some(seen.now);
+    status.message.clone_from(&sentence);
+    write(remediation, status, sentence)
+}
+
 /// Whether all replicas are ready; if not, why, and whether that may change by waiting.
 fn replicas(scale: &Scale, now: &WorkloadNow) -> Result<String, (String, bool)> {
     if now.uid != scale.uid {
@@ -167,6 +214,7 @@ fn still(remediation: &Remediation) -> &'static str {
         Action::CancelQuery(_) => "the statement still runs",
         Action::TerminateQuery(_) | Action::TerminateIdle(_) => "the session is still there",
         Action::Scale(_) => "the replicas are what they were",
+        Action::WarmCache(_) => "the cache is still cold",
     }
 }
 
@@ -175,5 +223,6 @@ fn gone(remediation: &Remediation) -> &'static str {
         Action::CancelQuery(_) => "the statement was gone",
         Action::TerminateQuery(_) | Action::TerminateIdle(_) => "the session was gone",
         Action::Scale(_) => "the target was gone",
+        Action::WarmCache(_) => "the cache was gone",
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{CacheTrend, CacheUse, Confidence, Evidence, Finding, RedisFac
 pub(crate) const NAME: &str = "ColdCache";
 
 /// Below this a cache is worth a look by people, whatever is usual for it (financehub's runbook).
-const LOW: f64 = 0.8;
+pub(crate) const LOW: f64 = 0.8;
 
 pub(super) const CAUSE: Cause = Cause {
     name: NAME,

@@ -157,7 +157,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Stage;
-    use super::super::testing::{Setup, refused};
+    use super::super::testing::{Setup, budget, refused};
     use super::*;
     use crate::model::{Action, ActionKind, Phase, earlier};
 
@@ -204,19 +204,6 @@ mod tests {
         };
         assert_eq!(with(2, 1, open), None);
         assert!(with(3, 1, open).unwrap().contains("3 of 3 open remediations"));
-    }
-
-    fn budget(name: &str) -> Budget {
-        Budget {
-            name: name.into(),
-            namespaces: Vec::new(),
-            per_hour: None,
-            per_hour_and_namespace: None,
-            concurrent: None,
-            denied: Vec::new(),
-            freeze: Freeze::None,
-            windows: Vec::new(),
-        }
     }
 
     /// What is said with these budgets, after as many acts of another policy of the namespace.

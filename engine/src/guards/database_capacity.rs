@@ -6,7 +6,7 @@ use crate::remediations::scale::workload;
 
 pub(super) const GUARD: Guard = Guard {
     name: "DatabaseCapacity",
-    refuses: "replicas whose connections (`connectionsPerPod` for each that is not ready yet) would take a declared database above 90% of its usable connection slots",
+    refuses: "replicas whose connections (`connectionsPerPod` for each that is not ready yet), or requests whose connections (`inFlight`), would take a declared database above 90% of its usable connection slots",
     stages: PROPOSE_AND_GATE,
     applies: adds_load,
     check,
@@ -14,24 +14,10 @@ pub(super) const GUARD: Guard = Guard {
 
 fn check(context: &Context<'_>) -> Result<String, String> {
     let (snapshot, _) = context.view()?;
-    if snapshot.policy.dependencies.is_empty() {
+    if snapshot.policy.databases().next().is_none() {
         return Ok("no database is declared".to_owned());
     }
-    let Action::Scale(scale) = &context.candidate.action else {
-        return Err("what it adds cannot be counted".to_owned());
-    };
-    let rung = snapshot.policy.rung(&context.candidate.rung);
-    let per_pod = rung.and_then(|rung| match &rung.action {
-        RungAction::Scale(settings) => settings.connections_per_pod,
-        RungAction::CancelQueries { .. } | RungAction::TerminateIdle { .. } => None,
-    });
-    let Some(per_pod) = per_pod else {
-        return Err("how many connections a pod opens is not declared (scale.connectionsPerPod)".to_owned());
-    };
-    let (_, workload) = workload(snapshot)?;
-    // Those that are not ready yet have opened none that could be counted on.
-    let pods = scale.to.saturating_sub(workload.ready.min(scale.from));
-    let added = u64::from(pods) * u64::from(per_pod);
+    let (added, by) = added(context)?;
     let mut told = Vec::new();
     for (name, _) in snapshot.policy.databases() {
         let facts = match snapshot.databases.get(name) {
@@ -41,17 +27,45 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         };
         let after = u64::from(facts.slots.used) + added;
         let usable = u64::from(facts.slots.usable);
-        let numbers = format!(
-            "{name} has {} of {usable} connection slots in use; {pods} more pods with {per_pod} connections each make \
-             {after}",
-            facts.slots.used
-        );
+        let numbers =
+            format!("{name} has {} of {usable} connection slots in use; {by} make {after}", facts.slots.used);
         if after * 10 > usable * 9 {
             return Err(format!("{numbers}, more than 90%"));
         }
         told.push(numbers);
     }
     Ok(told.join("; "))
+}
+
+/// The connections that the action adds at most, and by what.
+fn added(context: &Context<'_>) -> Result<(u64, String), String> {
+    let (snapshot, _) = context.view()?;
+    let scale = match &context.candidate.action {
+        Action::Scale(scale) => scale,
+        // Each request takes one for as long as it lasts, at most.
+        Action::WarmCache(warm) => {
+            let requests = warm.settings.in_flight;
+            return Ok((u64::from(requests), format!("{requests} requests at a time")));
+        }
+        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
+            return Err("what it adds cannot be counted".to_owned());
+        }
+    };
+    let rung = snapshot.policy.rung(&context.candidate.rung);
+    let per_pod = rung.and_then(|rung| match &rung.action {
+        RungAction::Scale(settings) => settings.connections_per_pod,
+        RungAction::CancelQueries { .. } | RungAction::TerminateIdle { .. } | RungAction::WarmCache(_) => {
+            None
+        }
+    });
+    let Some(per_pod) = per_pod else {
+        return Err("how many connections a pod opens is not declared (scale.connectionsPerPod)".to_owned());
+    };
+    let (_, workload) = workload(snapshot)?;
+    // Those that are not ready yet have opened none that could be counted on.
+    let pods = scale.to.saturating_sub(workload.ready.min(scale.from));
+    let added = u64::from(pods) * u64::from(per_pod);
+    Ok((added, format!("{pods} more pods with {per_pod} connections each")))
 }
 
 #[cfg(test)]

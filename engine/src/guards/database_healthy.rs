@@ -17,17 +17,22 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     if let Some(trouble) = database_trouble(snapshot, &situation.findings, &context.candidate.cause) {
         return Err(trouble);
     }
-    let count = snapshot.policy.dependencies.len();
+    let count = snapshot.policy.databases().count();
     if count > 0 {
         return Ok(format!("{count} declared databases are well"));
     }
     let rung = snapshot.policy.rung(&context.candidate.rung);
-    let none = rung.is_some_and(|rung| matches!(&rung.action, RungAction::Scale(scale) if scale.no_database));
+    let (none, setting) = match rung.map(|rung| &rung.action) {
+        Some(RungAction::Scale(settings)) => (settings.no_database, "scale.noDatabase"),
+        Some(RungAction::WarmCache(settings)) => (settings.no_database, "warmCache.noDatabase"),
+        Some(RungAction::CancelQueries { .. } | RungAction::TerminateIdle { .. }) | None => {
+            (false, "noDatabase")
+        }
+    };
     if none {
-        return Ok("the target uses no database (scale.noDatabase)".to_owned());
+        return Ok(format!("the target uses no database ({setting})"));
     }
-    Err("no database is declared, so none is known to be well; declare it, or say scale.noDatabase: true"
-        .to_owned())
+    Err(format!("no database is declared, so none is known to be well; declare it, or say {setting}: true"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::model::{Observed, duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
     name: "Freshness",
-    refuses: "when the snapshot, a reading of a broken objective or what was read of the database (for a workload: of it and of every declared database) is older than two intervals, when the Kubernetes API has not answered for long, or when this process has not yet watched for `breachFor`",
+    refuses: "when the snapshot, a reading of a broken objective or what was read of the database (for a workload or a cache: of it and of every declared database) is older than two intervals, when the Kubernetes API has not answered for long, or when this process has not yet watched for `breachFor`",
     stages: PROPOSE_AND_GATE,
     applies: always,
     check,
@@ -35,6 +35,13 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     };
     let of_database = |name: &str| read(name, snapshot.databases.get(name).and_then(Observed::at));
     match context.candidate.action.subject().dependency() {
+        // What is done to a cache is felt by the databases behind it.
+        Some(name) if snapshot.policy.caches().any(|(cache, _)| cache == name) => {
+            read(name, snapshot.caches.get(name).and_then(Observed::at))?;
+            for (name, _) in snapshot.policy.databases() {
+                of_database(name)?;
+            }
+        }
         Some(name) => {
             of_database(name)?;
         }

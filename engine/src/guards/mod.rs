@@ -96,7 +96,9 @@ const ADMIT_AND_GATE: &[Stage] = &[Stage::Admit, Stage::Gate];
 /// Asked for every action.
 fn always(kind: ActionKind) -> bool {
     match kind {
-        ActionKind::CancelQueries | ActionKind::TerminateIdle | ActionKind::Scale => true,
+        ActionKind::CancelQueries | ActionKind::TerminateIdle | ActionKind::Scale | ActionKind::WarmCache => {
+            true
+        }
     }
 }
 
@@ -109,7 +111,7 @@ fn adds_load(kind: ActionKind) -> bool {
 pub(crate) fn touches_workload(kind: ActionKind) -> bool {
     match kind {
         ActionKind::Scale => true,
-        ActionKind::CancelQueries | ActionKind::TerminateIdle => false,
+        ActionKind::CancelQueries | ActionKind::TerminateIdle | ActionKind::WarmCache => false,
     }
 }
 

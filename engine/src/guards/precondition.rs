@@ -5,7 +5,7 @@ use crate::remediations::remedy;
 
 pub(super) const GUARD: Guard = Guard {
     name: "Precondition",
-    refuses: "when the action's own preconditions do not hold: for CancelQueries the same statement on the same server, an allowed role, no superuser, no maintenance, no protected session, no writer unless allowed, the right to signal",
+    refuses: "when the action's own preconditions do not hold: for CancelQueries the same statement on the same server, an allowed role, no superuser, no maintenance, no protected session, no writer unless allowed, the right to signal; for WarmCache the same rung and the same cache (a restart makes no other one of it), a primary that takes writes and is not nearly full, a replica of the target that is ready",
     stages: PROPOSE_AND_GATE,
     applies: always,
     check,

@@ -1,13 +1,13 @@
 //! `Scope`: one slow view is not cured by more of everything.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, adds_load};
+use super::{Context, Guard, PROPOSE_AND_GATE, touches_workload};
 use crate::model::Scope;
 
 pub(super) const GUARD: Guard = Guard {
     name: "Scope",
     refuses: "capacity unless the whole target is slow: when only single views are, or when it is not known (no source counts views)",
     stages: PROPOSE_AND_GATE,
-    applies: adds_load,
+    applies: touches_workload,
     check,
 };
 

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 
 use super::{Context, Stage, evaluate};
 use crate::model::{
-    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Candidate, Confidence, Coverage,
-    Dependency, Evaluation, FieldManager, Finding, Fleet, GuardSettings, Incident, Ledger, Limits, Measured,
-    Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Preset, Reading, RedisClients, RedisCounters, RedisFacts, RedisMemory, RedisRole,
-    RedisServer, Remediation, RemediationStatus, ResourceKey, Rung, RungAction, ScaleSettings, Scope,
-    ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source,
-    Subject, Survey, Target, TargetKind, TargetRef, Undo, UndoState, Verdict, Verification, VerifySpec,
-    Workload, Writers, earlier,
+    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Budget, CacheUse, Candidate, Confidence,
+    Coverage, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze, GuardSettings, Incident, Ledger,
+    Limits, Measured, Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef,
+    PostgresDependency, PostgresFacts, Preset, Reading, RedisClients, RedisCounters, RedisDependency,
+    RedisFacts, RedisMemory, RedisRole, RedisServer, Remediation, RemediationStatus, ResourceKey, Rung,
+    RungAction, ScaleSettings, Scheme, Scope, ServerIdentity, Session, SessionIdentity, SessionState,
+    SessionTarget, Severity, Slots, Snapshot, Source, Subject, Survey, Target, TargetKind, TargetRef, Undo,
+    UndoState, Verdict, Verification, VerifySpec, WarmSettings, Workload, Writers, earlier,
 };
 use crate::tick::{Overall, Situation};
 
@@ -89,6 +89,84 @@ impl Setup {
             limits: Limits::default(),
             survey: Survey::default(),
         }
+    }
+
+    /// A breached policy in Auto whose cache was flushed and may be warmed.
+    pub(crate) fn warming() -> Self {
+        let mut setup = Self::acting();
+        let now = setup.now;
+        let policy = &mut setup.snapshot.policy;
+        let declared = RedisDependency { secret: "orders-redis".into(), usage: CacheUse::Cache };
+        policy.dependencies.insert("cache".into(), Dependency::Redis(declared));
+        policy.rungs = vec![Rung {
+            name: "warm".into(),
+            causes: vec!["ColdCache".into()],
+            action: RungAction::WarmCache(WarmSettings {
+                service: "orders-api".into(),
+                port: "http".into(),
+                scheme: Scheme::Http,
+                paths: vec!["/api/v1/portfolios".into(), "/api/v1/orders".into()],
+                requests_per_path: 3,
+                rate_per_second: 5,
+                in_flight: 2,
+                within: 20 * SECOND,
+                no_database: false,
+            }),
+            mode: None,
+            max_hold: Duration::from_secs(3600),
+        }];
+        setup.snapshot.caches.insert("cache".into(), Observed::Known { at: now, value: redis_facts() });
+        setup.snapshot.operator.enabled_actions.push(ActionKind::WarmCache);
+        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
+            value.sessions.clear();
+        }
+        let mut found = finding("ColdCache", Confidence::Likely);
+        found.subject = Some(Subject::Dependency { dependency: "cache".into() });
+        setup.situation.findings = vec![found.clone()];
+        let rung = setup.snapshot.policy.rungs[0].clone();
+        let remedy = crate::remediations::remedy(ActionKind::WarmCache);
+        let (action, resource) = (remedy.propose)(&setup.snapshot, &rung, &found).unwrap();
+        setup.candidate = Candidate {
+            rung: rung.name,
+            cause: found.cause,
+            confidence: found.confidence,
+            action,
+            resource,
+            undo: None,
+            ..setup.candidate
+        };
+        setup
+    }
+
+    /// What was read of the cache.
+    pub(crate) fn cache(&mut self) -> &mut RedisFacts {
+        match self.snapshot.caches.get_mut("cache") {
+            Some(Observed::Known { value, .. }) => value,
+            _ => panic!("no cache was read"),
+        }
+    }
+
+    /// What was read of the database.
+    pub(crate) fn postgres(&mut self) -> &mut PostgresFacts {
+        match self.snapshot.databases.get_mut("db") {
+            Some(Observed::Known { value, .. }) => value,
+            _ => panic!("no database was read"),
+        }
+    }
+
+    /// The same is seen again at another instant.
+    pub(crate) fn look_again(&mut self, now: Timestamp) {
+        fn again<T>(observed: &mut Observed<T>, now: Timestamp) {
+            if let Observed::Known { at, .. } = observed {
+                *at = now;
+            }
+        }
+        (self.now, self.snapshot.now, self.situation.now) = (now, now, now);
+        self.snapshot.operator.api_contact_at = now;
+        self.situation.readings.iter_mut().for_each(|reading| reading.at = now);
+        again(&mut self.snapshot.target, now);
+        self.snapshot.databases.values_mut().for_each(|read| again(read, now));
+        self.snapshot.caches.values_mut().for_each(|read| again(read, now));
     }
 
     /// A breached policy in Auto whose saturated target may be scaled from 4 to 6.
@@ -178,6 +256,20 @@ fn reading(now: Timestamp) -> Reading {
             notes: vec![],
         }),
         scope: Some(Scope::SystemWide),
+    }
+}
+
+/// A LatencyBudget that says nothing.
+pub(crate) fn budget(name: &str) -> Budget {
+    Budget {
+        name: name.to_owned(),
+        namespaces: vec![],
+        per_hour: None,
+        per_hour_and_namespace: None,
+        concurrent: None,
+        denied: vec![],
+        freeze: Freeze::None,
+        windows: vec![],
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Act, Checker, Intent, Replicas, Seen, Signal, SignalKind, Thing, kinds_of, thing_of, timeline::Timeline,
+    Act, Checker, Intent, Replicas, Request, Seen, Signal, SignalKind, Thing, kinds_of, thing_of,
+    timeline::Timeline,
 };
 use crate::model::{
     Action, Budget, Dependency, EntryKey, Freeze, Mode, Phase, Policy, PolicyRef, Rung, RungAction, Scale,
@@ -39,8 +40,8 @@ impl Checker {
             Action::TerminateIdle(idle) => {
                 identity(signal, SignalKind::Terminate, &idle.target, &mut found);
             }
-            Action::Scale(_) => {
-                found.push(("S3", "a session was signalled by an act that scales".to_owned()))
+            Action::Scale(_) | Action::WarmCache(_) => {
+                found.push(("S3", "a session was signalled by an act on something else".to_owned()));
             }
         }
         self.victim(at, signal, intent, &mut found);
@@ -59,6 +60,39 @@ impl Checker {
             found.push(("S3", format!("it arrived while {} was stored as {phase}", key.1)));
         }
         self.acted(at, &key, self.tolerance.hearing, found);
+    }
+
+    /// The target was asked for something. The first request of a remediation is its act; the others belong to it, and what let
+    /// it begin must last. One that was under way for long is judged by when it was sent.
+    pub(super) fn requested(&mut self, at: Timestamp, request: &Request) {
+        let key = &request.remediation;
+        let sent = request.sent.unwrap_or(at);
+        let late = elapsed(at, sent).max(self.tolerance.hearing);
+        let Some(intent) = self.intents.get(key) else {
+            if self.gone.get(key).is_some_and(|then| elapsed(at, *then) <= late) {
+                return;
+            }
+            let message = format!("{} was asked for, for {}, which is not stored", request.path, key.1);
+            return self.violated("S3", at, message);
+        };
+        let mut found = request_found(sent, request, intent);
+        let first = intent.landed.is_none();
+        if !first {
+            let act = act_of(at, key, intent);
+            self.terms(&act, late, &mut found);
+            self.permitted(&act, late, &mut found);
+            self.storm(&act, late, &mut found);
+            found.extend(self.doubts(sent, &intent.stored));
+        }
+        if let Some(intent) = self.intents.get_mut(key) {
+            *intent.requests.entry(request.path.clone()).or_default() += 1;
+        }
+        if first {
+            return self.acted(at, key, late, found);
+        }
+        for (id, message) in found {
+            self.violated(id, at, format!("{}: {message}", key.1));
+        }
     }
 
     fn intent_of_signal(&self, signal: &Signal) -> Option<EntryKey> {
@@ -106,8 +140,11 @@ impl Checker {
         let from = replicas.from.or(before.map(|standing| standing.replicas));
         match &intent.stored.spec.action {
             Action::Scale(scale) => self.right_replicas(at, replicas, scale, from, intent, &mut found),
-            Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
-                found.push(("S3", "replicas were written by an act on a session".to_owned()));
+            Action::CancelQuery(_)
+            | Action::TerminateQuery(_)
+            | Action::TerminateIdle(_)
+            | Action::WarmCache(_) => {
+                found.push(("S3", "replicas were written by an act on something else".to_owned()));
             }
         }
         if before.is_some_and(|standing| GITOPS.contains(&standing.manager.as_str())) {
@@ -150,7 +187,9 @@ impl Checker {
         };
         let rung_allows = |rung: &Rung| match &rung.action {
             RungAction::Scale(settings) => allows(settings),
-            RungAction::CancelQueries { .. } | RungAction::TerminateIdle { .. } => false,
+            RungAction::CancelQueries { .. }
+            | RungAction::TerminateIdle { .. }
+            | RungAction::WarmCache(_) => false,
         };
         let rung = &intent.stored.spec.rung;
         let allowed = |policy: &Policy| policy.rungs.iter().any(|r| r.name == *rung && rung_allows(r));
@@ -183,20 +222,7 @@ impl Checker {
     /// What holds for every act. `late`: how long it may have been under way.
     fn acted(&mut self, at: Timestamp, key: &EntryKey, late: Duration, mut found: Found) {
         let Some(intent) = self.intents.get(key) else { return };
-        let spec = &intent.stored.spec;
-        let deadline = intent.executing_at.map_or(at, |gate| later(gate, spec.deadline));
-        let act = Act {
-            at,
-            rests_from: at.min(deadline),
-            key: key.clone(),
-            policy: spec.policy.clone(),
-            incident: spec.incident.clone(),
-            rung: spec.rung.clone(),
-            action: spec.action.clone(),
-            thing: thing_of(&spec.action),
-            cooldown: spec.cooldown,
-            epoch: intent.stored.status.executing.as_ref().map_or(0, |executing| executing.epoch),
-        };
+        let act = act_of(at, key, intent);
         if intent.executing_at.is_none() {
             found.push(("S3", format!("{} took effect and was never stored as Executing", key.1)));
         }
@@ -392,6 +418,23 @@ impl Checker {
     }
 }
 
+fn act_of(at: Timestamp, key: &EntryKey, intent: &Intent) -> Act {
+    let spec = &intent.stored.spec;
+    let deadline = intent.executing_at.map_or(at, |gate| later(gate, spec.deadline));
+    Act {
+        at,
+        rests_from: at.min(deadline),
+        key: key.clone(),
+        policy: spec.policy.clone(),
+        incident: spec.incident.clone(),
+        rung: spec.rung.clone(),
+        action: spec.action.clone(),
+        thing: thing_of(&spec.action),
+        cooldown: spec.cooldown,
+        epoch: intent.stored.status.executing.as_ref().map_or(0, |executing| executing.epoch),
+    }
+}
+
 /// The readings that a decision of the last `slack` may rest on: those since then, and the last one before.
 pub(super) fn newest(
     readings: &super::Readings,
@@ -401,6 +444,29 @@ pub(super) fn newest(
     let from = earlier(at, slack);
     let first = readings.newest.iter().rposition(|(then, ..)| *then <= from).unwrap_or(0);
     readings.newest.iter().skip(first)
+}
+
+/// S22: what was decided, as often as was decided, in time.
+fn request_found(sent: Timestamp, request: &Request, intent: &Intent) -> Found {
+    let mut found = Found::new();
+    if let Action::WarmCache(warm) = &intent.stored.spec.action {
+        if !warm.settings.paths.contains(&request.path) {
+            found.push(("S22", format!("{} was asked for, which was not decided", request.path)));
+        }
+        let before = intent.requests.get(&request.path).copied().unwrap_or_default();
+        if before >= warm.settings.requests_per_path {
+            found.push(("S22", format!("{} was asked for {} times", request.path, before + 1)));
+        }
+    } else {
+        found.push(("S3", "the target was asked for something by an act on something else".to_owned()));
+    }
+    let late = intent.executing_at.map(|gate| elapsed(sent, gate));
+    let deadline = intent.stored.spec.deadline;
+    if late.is_none_or(|late| late > deadline.saturating_add(Duration::from_secs(1))) {
+        let deadline = human(deadline);
+        found.push(("S22", format!("it was sent {late:?} after the gate, with {deadline} of time")));
+    }
+    found
 }
 
 /// S8 and S10.

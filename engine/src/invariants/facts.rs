@@ -50,6 +50,8 @@ pub enum What {
     Reading(Reading),
     /// A session of a database was signalled.
     Signal(Signal),
+    /// The target was asked for something, to warm a cache.
+    Request(Request),
     /// `spec.replicas` of a workload was written, by whomever, and the API server took it.
     Replicas(Replicas),
     /// What else scales a workload, from now on.
@@ -151,6 +153,17 @@ pub struct Victim {
     pub protected: bool,
     /// Its transaction has written.
     pub wrote: bool,
+}
+
+/// See [`What::Request`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The path.
+    pub path: String,
+    /// When it was sent, where that is known: it may have been under way for long.
+    pub sent: Option<Timestamp>,
+    /// The LatencyRemediation that it was sent for.
+    pub remediation: EntryKey,
 }
 
 /// See [`What::Replicas`].

@@ -20,7 +20,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::facts::{Fact, Place, Reading, Replicas, Seen, Signal, SignalKind, Victim, What};
+pub use self::facts::{Fact, Place, Reading, Replicas, Request, Seen, Signal, SignalKind, Victim, What};
 use self::timeline::Timeline;
 use crate::model::{
     Action, ActionKind, Budget, EntryKey, MANAGER, Policy, PolicyRef, Remediation, TargetRef, earlier,
@@ -108,6 +108,10 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant { id: "S21", says: "Taking back never replaces a value that somebody else has set since." },
     Invariant {
+        id: "S22",
+        says: "Warming asks only for the paths that were decided, each at most as often as was decided, not after its deadline, and for each request anew only as long as S13 to S17 let it.",
+    },
+    Invariant {
         id: "U1",
         says: "While replicas that were added stand and nobody else has set others, a stored LatencyRemediation owes them, or says that they were abandoned because the policy is gone.",
     },
@@ -181,6 +185,8 @@ struct Intent {
     stored: Remediation,
     /// When it was first stored as Executing.
     executing_at: Option<Timestamp>,
+    /// How often each path was asked for.
+    requests: BTreeMap<String, u32>,
     /// When it took effect.
     landed: Option<Timestamp>,
     /// When capacity was last taken away for it.
@@ -211,6 +217,7 @@ struct Act {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
     Database(String, String),
+    Cache(String, u32),
     Workload(String),
 }
 
@@ -218,6 +225,7 @@ impl fmt::Display for Thing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Database(server, database) => write!(f, "database {database} of server {server}"),
+            Self::Cache(peer, database) => write!(f, "database {database} of the Redis server at {peer}"),
             Self::Workload(uid) => write!(f, "workload {uid}"),
         }
     }
@@ -252,6 +260,8 @@ pub struct Checker {
     lease: Timeline<(Option<String>, u64)>,
     readings: BTreeMap<(PolicyRef, String), Readings>,
     intents: BTreeMap<EntryKey, Intent>,
+    /// When each was deleted, of late: whoever acts on it hears of it a little later.
+    gone: BTreeMap<EntryKey, Timestamp>,
     acts: VecDeque<Act>,
     standing: BTreeMap<String, Standing>,
     scalers: BTreeMap<(String, TargetRef), Timeline<Vec<String>>>,
@@ -297,6 +307,7 @@ impl Checker {
             What::Lease { holder, epoch } => self.lease.push(at, (holder.clone(), *epoch)),
             What::Reading(reading) => self.read(at, reading),
             What::Signal(signal) => self.signalled(at, signal),
+            What::Request(request) => self.requested(at, request),
             What::Replicas(replicas) if replicas.manager == MANAGER => {
                 self.last_write = Some((at, format!("replicas of {}", replicas.workload.target)));
                 self.scaled(at, replicas);
@@ -368,6 +379,7 @@ fn thing_of(action: &Action) -> Thing {
             Thing::Database(idle.target.server.system_identifier.clone(), idle.target.server.database.clone())
         }
         Action::Scale(scale) => Thing::Workload(scale.uid.clone()),
+        Action::WarmCache(warm) => Thing::Cache(warm.cache.peer.clone(), warm.cache.database),
     }
 }
 
@@ -378,6 +390,7 @@ fn kinds_of(action: &Action) -> &'static [ActionKind] {
         Action::TerminateQuery(_) => &[ActionKind::CancelQueries, ActionKind::TerminateIdle],
         Action::TerminateIdle(_) => &[ActionKind::TerminateIdle],
         Action::Scale(_) => &[ActionKind::Scale],
+        Action::WarmCache(_) => &[ActionKind::WarmCache],
     }
 }
 

@@ -23,6 +23,7 @@ impl Checker {
                 landed: None,
                 stepped: None,
                 writing_since: None,
+                requests: std::collections::BTreeMap::new(),
                 doubts: Vec::new(),
             },
         };
@@ -39,7 +40,10 @@ impl Checker {
         }
         let theirs = match &stored.spec.action {
             Action::Scale(scale) => self.standing.get(&scale.uid).is_none_or(|now| now.manager != MANAGER),
-            Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => false,
+            Action::CancelQuery(_)
+            | Action::TerminateQuery(_)
+            | Action::TerminateIdle(_)
+            | Action::WarmCache(_) => false,
         };
         for (id, message) in dishonest(&intent, theirs) {
             self.violated(id, at, format!("{}: {message}", key.1));
@@ -52,6 +56,9 @@ impl Checker {
 
     /// A LatencyRemediation has gone.
     pub(super) fn gone(&mut self, at: Timestamp, key: &EntryKey) {
+        let recent = crate::model::earlier(at, self.tolerance.hearing.saturating_mul(4));
+        self.gone.retain(|_, then| *then >= recent);
+        self.gone.insert(key.clone(), at);
         if let Some(intent) = self.intents.remove(key) {
             self.settled(at, &intent, None);
         }

@@ -648,3 +648,85 @@ fn facts_can_be_written_down_and_read_again() {
     };
     assert!(serde_json::to_string(&fact).unwrap().contains("Paused"));
 }
+
+/// Two paths are asked for three times each, a second apart, and it helps.
+fn warmed() -> Story {
+    let mut story = Story::new(Setup::warming());
+    story.reads(10, 60, Seen::Breached, Seen::Healthy);
+    story.stores(20, |_, _| ());
+    story.passes_gate(21);
+    for at in 22..28 {
+        let path = ["/api/v1/portfolios", "/api/v1/orders"][usize::from(at % 2 == 1)];
+        story.tell(at, request(&story, path));
+    }
+    story.stores(28, |stored, _| {
+        stored.status.phase = Phase::Verifying;
+        stored.status.acted_at = stored.status.executing.as_ref().map(|executing| executing.started_at);
+    });
+    story.stores(60, |stored, _| {
+        stored.status.phase = Phase::Completed;
+        stored.status.effect = Some(EffectSeen::Confirmed);
+        stored.status.objective = Some(ObjectiveAfter::NotRecovered);
+        stored.status.outcome = Some(Outcome::Ineffective);
+    });
+    story
+}
+
+fn request(story: &Story, path: &str) -> What {
+    let remediation = (story.stored.namespace.clone(), story.stored.name.clone());
+    What::Request(Request { path: path.to_owned(), sent: None, remediation })
+}
+
+#[test]
+fn s22_requests_are_those_that_were_decided_and_each_may_be_sent() {
+    assert!(warmed().caught().is_empty(), "{:?}", warmed().caught());
+    let again = |at: u64, path: &str| {
+        let mut story = warmed();
+        let what = request(&story, path);
+        story.tell(at, what);
+        story
+    };
+    only("S22", &again(27, "/api/v1/portfolios"));
+    only("S22", &again(27, "/metrics"));
+    let late = warmed().with(|at, what| {
+        if matches!(what, What::Request(_)) && *at == 27 {
+            *at = 48;
+        }
+    });
+    only("S22", &late);
+    let mut other = cancelled();
+    let what = request(&other, "/api/v1/orders");
+    other.tell(22, what);
+    among("S3", &other);
+    let mut unknown = warmed();
+    unknown.tell(
+        5,
+        What::Request(Request { path: "/".into(), sent: None, remediation: ("shop".into(), "none".into()) }),
+    );
+    only("S3", &unknown);
+    // The last request comes when nothing has been read as broken for long, or people have said no.
+    let last_at = |at: u64, change: &dyn Fn(&mut Story)| {
+        let mut story = warmed().with(|then, what| {
+            if matches!(what, What::Request(_)) && *then == 27 {
+                *then = at;
+            }
+        });
+        change(&mut story);
+        story
+    };
+    let calm = last_at(44, &|story| {
+        for (at, what) in &mut story.facts {
+            if let What::Reading(reading) = what
+                && *at > 27
+            {
+                reading.objectives = Seen::Dark;
+            }
+        }
+    });
+    only("S13", &calm);
+    let paused = last_at(44, &|story| {
+        let place = Place::Policy("shop".into(), story.stored.spec.policy.name.clone());
+        story.tell(28, What::Paused { place, until: Some("forever".into()) });
+    });
+    only("S15", &paused);
+}

@@ -128,6 +128,12 @@ impl Ledger {
         );
     }
 
+    /// Whether an object of that name is there, as far as the watch has shown.
+    #[must_use]
+    pub fn knows(&self, key: &EntryKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Gives a reservation back: its object was certainly not created.
     pub fn release(&mut self, key: &EntryKey) {
         if self.entries.get(key).is_some_and(|entry| entry.reserved_at.is_some()) {

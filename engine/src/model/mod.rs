@@ -12,6 +12,7 @@ mod ledger;
 mod nodata;
 mod policy;
 mod postgres;
+mod probe;
 mod proposal;
 pub mod ratio;
 mod record;
@@ -23,6 +24,7 @@ mod state;
 mod survey;
 mod traffic;
 mod undo;
+mod warm;
 mod workload;
 
 use std::borrow::Cow;
@@ -31,7 +33,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use budget::{Budget, Freeze, FreezeWindow, Limits};
-pub use cache::{CacheBaseline, CacheLoss, CacheMemory, CacheTrend, LossKind, SLOW_PING};
+pub use cache::{COLD, CacheBaseline, CacheLoss, CacheMemory, CacheTrend, LossKind, SLOW_PING};
 pub use finding::{Confidence, Evidence, Finding, Subject};
 pub use incident::{ClosedIncident, Incident};
 pub(crate) use ledger::in_the_last_hour;
@@ -45,6 +47,7 @@ pub use policy::{
 pub use postgres::{
     Coverage, LockWait, PostgresFacts, ServerIdentity, Session, SessionIdentity, SessionState, Slots,
 };
+pub use probe::{Scheme, Timing};
 pub use proposal::{
     Action, ActionKind, Candidate, GuardVerdict, Proposal, Scale, SessionTarget, TerminateIdle,
 };
@@ -65,6 +68,7 @@ pub use state::{
 pub use survey::{Root, STORM, Survey, Tally};
 pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, Verdict, ViewTraffic};
 pub use undo::{DueBy, Undo, UndoSpec, UndoState, Watch};
+pub use warm::{WarmCache, WarmSettings, Warmed};
 pub use workload::{Autoscaler, FieldManager, MANAGER, Workload, WorkloadNow};
 
 /// The name of a cause, a guard or an action: a constant of the engine's tables, or the text of a stored record.

@@ -52,14 +52,34 @@ pub enum NoDataReason {
     AuthenticationFailed,
     /// The data store has no free connection left.
     ConnectionsExhausted,
-    /// TLS could not be set up as the Secret asks.
+    /// TLS could not be set up: not as the Secret asks, or not at all.
     TlsFailed,
     /// The server's version is not supported.
     UnsupportedVersion,
-    /// The role may not read what is needed.
+    /// The role, or the operator's account, may not read what is needed.
     PermissionDenied,
     /// The data store refused the diagnosis statement.
     QueryFailed,
+    /// The Service does not exist.
+    ServiceNotFound,
+    /// The Service is of type ExternalName: its name may lead anywhere.
+    ExternalService,
+    /// The Service selects no Pods, so that its addresses are written by hand.
+    NoSelector,
+    /// The Service has no TCP port of that name or number.
+    NoSuchPort,
+    /// None of the Service's Pods is ready.
+    NoReadyAddress,
+    /// An address of the Service is not that of one of its own Pods.
+    ForeignAddress,
+    /// The Service's Pods use the network of their node, so that their addresses are the node's.
+    HostNetwork,
+    /// An address of the Service is one that is never asked: loopback, link-local, cloud metadata, the API server.
+    ForbiddenAddress,
+    /// The Service's Pods are not those of the target.
+    NotOfTarget,
+    /// The other side answered with a redirect, which is not followed.
+    Redirected,
     /// The object does not exist.
     NotFound,
     /// The object is being deleted.
@@ -160,6 +180,15 @@ impl<T> Observed<T> {
         match self {
             Self::Known { value, .. } => Some(value),
             Self::Missing(_) => None,
+        }
+    }
+
+    /// Why it is not known, if it is not.
+    #[must_use]
+    pub fn missing_because(&self) -> Option<&NoData> {
+        match self {
+            Self::Known { .. } => None,
+            Self::Missing(no_data) => Some(no_data),
         }
     }
 

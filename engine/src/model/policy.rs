@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Name;
+use super::{Name, WarmSettings};
 
 /// How much the operator may do. A later variant may do more than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -283,6 +283,8 @@ pub enum RungAction {
     },
     /// Add replicas.
     Scale(ScaleSettings),
+    /// Fill a cache by asking the target for what it keeps there.
+    WarmCache(WarmSettings),
 }
 
 /// One rung of the ladder of remedies.

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Confidence, Mode, Name, PolicyRef, ResourceKey, ServerIdentity, SessionIdentity, Subject, TargetRef,
-    UndoSpec, VerifySpec, Writers,
+    Confidence, DEADLINE, Mode, Name, PolicyRef, ResourceKey, ServerIdentity, SessionIdentity, Subject,
+    TargetRef, UndoSpec, VerifySpec, WarmCache, Writers,
 };
 
 /// The kinds of action, as a policy names them. Matches over it are exhaustive on purpose: a new action has to answer
@@ -21,6 +21,8 @@ pub enum ActionKind {
     TerminateIdle,
     /// Add replicas to the target.
     Scale,
+    /// Ask the target for what it keeps in a cache that has gone cold.
+    WarmCache,
 }
 
 impl fmt::Display for ActionKind {
@@ -83,6 +85,8 @@ pub enum Action {
     TerminateIdle(TerminateIdle),
     /// See [`Scale`].
     Scale(Scale),
+    /// See [`WarmCache`].
+    WarmCache(WarmCache),
 }
 
 impl Action {
@@ -93,6 +97,7 @@ impl Action {
             Self::CancelQuery(_) | Self::TerminateQuery(_) => ActionKind::CancelQueries,
             Self::TerminateIdle(_) => ActionKind::TerminateIdle,
             Self::Scale(_) => ActionKind::Scale,
+            Self::WarmCache(_) => ActionKind::WarmCache,
         }
     }
 
@@ -105,6 +110,7 @@ impl Action {
             Self::TerminateQuery(_) => &[ActionKind::CancelQueries, ActionKind::TerminateIdle],
             Self::TerminateIdle(_) => &[ActionKind::TerminateIdle],
             Self::Scale(_) => &[ActionKind::Scale],
+            Self::WarmCache(_) => &[ActionKind::WarmCache],
         }
     }
 
@@ -114,7 +120,7 @@ impl Action {
         match self {
             Self::CancelQuery(target) | Self::TerminateQuery(target) => Some(target),
             Self::TerminateIdle(idle) => Some(&idle.target),
-            Self::Scale(_) => None,
+            Self::Scale(_) | Self::WarmCache(_) => None,
         }
     }
 
@@ -128,6 +134,7 @@ impl Action {
                 Subject::Session { dependency: target.dependency.clone(), session: target.session.clone() }
             }
             Self::Scale(scale) => Subject::Workload(scale.target.clone()),
+            Self::WarmCache(warm) => Subject::Dependency { dependency: warm.dependency.clone() },
         }
     }
 
@@ -135,7 +142,7 @@ impl Action {
     #[must_use]
     pub fn follows_up(&self) -> bool {
         match self {
-            Self::CancelQuery(_) | Self::TerminateIdle(_) | Self::Scale(_) => false,
+            Self::CancelQuery(_) | Self::TerminateIdle(_) | Self::Scale(_) | Self::WarmCache(_) => false,
             Self::TerminateQuery(_) => true,
         }
     }
@@ -148,6 +155,17 @@ impl Action {
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         };
         again && self.subject() == other.subject()
+    }
+
+    /// Length of time from the passing of the gate after which nothing of it happens any more.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        match self {
+            Self::CancelQuery(_) | Self::TerminateQuery(_) | Self::TerminateIdle(_) | Self::Scale(_) => {
+                DEADLINE
+            }
+            Self::WarmCache(warm) => warm.settings.within.saturating_add(DEADLINE),
+        }
     }
 
     /// What it does, in words.
@@ -170,6 +188,12 @@ impl Action {
             Self::Scale(Scale { target, from, to, .. }) => {
                 format!("scale {target} from {from} to {to} replicas")
             }
+            Self::WarmCache(WarmCache { dependency, settings, .. }) => format!(
+                "warm {dependency} by {} requests to Service {}, {} a second",
+                settings.planned(),
+                settings.service,
+                settings.rate_per_second
+            ),
         }
     }
 }

@@ -76,7 +76,7 @@ impl From<&Candidate> for RemediationSpec {
             action: candidate.action.clone(),
             resource: candidate.resource.clone(),
             cooldown: candidate.cooldown,
-            deadline: DEADLINE,
+            deadline: candidate.action.deadline(),
             verify: candidate.verify.clone(),
             undo: candidate.undo.clone(),
         }

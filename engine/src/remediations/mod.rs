@@ -4,6 +4,7 @@ mod cancel_queries;
 pub(crate) mod scale;
 mod sessions;
 mod terminate_idle;
+mod warm_cache;
 
 use crate::model::{
     Action, ActionKind, Candidate, Finding, ResourceKey, Rung, RungAction, Snapshot, UndoSpec,
@@ -46,7 +47,8 @@ pub struct Remedy {
 pub(crate) type Undo = fn(&Snapshot, &Rung, &Action) -> Option<UndoSpec>;
 
 /// All remedies.
-pub const REMEDIES: &[Remedy] = &[cancel_queries::REMEDY, terminate_idle::REMEDY, scale::REMEDY];
+pub const REMEDIES: &[Remedy] =
+    &[cancel_queries::REMEDY, terminate_idle::REMEDY, scale::REMEDY, warm_cache::REMEDY];
 
 /// The remedy that does this action.
 #[must_use]
@@ -55,6 +57,7 @@ pub fn remedy(kind: ActionKind) -> &'static Remedy {
         ActionKind::CancelQueries => &cancel_queries::REMEDY,
         ActionKind::TerminateIdle => &terminate_idle::REMEDY,
         ActionKind::Scale => &scale::REMEDY,
+        ActionKind::WarmCache => &warm_cache::REMEDY,
     }
 }
 
@@ -65,6 +68,7 @@ pub fn kind_of(rung: &Rung) -> ActionKind {
         RungAction::CancelQueries { .. } => ActionKind::CancelQueries,
         RungAction::TerminateIdle { .. } => ActionKind::TerminateIdle,
         RungAction::Scale(_) => ActionKind::Scale,
+        RungAction::WarmCache(_) => ActionKind::WarmCache,
     }
 }
 

@@ -151,6 +151,13 @@ fn candidate(
         (Action::CancelQuery(_), RungAction::CancelQueries { terminate_after, .. }) => *terminate_after,
         _ => None,
     };
+    // What takes its time is verified from its beginning.
+    let runs_for = match &action {
+        Action::WarmCache(warm) => warm.settings.within,
+        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) | Action::Scale(_) => {
+            Duration::ZERO
+        }
+    };
     let undo = remedy(kind_of(rung)).undo.and_then(|undo| undo(snapshot, rung, &action));
     Candidate {
         policy: policy.id.clone(),
@@ -168,7 +175,7 @@ fn candidate(
         max_actions_per_hour: policy.guards.max_actions_per_hour,
         verify: VerifySpec {
             after: policy.verification.after,
-            within: policy.verification.within,
+            within: policy.verification.within.saturating_add(runs_for),
             window: policy.evaluation.window,
             effect_within,
         },

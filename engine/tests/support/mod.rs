@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "test support: a panic is a failed test")]
 
 pub(crate) mod builders;
+pub(crate) mod cache;
 pub(crate) mod cluster;
 pub(crate) mod parse;
 pub(crate) mod told;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use engine::model::{
-    LatencySeverity, Mode, Objective, ObjectiveKind, Policy, Rung, RungAction, ScaleSettings, Severity,
-    Thresholds, Writers, duration,
+    CacheUse, Dependency, LatencySeverity, Mode, Objective, ObjectiveKind, Policy, RedisDependency, Rung,
+    RungAction, ScaleSettings, Scheme, Severity, Thresholds, WarmSettings, Writers, duration,
 };
 
 use super::builders;
@@ -83,6 +83,10 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
         }
         ["no", "rungs"] => policy.rungs.clear(),
         ["no", "database"] => policy.dependencies.clear(),
+        ["cache"] => {
+            let redis = RedisDependency { secret: "orders-redis".into(), usage: CacheUse::Cache };
+            policy.dependencies.insert("cache".into(), Dependency::Redis(redis));
+        }
         ["rung", name, verb @ ("cancels" | "terminates"), rest @ ..] => {
             let after = |word: &str| {
                 let place = rest.iter().position(|known| *known == word);
@@ -103,6 +107,7 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
             });
         }
         ["rung", name, "scales", rest @ ..] => policy.rungs.push(scales(name, rest)?),
+        ["rung", name, "warms", rest @ ..] => policy.rungs.push(warms(name, rest)?),
         ["workers", count] => policy.workers_per_pod = Some(count.parse().map_err(|_| "a number")?),
         ["cooldown", cooldown] => policy.guards.cooldown = span(cooldown)?,
         ["attempts", most] => {
@@ -135,6 +140,33 @@ fn scales(name: &str, rest: &[&str]) -> Result<Rung, String> {
         }),
         mode: rest.contains(&"observing").then_some(Mode::Observe),
         max_hold: after("hold").map_or(Ok(Duration::from_secs(3600)), span)?,
+    })
+}
+
+/// `rung warm warms ColdCache [paths 2] [times 3] [rate 5] [within 20s] [databaseless] [observing]`
+fn warms(name: &str, rest: &[&str]) -> Result<Rung, String> {
+    let after = |word: &str| {
+        let place = rest.iter().position(|known| *known == word);
+        place.and_then(|place| rest.get(place + 1)).copied()
+    };
+    let count = |word: &str| after(word).map(str::parse::<u32>).transpose().map_err(|_| "a number");
+    let causes = rest.iter().filter(|word| word.starts_with(char::is_uppercase));
+    Ok(Rung {
+        name: name.to_owned(),
+        causes: causes.map(|word| (*word).to_owned().into()).collect(),
+        action: RungAction::WarmCache(WarmSettings {
+            service: "orders-api".into(),
+            port: "http".into(),
+            scheme: Scheme::Http,
+            paths: (1..=count("paths")?.unwrap_or(2)).map(|number| format!("/api/{number}")).collect(),
+            requests_per_path: count("times")?.unwrap_or(1),
+            rate_per_second: count("rate")?.unwrap_or(5),
+            in_flight: 2,
+            within: after("within").map_or(Ok(Duration::from_secs(20)), span)?,
+            no_database: rest.contains(&"databaseless"),
+        }),
+        mode: rest.contains(&"observing").then_some(Mode::Observe),
+        max_hold: Duration::from_secs(3600),
     })
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use engine::advance::{EffectReport, Look};
-use engine::invariants::{Seen as Offered, What};
+use engine::advance::{EffectReport, Look, Turn, Warming};
+use engine::invariants::{Request, Seen as Offered, What};
 use engine::model::{
     Action, ActionKind, Admission, Budget, ClosedIncident, Coverage, DecisionRecord, Fleet, Freeze, Incident,
     Ledger, Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase,
@@ -17,6 +17,7 @@ use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
 use jiff::Timestamp;
 
 use super::builders;
+use super::cache::Cache;
 use super::cluster::Cluster;
 use super::parse::{TickLine, Traffic};
 use super::told::Told;
@@ -37,6 +38,8 @@ pub(crate) struct World {
     policy: Policy,
     state: State,
     ledger: Ledger,
+    /// Nobody else is there.
+    survey: Survey,
     leading_since: Timestamp,
     epoch: u64,
     sessions: BTreeMap<String, Session>,
@@ -48,6 +51,9 @@ pub(crate) struct World {
     pub(crate) pauses: Vec<Pause>,
     opt_out: Option<String>,
     cluster: Cluster,
+    cache: Cache,
+    /// Runs of warming that are under way, by remediation.
+    warming: BTreeMap<String, Warming>,
     policy_gone: bool,
     frozen: Option<Freeze>,
     /// Budgets beside the freeze, and why they are not all known.
@@ -78,6 +84,7 @@ impl World {
             policy,
             state: State::default(),
             ledger: Ledger::default(),
+            survey: Survey::default(),
             leading_since: earlier(now, Duration::from_secs(600)),
             epoch: 1,
             sessions: BTreeMap::new(),
@@ -89,6 +96,8 @@ impl World {
             pauses: Vec::new(),
             opt_out: None,
             cluster: Cluster::new(),
+            cache: Cache::new(),
+            warming: BTreeMap::new(),
             policy_gone: false,
             frozen: None,
             budgets: Vec::new(),
@@ -124,6 +133,7 @@ impl World {
         }
         self.tell_world();
         self.cluster.settle(self.now);
+        self.cache.settle(self.now);
         self.evaluate(&line.traffic)?;
         self.carry_out();
         Ok(())
@@ -139,6 +149,7 @@ impl World {
         }
         self.tell_world();
         self.cluster.settle(self.now);
+        self.cache.settle(self.now);
         self.evaluate(traffic).expect("the traffic is understood");
         self.carry_out();
     }
@@ -238,7 +249,7 @@ impl World {
                 },
             },
             traffic: self.policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect(),
-            caches: BTreeMap::new(),
+            caches: self.policy.caches().map(|(name, _)| (name.clone(), self.cache.read(self.now))).collect(),
             databases: self.policy.databases().map(|(name, _)| (name.clone(), self.database())).collect(),
             pauses: self.pauses.clone(),
             incident: self.incident.clone(),
@@ -254,6 +265,7 @@ impl World {
                     ActionKind::CancelQueries,
                     ActionKind::TerminateIdle,
                     ActionKind::Scale,
+                    ActionKind::WarmCache,
                 ],
                 protected_roles: vec!["postgres".into()],
             },
@@ -285,6 +297,13 @@ impl World {
 
     /// Lets every remediation go as far as it goes at this instant.
     fn carry_out(&mut self) {
+        self.step_all();
+        if self.warm_on() {
+            self.step_all();
+        }
+    }
+
+    fn step_all(&mut self) {
         for name in self.remediations.keys().cloned().collect::<Vec<_>>() {
             let mut look = None;
             for _ in 0..10 {
@@ -302,6 +321,11 @@ impl World {
                             changed: true,
                         });
                         look = None;
+                    }
+                    Step::Effect { action: Action::WarmCache(warm), fence } => {
+                        self.effects_sent.push(name.clone());
+                        self.effects.insert(name.clone(), EffectReport::Lost("it was interrupted".into()));
+                        self.warming.insert(name.clone(), Warming::new(&warm, self.now, fence));
                     }
                     Step::Effect { action, .. } => {
                         if !self.effect(&name, &action) {
@@ -326,7 +350,11 @@ impl World {
             self.executing_seen.entry(remediation.name.clone()).or_insert(self.now);
         }
         let limits = self.limits();
-        let seen = Seen {
+        advance(remediation, &self.seen(remediation, look, &limits))
+    }
+
+    fn seen<'a>(&'a self, remediation: &Remediation, look: Option<&'a Look>, limits: &'a Limits) -> Seen<'a> {
+        Seen {
             now: self.now,
             holder: "operator",
             epoch: self.epoch,
@@ -341,15 +369,14 @@ impl World {
             admission: Some(Admission {
                 ledger: &self.ledger,
                 fleet: Fleet { leading: true, ledger_complete: true },
-                limits: &limits,
-                survey: &Survey::default(),
+                limits,
+                survey: &self.survey,
             }),
             passed_gate_at: self.passed_gate.get(&remediation.name).copied(),
             effect: self.effects.get(&remediation.name),
             executing_seen_at: self.executing_seen.get(&remediation.name).copied(),
             look,
-        };
-        advance(remediation, &seen)
+        }
     }
 
     fn write_status(&mut self, remediation: &Remediation, status: RemediationStatus) {
@@ -374,7 +401,9 @@ impl World {
         };
         let terminates = !matches!(action, Action::CancelQuery(_));
         let wanted = match action {
-            Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::Scale(_) => SessionState::Active,
+            Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::Scale(_) | Action::WarmCache(_) => {
+                SessionState::Active
+            }
             Action::TerminateIdle(_) => SessionState::IdleInTransaction,
         };
         let runs = self.sessions.values().any(|s| s.identity == *session && s.state == wanted);
@@ -406,6 +435,36 @@ impl World {
         };
         self.effects.insert(remediation.to_owned(), report);
         true
+    }
+
+    /// Runs of warming go on: the application answers at once. Whether one has ended.
+    fn warm_on(&mut self) -> bool {
+        let mut some = false;
+        for (name, mut warming) in std::mem::take(&mut self.warming) {
+            let Some(remediation) = self.remediations.get(&name).cloned() else { continue };
+            let ended = loop {
+                let limits = self.limits();
+                let turn = warming.turn(&remediation, &self.seen(&remediation, None, &limits), 0.0);
+                match turn {
+                    Turn::Send { path } => {
+                        let key = (remediation.namespace.clone(), name.clone());
+                        self.told
+                            .tell(self.now, What::Request(Request { path, sent: None, remediation: key }));
+                        warming.answered(self.cache.warm());
+                    }
+                    Turn::Wait { .. } => break None,
+                    Turn::Over(warmed) => break Some(warmed),
+                }
+            };
+            match ended {
+                Some(warmed) => {
+                    self.effects.insert(name, EffectReport::Warmed(warmed));
+                    some = true;
+                }
+                None => drop(self.warming.insert(name, warming)),
+            }
+        }
+        some
     }
 
     fn look(&self, action: &Action) -> Look {
@@ -483,12 +542,13 @@ impl World {
         self.passed_gate.clear();
         self.effects.clear();
         self.executing_seen.clear();
+        self.warming.clear();
         self.view = None;
     }
 
     fn event(&mut self, event: &str) -> Result<(), String> {
         let words: Vec<&str> = event.split_whitespace().collect();
-        if self.cluster.event(&words, self.now)? {
+        if self.cluster.event(&words, self.now)? || self.cache.event(&words, self.now)? {
             return Ok(());
         }
         match words.as_slice() {
@@ -622,6 +682,6 @@ impl World {
     }
 }
 
-fn reason_of(text: &str) -> Result<NoDataReason, String> {
+pub(crate) fn reason_of(text: &str) -> Result<NoDataReason, String> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|error| error.to_string())
 }

@@ -1,12 +1,14 @@
 //! Sending an effect, once: mirrors `src/controller/remediation/effect.rs` and `src/act`.
 
+use std::rc::Rc;
+
 use engine::advance::EffectReport;
 use engine::guards::gitops_manager;
 use engine::model::{Action, Remediation, Scale, WorkloadNow, elapsed, later};
 use jiff::Timestamp;
 
-use super::Operator;
 use super::remediation::key_of;
+use super::{Operator, warm};
 use crate::exec::MS;
 use crate::planted;
 use crate::world::api::ApiError;
@@ -16,14 +18,21 @@ use crate::world::instant;
 use crate::world::setup::database_of;
 
 /// Does it, and notes what was answered.
-pub(super) async fn send(operator: &Operator, remediation: &Remediation, action: &Action, fence: Timestamp) {
+pub(super) async fn send(
+    operator: &Rc<Operator>,
+    remediation: &Remediation,
+    action: &Action,
+    fence: Timestamp,
+) {
     note(operator, remediation, EffectReport::Lost("it was interrupted".into()));
     let report = if operator.leading() || planted::is("effect_without_the_lease") {
         carry_out(operator, remediation, action, fence).await
     } else {
-        EffectReport::Refused("the Lease was no longer provably held".into())
+        Some(EffectReport::Refused("the Lease was no longer provably held".into()))
     };
-    note(operator, remediation, report);
+    if let Some(report) = report {
+        note(operator, remediation, report);
+    }
 }
 
 fn note(operator: &Operator, remediation: &Remediation, report: EffectReport) {
@@ -31,13 +40,14 @@ fn note(operator: &Operator, remediation: &Remediation, report: EffectReport) {
     locals.entry(key_of(remediation)).or_default().effect = Some(report);
 }
 
+/// What was answered; nothing yet where it goes on by itself.
 async fn carry_out(
-    operator: &Operator,
+    operator: &Rc<Operator>,
     remediation: &Remediation,
     action: &Action,
     fence: Timestamp,
-) -> EffectReport {
-    match action {
+) -> Option<EffectReport> {
+    Some(match action {
         Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
             let mut report = signal(operator, remediation, action, fence).await;
             if matches!(report, EffectReport::Lost(_)) && planted::is("lost_effect_is_sent_again") {
@@ -46,7 +56,11 @@ async fn carry_out(
             report
         }
         Action::Scale(scale) => write(operator, remediation, scale, Op::Scale, fence).await,
-    }
+        Action::WarmCache(warm) => {
+            warm::begin(operator, remediation, warm, fence);
+            return None;
+        }
+    })
 }
 
 async fn signal(

@@ -7,7 +7,7 @@ use engine::advance::Look;
 use engine::invariants::{Reading, Seen, What};
 use engine::model::{
     Action, ActionKind, Coverage, NoData, NoDataReason, Observed, OperatorHealth, Pause, Policy,
-    PostgresFacts, Target, TargetRef, Traffic, earlier,
+    PostgresFacts, RedisFacts, Target, TargetRef, Traffic, earlier,
 };
 
 use super::Operator;
@@ -17,7 +17,7 @@ use crate::planted;
 use crate::world::World;
 use crate::world::api::ApiError;
 use crate::world::faults::Op;
-use crate::world::setup::{TARGETS, database_of};
+use crate::world::setup::{TARGETS, cache_of, database_of};
 
 /// While all is well a database is looked at so often.
 const CALM: Micros = 60 * SECOND;
@@ -25,6 +25,7 @@ const CALM: Micros = 60 * SECOND;
 pub(super) struct Looked {
     pub(super) traffic: BTreeMap<String, Observed<Traffic>>,
     pub(super) databases: BTreeMap<String, Observed<PostgresFacts>>,
+    pub(super) caches: BTreeMap<String, Observed<RedisFacts>>,
     pub(super) target: Observed<Target>,
 }
 
@@ -39,9 +40,13 @@ pub(super) async fn at(operator: &Operator, policy: &Policy, alert: bool) -> Loo
     for (name, postgres) in policy.databases() {
         databases.insert(name.clone(), facts(operator, &postgres.secret, alert).await);
     }
+    let mut caches = BTreeMap::new();
+    for (name, redis) in policy.caches() {
+        caches.insert(name.clone(), cache(operator, &redis.secret, alert).await);
+    }
     let target = target(operator, policy, alert).await;
     let traffic = traffic(operator, policy, &databases).await;
-    Looked { traffic, databases, target }
+    Looked { traffic, databases, caches, target }
 }
 
 async fn facts(operator: &Operator, secret: &str, alert: bool) -> Observed<PostgresFacts> {
@@ -69,6 +74,35 @@ async fn facts(operator: &Operator, secret: &str, alert: bool) -> Observed<Postg
     };
     if matches!(facts, Observed::Known { .. }) {
         operator.databases.borrow_mut().insert(secret.to_owned(), (now, facts.clone()));
+    }
+    facts
+}
+
+async fn cache(operator: &Operator, secret: &str, alert: bool) -> Observed<RedisFacts> {
+    let max_age = if alert { SECOND / 2 } else { CALM };
+    if let Some((at, facts)) = operator.caches.borrow().get(secret)
+        && operator.sim.now().saturating_sub(*at) < max_age
+    {
+        return facts.clone();
+    }
+    let took = operator.sim.world.borrow_mut().answer_time();
+    operator.sim.sleep(took).await;
+    let (now, ours) = (operator.sim.now(), operator.now());
+    let facts = {
+        let mut world = operator.sim.world.borrow_mut();
+        match cache_of(secret).and_then(|place| world.caches.get_mut(place)) {
+            Some(cache) if now < cache.down_until => {
+                Observed::missing(NoDataReason::Unreachable, "no answer")
+            }
+            Some(cache) => {
+                cache.settle(now);
+                Observed::Known { at: ours, value: cache.facts(now) }
+            }
+            None => Observed::missing(NoDataReason::SecretNotFound, "there is no such Secret"),
+        }
+    };
+    if matches!(facts, Observed::Known { .. }) {
+        operator.caches.borrow_mut().insert(secret.to_owned(), (now, facts.clone()));
     }
     facts
 }
@@ -165,7 +199,12 @@ pub(super) fn health(operator: &Operator, now: jiff::Timestamp) -> OperatorHealt
         leading_since: operator.leading_since.get(),
         api_contact_at: earlier(now, Duration::from_micros(operator.since_contact())),
         api_contact_within: Duration::from_micros(super::LEASE),
-        enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale],
+        enabled_actions: vec![
+            ActionKind::CancelQueries,
+            ActionKind::TerminateIdle,
+            ActionKind::Scale,
+            ActionKind::WarmCache,
+        ],
         protected_roles: vec!["postgres".into()],
     }
 }

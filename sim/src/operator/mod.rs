@@ -1,7 +1,7 @@
 //! One operator process: what `src/` does around the three functions, request by request, over the simulated world.
 //!
 //! Each file mirrors a part of the operator: `lead` is `src/leader.rs` and `src/cli/run.rs`; `policy`, `remediation`,
-//! `effect`, `look`, `retention` and `keeper` are their namesakes in `src/controller`, `src/act` and `src/observe`. A
+//! `effect`, `warm`, `look`, `retention` and `keeper` are their namesakes in `src/controller`, `src/act` and `src/observe`. A
 //! change there belongs here too.
 
 mod effect;
@@ -11,6 +11,7 @@ mod look;
 mod policy;
 mod remediation;
 mod retention;
+mod warm;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +20,7 @@ use std::rc::Rc;
 
 use engine::Situation;
 use engine::advance::EffectReport;
-use engine::model::{EntryKey, Limits, Observed, Pause, PostgresFacts, Snapshot, State, Survey};
+use engine::model::{EntryKey, Limits, Observed, Pause, PostgresFacts, RedisFacts, Snapshot, State, Survey};
 use jiff::Timestamp;
 
 use self::keeper::{Keeper, PolicyKey};
@@ -73,6 +74,7 @@ pub struct Operator {
     locals: RefCell<BTreeMap<(EntryKey, Timestamp), Local>>,
     watches: RefCell<BTreeMap<(EntryKey, Timestamp), Watched>>,
     databases: RefCell<BTreeMap<String, (Micros, Observed<PostgresFacts>)>>,
+    caches: RefCell<BTreeMap<String, (Micros, Observed<RedisFacts>)>>,
     policies: RefCell<BTreeMap<PolicyKey, PolicyObject>>,
     remediations: RefCell<BTreeMap<EntryKey, Stored>>,
     tasks: RefCell<BTreeMap<String, u64>>,
@@ -115,6 +117,7 @@ pub fn start(sim: &Rc<Sim>, node: Node) {
         locals: RefCell::default(),
         watches: RefCell::default(),
         databases: RefCell::default(),
+        caches: RefCell::default(),
         policies: RefCell::default(),
         remediations: RefCell::default(),
         tasks: RefCell::default(),

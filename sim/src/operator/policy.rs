@@ -117,7 +117,8 @@ async fn snapshot(
     runtime.evaluated = Some((object.policy.clone(), object.paused.clone()));
     adopt(operator, key, object, runtime).await?;
     let policy = object.policy.clone();
-    let Looked { traffic, databases, target } = look::at(operator, &policy, runtime.state.alert).await;
+    let Looked { traffic, databases, caches, target } =
+        look::at(operator, &policy, runtime.state.alert).await;
     let pauses = {
         let mut pauses = look::pauses(operator, key, &policy.target);
         // Its own annotation as this evaluation was given it, the others as a watch shows them.
@@ -136,7 +137,7 @@ async fn snapshot(
         now,
         traffic,
         databases,
-        caches: std::collections::BTreeMap::new(),
+        caches,
         target,
         pauses,
         remediations: keeper.of_policy(key, last.map(|incident| incident.name.as_str())),

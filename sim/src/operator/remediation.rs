@@ -126,13 +126,13 @@ async fn carry_out(
     Ok(None)
 }
 
-struct Known {
-    view: Option<View>,
+pub(super) struct Known {
+    pub(super) view: Option<View>,
     policy_gone: bool,
 }
 
 impl Known {
-    async fn of(operator: &Rc<Operator>, remediation: &Remediation) -> Self {
+    pub(super) async fn of(operator: &Rc<Operator>, remediation: &Remediation) -> Self {
         let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
         let view = operator.views.borrow().get(&policy).cloned();
         let view = view.filter(|view| view.0.policy.id.uid == remediation.spec.policy.uid);
@@ -171,7 +171,7 @@ async fn watched(operator: &Rc<Operator>, remediation: &Remediation) -> Option<V
         now: before.map_or(now, |before| before.max(now)),
         traffic: looked.traffic,
         databases: looked.databases,
-        caches: BTreeMap::new(),
+        caches: looked.caches,
         target: looked.target,
         pauses: Vec::new(),
         incident: None,
@@ -234,6 +234,18 @@ fn next(
     look: Option<&Look>,
     limits: &Limits,
 ) -> Step {
+    seen(operator, remediation, known, look, limits, |seen| advance(remediation, seen))
+}
+
+/// Asks with everything that is known.
+fn seen<T>(
+    operator: &Operator,
+    remediation: &Remediation,
+    known: &Known,
+    look: Option<&Look>,
+    limits: &Limits,
+    ask: impl FnOnce(&Seen<'_>) -> T,
+) -> T {
     let now = operator.now();
     let key = key_of(remediation);
     let local = {
@@ -266,7 +278,29 @@ fn next(
         executing_seen_at: local.executing_seen_at,
         look,
     };
-    advance(remediation, &seen)
+    ask(&seen)
+}
+
+/// The same without a look.
+pub(super) fn with_seen<T>(
+    operator: &Operator,
+    remediation: &Remediation,
+    known: &Known,
+    limits: &Limits,
+    ask: impl FnOnce(&Seen<'_>) -> T,
+) -> T {
+    seen(operator, remediation, known, None, limits, ask)
+}
+
+/// Whether what is being judged is so at this moment, and all ceilings are known.
+pub(super) async fn is_confirmed(operator: &Rc<Operator>, remediation: &Remediation) -> bool {
+    let known = Known::of(operator, remediation).await;
+    let current = match &known.view {
+        Some(view) => is_current(operator, &view.0, &remediation.spec.action).await,
+        None => false,
+    };
+    let (_, listed) = operator.refresh_budgets().await;
+    current && listed
 }
 
 async fn release(operator: &Operator, stored: &Stored) -> Answer<Option<Stored>> {

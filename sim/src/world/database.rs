@@ -221,7 +221,8 @@ impl Database {
                     same && known.identity.query_start == session.query_start
                         && known.state == SessionState::Active
                 }
-                Action::TerminateQuery(_) | Action::TerminateIdle(_) | Action::Scale(_) => same,
+                Action::TerminateQuery(_) | Action::TerminateIdle(_) => same,
+                Action::Scale(_) | Action::WarmCache(_) => false,
             }
         })
     }
@@ -238,7 +239,7 @@ impl Database {
             Action::TerminateIdle(idle) => {
                 found.state == SessionState::IdleInTransaction && found.state_change == idle.idle_since
             }
-            Action::Scale(_) => false,
+            Action::Scale(_) | Action::WarmCache(_) => false,
         };
         let server = self.standby
             || self.server.started_at != target.server.started_at

@@ -27,6 +27,8 @@ pub enum Op {
     PolicyStatus,
     /// Takes or renews the Lease.
     Lease,
+    /// Asks a workload for something, to warm its cache.
+    Warm,
     /// Reads a workload a last time before its replicas are set.
     ReadScale,
     /// Deletes what is old.
@@ -36,11 +38,12 @@ pub enum Op {
 }
 
 /// Those that change something and lead to acts.
-pub const MUTATING: [Op; 10] = [
+pub const MUTATING: [Op; 11] = [
     Op::Create,
     Op::Gate,
     Op::Signal,
     Op::Scale,
+    Op::Warm,
     Op::ReadScale,
     Op::Status,
     Op::Restore,

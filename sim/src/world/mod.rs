@@ -1,18 +1,20 @@
 //! Everything outside the operators: the API server, the databases, the workloads and their traffic, the people.
 
 pub mod api;
+pub mod cache;
 pub mod database;
 pub mod faults;
 pub mod setup;
 pub mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::invariants::{Checker, Fact, Tolerance, Violation, What};
-use engine::model::{Action, Phase, UndoState};
+use engine::model::{Action, EntryKey, Phase, UndoState};
 use jiff::Timestamp;
 
 use self::api::Api;
+use self::cache::Cache;
 use self::database::Database;
 use self::faults::Faults;
 use self::target::Target;
@@ -100,6 +102,10 @@ pub struct World {
     pub api: Api,
     /// The databases.
     pub databases: Vec<Database>,
+    /// The caches.
+    pub caches: Vec<Cache>,
+    /// The remediations for which a request has arrived.
+    pub warmed: BTreeSet<EntryKey>,
     /// The workloads.
     pub targets: Vec<Target>,
     /// What is wrong with the ways between them.
@@ -120,6 +126,8 @@ impl World {
             dice: Dice::new(seed),
             api: Api::default(),
             databases: Vec::new(),
+            caches: Vec::new(),
+            warmed: BTreeSet::new(),
             targets: Vec::new(),
             faults: Faults::default(),
             counts: Counts::default(),
@@ -159,6 +167,7 @@ impl World {
             | What::Erased(_)
             | What::Lease { .. }
             | What::Signal(_)
+            | What::Request(_)
             | What::Replicas(_)
             | What::Scalers { .. }
             | What::WorkloadGone(_)
@@ -216,6 +225,7 @@ impl World {
             Action::TerminateQuery(_) => "CancelQueries (terminate)",
             Action::TerminateIdle(_) => "TerminateIdle",
             Action::Scale(_) => "Scale",
+            Action::WarmCache(_) => "WarmCache",
         };
         count(&mut self.counts.acts, kind);
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use engine::invariants::{Replicas, What};
 use engine::model::{
-    Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind, Policy, PolicyRef,
-    PostgresDependency, Preset, Rung, RungAction, ScaleSettings, Source, TargetKind, TargetRef, Thresholds,
-    Verification, Writers, earlier,
+    CacheUse, Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind, Policy, PolicyRef,
+    PostgresDependency, Preset, RedisDependency, Rung, RungAction, ScaleSettings, Scheme, Source, TargetKind,
+    TargetRef, Thresholds, Verification, WarmSettings, Writers, earlier,
 };
 
 use super::api::PolicyObject;
+use super::cache::Cache;
 use super::database::Database;
 use super::target::{LEAST, Target, WORKERS};
 use super::{START, World};
@@ -41,6 +42,20 @@ const DATABASES: [(&str, &str, &str, i64); 3] = [
     ("7002", "bills", "10.0.0.2:5432", -3_000_000),
 ];
 
+/// Redis servers: name and address.
+const CACHES: [(&str, &str); 3] =
+    [("orders-redis", "10.0.1.1:6379"), ("stock-redis", "10.0.1.2:6379"), ("bills-redis", "10.0.1.3:6379")];
+/// How many there are.
+pub const CACHE_COUNT: usize = CACHES.len();
+/// The cache of each workload. None is that of so many that its loss is a storm.
+pub const CACHE_OF: [usize; TARGETS.len()] = [0, 1, 1, 2, 2];
+
+/// Which cache a Secret leads to.
+#[must_use]
+pub fn cache_of(secret: &str) -> Option<usize> {
+    CACHES.iter().position(|(name, _)| *name == secret)
+}
+
 /// The name of the n-th workload.
 #[must_use]
 pub fn target_name(place: usize) -> TargetRef {
@@ -59,6 +74,7 @@ pub fn database_of(secret: &str) -> Option<usize> {
 pub fn policy(place: usize, life: u64) -> Policy {
     let (namespace, name, target, days) = POLICIES.get(place).copied().unwrap_or_default();
     let database = TARGETS.get(target).and_then(|t| DATABASES.get(t.2)).map_or("", |database| database.1);
+    let cache = CACHE_OF.get(target).and_then(|cache| CACHES.get(*cache)).map_or("", |cache| cache.0);
     let evaluation = Evaluation {
         interval: 15 * SECOND,
         window: 60 * SECOND,
@@ -94,14 +110,20 @@ pub fn policy(place: usize, life: u64) -> Policy {
                 views: None,
             },
         }],
-        dependencies: BTreeMap::from([(
-            "db".into(),
-            Dependency::Postgres(PostgresDependency {
-                secret: database.to_owned(),
-                users: vec!["orders".into()],
-                roles: vec!["orders".into(), "reporting".into()],
-            }),
-        )]),
+        dependencies: BTreeMap::from([
+            (
+                "db".into(),
+                Dependency::Postgres(PostgresDependency {
+                    secret: database.to_owned(),
+                    users: vec!["orders".into()],
+                    roles: vec!["orders".into(), "reporting".into()],
+                }),
+            ),
+            (
+                "cache".into(),
+                Dependency::Redis(RedisDependency { secret: cache.to_owned(), usage: CacheUse::Cache }),
+            ),
+        ]),
         workers_per_pod: Some(WORKERS),
         thresholds: BTreeMap::from([(
             "RunawayQuery".into(),
@@ -147,6 +169,21 @@ fn rungs(place: usize) -> Vec<Rung> {
                 no_database: false,
             }),
         ),
+        rung(
+            "warm",
+            &["ColdCache"],
+            RungAction::WarmCache(WarmSettings {
+                service: "api".into(),
+                port: "http".into(),
+                scheme: Scheme::Http,
+                paths: vec!["/a".into(), "/b".into()],
+                requests_per_path: if place.is_multiple_of(2) { 3 } else { 8 },
+                rate_per_second: if place.is_multiple_of(2) { 2 } else { 1 },
+                in_flight: 2,
+                within: 30 * SECOND,
+                no_database: false,
+            }),
+        ),
     ]
 }
 
@@ -158,8 +195,12 @@ impl World {
         for (system, name, peer, skew) in DATABASES {
             world.databases.push(Database::new(system, name, peer, skew));
         }
+        for (name, peer) in CACHES {
+            world.caches.push(Cache::new(name, peer));
+        }
         for (place, (namespace, _, database, connections)) in TARGETS.into_iter().enumerate() {
-            let target = Target::new(namespace, target_name(place), database, connections);
+            let cache = CACHE_OF.get(place).copied().unwrap_or_default();
+            let target = Target::new(namespace, target_name(place), (database, cache), connections);
             let told = Replicas {
                 workload: target.key(),
                 from: None,

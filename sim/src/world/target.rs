@@ -56,6 +56,8 @@ pub struct Target {
     pub rolling_until: Micros,
     /// Its database.
     pub database: usize,
+    /// Its cache.
+    pub cache: usize,
     /// Connections that each of its pods opens.
     pub connections_per_pod: u32,
     /// Requests that want to be served at a time.
@@ -72,7 +74,12 @@ pub struct Target {
 impl Target {
     /// A workload at rest.
     #[must_use]
-    pub fn new(namespace: &str, name: TargetRef, database: usize, connections_per_pod: u32) -> Self {
+    pub fn new(
+        namespace: &str,
+        name: TargetRef,
+        (database, cache): (usize, usize),
+        connections_per_pod: u32,
+    ) -> Self {
         Self {
             namespace: namespace.to_owned(),
             uid: format!("{namespace}-{}-1", name.name),
@@ -87,6 +94,7 @@ impl Target {
             paused: None,
             rolling_until: 0,
             database,
+            cache,
             connections_per_pod,
             demand: 5.0,
             rate: USUAL,
@@ -185,9 +193,11 @@ impl World {
     pub fn refresh(&mut self) {
         let now = self.now;
         let hurts: Vec<bool> = self.databases.iter().map(Database::hurts).collect();
+        let cold: Vec<bool> = self.caches.iter().map(Cache::hurts).collect();
         for target in &mut self.targets {
             target.settle(now);
-            let hurt = hurts.get(target.database).copied().unwrap_or(false);
+            let is_cold = cold.get(target.cache).copied().unwrap_or(false);
+            let hurt = is_cold || hurts.get(target.database).copied().unwrap_or(false);
             let pace = target.pace(hurt, now);
             let last = target.paces.back().copied();
             if last.is_none_or(|last| (last.slow, last.rate) != (pace.slow, pace.rate)) {
@@ -219,7 +229,8 @@ impl World {
             slow += if pace.slow { requests * 0.3 } else { 0.0 };
         }
         let (total, slow): (f64, f64) = (total.floor(), slow.floor());
-        let hurt = self.databases.get(target.database).is_some_and(Database::hurts);
+        let is_cold = self.caches.get(target.cache).is_some_and(Cache::hurts);
+        let hurt = is_cold || self.databases.get(target.database).is_some_and(Database::hurts);
         let traffic = Traffic {
             window,
             buckets: buckets(total, slow),
@@ -248,6 +259,7 @@ impl World {
     }
 }
 
+use super::cache::Cache;
 use super::database::Database;
 
 /// All requests take 50 ms but for the slow ones, which take two seconds.

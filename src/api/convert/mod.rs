@@ -7,6 +7,7 @@ mod objectives;
 mod policy;
 mod remediation;
 mod undo;
+mod warming;
 
 use std::fmt;
 use std::time::Duration;

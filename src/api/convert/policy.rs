@@ -12,7 +12,7 @@ use engine::model::{
 use engine::remediations::{REMEDIES, kind_of, remedy};
 use kube::ResourceExt;
 
-use super::{Problem, Reader, objectives};
+use super::{Problem, Reader, objectives, warming};
 use crate::api::policy::{self as api, LatencyPolicy};
 use crate::api::text::Word;
 
@@ -236,6 +236,14 @@ fn action(reader: &mut Reader, path: &str, action: &api::Action) -> Option<RungA
             writers.map(|writers| RungAction::TerminateIdle { writers, min_idle })
         }
         "Scale" => scale(reader, &format!("{path}.scale"), action.scale.as_ref()),
+        "WarmCache" => {
+            let path = format!("{path}.warmCache");
+            let Some(warm) = &action.warm_cache else {
+                reader.problem(path, "type WarmCache needs it: the Service, and what to ask for (paths)");
+                return None;
+            };
+            warming::settings(reader, &path, warm).map(RungAction::WarmCache)
+        }
         unknown => {
             let known: Vec<String> = REMEDIES.iter().map(|remedy| remedy.kind.to_string()).collect();
             let message =

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use engine::model::{
-    Action, DEADLINE, Executing, PolicyRef, Refusal, Remediation, RemediationSpec, RemediationStatus,
-    ResourceKey, Scale, ServerIdentity, SessionIdentity, SessionTarget, TargetKind, TargetRef, TerminateIdle,
-    VerifySpec, WorkloadKey,
+    Action, Executing, PolicyRef, Refusal, Remediation, RemediationSpec, RemediationStatus, ResourceKey,
+    Scale, ServerIdentity, SessionIdentity, SessionTarget, TargetKind, TargetRef, TerminateIdle, VerifySpec,
+    WorkloadKey,
 };
 use kube::ResourceExt;
 
-use super::{Problem, Reader, undo};
+use super::{Problem, Reader, undo, warming};
 use crate::api::FINALIZER;
 use crate::api::incident::PolicyReference;
 use crate::api::policy::{self, SecretRef};
@@ -42,7 +42,7 @@ pub fn remediation(object: &api::LatencyRemediation) -> Result<Remediation, Vec<
 }
 
 fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec) -> Option<RemediationSpec> {
-    let action = action(reader, &spec.action)?;
+    let action = action(reader, namespace, &spec.action)?;
     if matches!(action, Action::Scale(_)) && spec.undo.is_none() && !spec.dry_run {
         reader.problem("spec.undo", "an action of type Scale needs it: nobody would take it back");
     }
@@ -53,6 +53,7 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
             target: scale.target.clone(),
             uid: scale.uid.clone(),
         }),
+        (Action::WarmCache(warm), None) => ResourceKey::Cache(warm.cache.clone()),
         (Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_), None) => return None,
     };
     let kind: Option<TargetKind> =
@@ -76,10 +77,10 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
         confidence: confidence?,
         reason: spec.reason.0.clone(),
         resource,
-        action,
         cooldown: span(reader, "spec.cooldown", &spec.cooldown),
         // Whoever wrote it: no fence lies further away.
-        deadline: span(reader, "spec.deadline", &spec.deadline).min(DEADLINE),
+        deadline: span(reader, "spec.deadline", &spec.deadline).min(action.deadline()),
+        action,
         verify: VerifySpec {
             after: span(reader, "spec.verify.after", &spec.verify.after),
             within: span(reader, "spec.verify.within", &spec.verify.within),
@@ -90,9 +91,9 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
     })
 }
 
-fn action(reader: &mut Reader, action: &api::Action) -> Option<Action> {
+fn action(reader: &mut Reader, namespace: &str, action: &api::Action) -> Option<Action> {
     let path = "spec.action";
-    let api::Action { cancel_query, terminate_query, terminate_idle, scale, .. } = action;
+    let api::Action { cancel_query, terminate_query, terminate_idle, scale, warm_cache, .. } = action;
     match (&*action.r#type.0, cancel_query, terminate_query, terminate_idle) {
         ("Scale", None, None, None) if scale.is_some() => {
             let scale = scale.as_ref()?;
@@ -104,6 +105,10 @@ fn action(reader: &mut Reader, action: &api::Action) -> Option<Action> {
                 from: reader.count(&format!("{path}.scale.from"), scale.from, 0),
                 to: reader.count(&format!("{path}.scale.to"), scale.to, 0),
             }))
+        }
+        ("WarmCache", None, None, None) if warm_cache.is_some() => {
+            let path = format!("{path}.warmCache");
+            warming::action(reader, namespace, &path, warm_cache.as_ref()?).map(Action::WarmCache)
         }
         ("CancelQueries", Some(cancel), None, None) => {
             target(reader, &format!("{path}.cancelQuery"), cancel).map(Action::CancelQuery)
@@ -219,6 +224,7 @@ fn action_of(action: &Action) -> api::Action {
         terminate_query: None,
         terminate_idle: None,
         scale: None,
+        warm_cache: None,
     };
     let target = action.session().map(target_of);
     match action {
@@ -231,6 +237,7 @@ fn action_of(action: &Action) -> api::Action {
                 to: count(scale.to),
             });
         }
+        Action::WarmCache(warm) => written.warm_cache = Some(warming::action_of(warm)),
         Action::CancelQuery(_) => written.cancel_query = target,
         Action::TerminateQuery(_) => written.terminate_query = target,
         Action::TerminateIdle(idle) => {

@@ -3,6 +3,7 @@
 mod dependencies;
 mod objectives;
 mod remediations;
+mod warming;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::dependencies::*;
 pub use self::objectives::*;
 pub use self::remediations::*;
+pub use self::warming::*;
 use super::text::{Duration, Label, ObjectName, Ratio, Sentence, Word};
 
 /// What is guarded, what slow means, and what may be done about it.

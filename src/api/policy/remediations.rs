@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::warming::WarmCache;
 use crate::api::text::{Duration, Label, Ratio, Word};
 
 /// One rung of the ladder.
@@ -34,9 +35,10 @@ impl Rung {
 /// What a rung does.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = Rule::new("self.type == 'Scale' ? has(self.scale) : true").message("type Scale needs scale"))]
+#[x_kube(validation = Rule::new("self.type == 'WarmCache' ? has(self.warmCache) : true").message("type WarmCache needs warmCache"))]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// CancelQueries, TerminateIdle or Scale.
+    /// CancelQueries, TerminateIdle, Scale or WarmCache.
     pub r#type: Word,
     /// For type CancelQueries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +49,9 @@ pub struct Action {
     /// For type Scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
+    /// For type WarmCache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_cache: Option<WarmCache>,
 }
 
 /// Adds replicas to the target, and takes them away again when calm has returned.

@@ -104,6 +104,10 @@ pub(super) fn ready(ctx: &Context, snapshot: &Snapshot, ticked: &Tick) -> Said {
             notes.extend(told.map(|note| format!("objective {}: {note}", reading.objective)));
         }
     }
+    for (name, observed) in &snapshot.caches {
+        let unreadable = observed.known().map(|facts| facts.unreadable.as_slice()).unwrap_or_default();
+        notes.extend(unreadable.iter().map(|what| format!("dependency {name} is read without {what}")));
+    }
     let saturation = |rung: &engine::model::Rung| rung.causes.iter().any(|cause| cause == "WorkersSaturated");
     if snapshot.policy.workers_per_pod.is_none() && snapshot.policy.rungs.iter().any(saturation) {
         notes.push("WorkersSaturated is not judged: set spec.diagnosis.workersPerPod".to_owned());

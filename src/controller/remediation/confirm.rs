@@ -12,9 +12,10 @@ use crate::observe::kubernetes::pause;
 /// Whether policy, target and namespace are, as the API server holds them at this moment, what the snapshot says.
 pub(super) async fn is_current(ctx: &Context, snapshot: &Snapshot, action: &Action) -> bool {
     let differs = match action {
-        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
-            differs(ctx, snapshot).await
-        }
+        Action::CancelQuery(_)
+        | Action::TerminateQuery(_)
+        | Action::TerminateIdle(_)
+        | Action::WarmCache(_) => differs(ctx, snapshot).await,
         Action::Scale(_) => match differs(ctx, snapshot).await {
             None => workload_differs(ctx, snapshot).await,
             some => some,

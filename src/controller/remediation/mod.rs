@@ -4,6 +4,7 @@ mod confirm;
 mod effect;
 mod local;
 mod tell;
+mod warm;
 mod watch;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 
 pub use self::local::Locals;
+pub use self::warm::Runs;
 pub use self::watch::Watches;
 use super::context::{Context, View};
 use super::isolate::Broken;
@@ -118,7 +120,7 @@ pub async fn reconcile(object: Arc<Stored<LatencyRemediation>>, ctx: Arc<Context
 
 /// Carries out one step; what follows, where this remediation has nothing to do for now.
 async fn carry_out(
-    ctx: &Context,
+    ctx: &Arc<Context>,
     stored: &mut LatencyRemediation,
     remediation: &Remediation,
     step: Step,
@@ -214,6 +216,18 @@ fn next(
     look: Option<&Look>,
     limits: &Limits,
 ) -> Step {
+    with_seen(ctx, remediation, known, look, limits, |seen| advance(remediation, seen))
+}
+
+/// Asks the engine, with everything that is known.
+fn with_seen<T>(
+    ctx: &Context,
+    remediation: &Remediation,
+    known: &Known,
+    look: Option<&Look>,
+    limits: &Limits,
+    ask: impl FnOnce(&Seen<'_>) -> T,
+) -> T {
     let shared = &ctx.shared;
     let now = shared.clock.now();
     let local = ctx.locals.of(remediation, now);
@@ -239,7 +253,7 @@ fn next(
         executing_seen_at: local.executing_seen_at,
         look,
     };
-    advance(remediation, &seen)
+    ask(&seen)
 }
 
 /// The ledger learns at once what the watch will show: only what was just written or read, for the watch may have shown

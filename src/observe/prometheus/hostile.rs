@@ -8,9 +8,6 @@
     reason = "in a test a panic is a failure"
 )]
 
-#[path = "../../../sim/src/dice.rs"]
-#[allow(dead_code, missing_docs, reason = "the simulation uses all of it")]
-mod dice;
 #[path = "../../../tests/hostile/mutate.rs"]
 mod mutate;
 
@@ -26,12 +23,12 @@ use engine::model::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use self::dice::Dice;
 use self::mutate::mutant;
 use super::{answer, views};
 use crate::api::convert;
 use crate::clock::Clock;
 use crate::config::{Backend, Config};
+use crate::observe::dice::{self, Dice};
 use crate::telemetry::Metrics;
 
 const MUTANTS: u64 = 8_000;

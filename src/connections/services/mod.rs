@@ -1,0 +1,214 @@
+//! From a Service to the addresses that may be asked: those of its own ready Pods, and no others. A policy's author names
+//! a Service; where the operator sends a request is decided here.
+//!
+//! One look costs three reads of the API server and, once a minute for all of them, two more for its own addresses; what was
+//! found is trusted as long as the caller says, and not after a failure.
+
+pub mod address;
+mod dev;
+mod rules;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use engine::model::{NoData, NoDataReason};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::ListParams;
+use kube::core::Selector;
+use kube::{Api, Client};
+
+pub use self::dev::DevOverride;
+use self::rules::Read;
+use super::secrets::brief;
+use crate::api::text::shown;
+
+/// How long the API server's own addresses are trusted.
+const API_SERVER: Duration = Duration::from_secs(60);
+/// So soon after a look nobody causes the next one: neither by having failed to reach what was found, nor because nothing was.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What nobody asks for any more is kept so long.
+const KEPT: Duration = Duration::from_secs(300);
+/// Pods of one Service that are looked at: enough to take turns.
+const MOST_PODS: u32 = 100;
+/// Slices of one Service that are looked at; each has a hundred addresses.
+const MOST_SLICES: u32 = 20;
+/// The label by which a slice says whose it is.
+const OF_SERVICE: &str = "kubernetes.io/service-name";
+
+/// An address that may be asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The Pod that has it.
+    pub pod: String,
+    /// The Pod's address and port.
+    pub address: SocketAddr,
+}
+
+type Found = Result<Vec<Endpoint>, NoData>;
+/// What was found, and when. Who comes while it is being looked for waits for it.
+type Slot<T> = Arc<tokio::sync::Mutex<Option<(Instant, T)>>>;
+/// Namespace, Service, port, and of which Pods.
+type Key = (String, String, String, String);
+
+/// The Services that policies refer to. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    client: Client,
+    /// Where this process reaches the API server.
+    own: Arc<BTreeSet<IpAddr>>,
+    overrides: Arc<[DevOverride]>,
+    known: Arc<Mutex<HashMap<Key, Slot<Found>>>>,
+    api_server: Slot<BTreeSet<IpAddr>>,
+}
+
+impl Services {
+    /// Reads with this client. `api_server` is where it is reached, as far as this process was told by address: nothing is
+    /// ever asked of it.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        api_server: impl IntoIterator<Item = IpAddr>,
+        overrides: Vec<DevOverride>,
+    ) -> Self {
+        Self {
+            client,
+            own: Arc::new(api_server.into_iter().map(address::plain).collect()),
+            overrides: overrides.into(),
+            known: Arc::default(),
+            api_server: Arc::default(),
+        }
+    }
+
+    /// The addresses of a Service that may be asked, by the Pod's name, at most a hundred; never none. `port` is the name or
+    /// number of the Service's port. With `of`, only Pods that it selects. What was found no longer than `max_age` ago is
+    /// believed; with zero it is looked for anew.
+    ///
+    /// # Errors
+    /// There is no such address; the reason is that of the rule which refused, and says what to do.
+    pub async fn endpoints(
+        &self,
+        namespace: &str,
+        service: &str,
+        port: &str,
+        of: Option<&LabelSelector>,
+        max_age: Duration,
+    ) -> Found {
+        let of = match of.map(|selector| Selector::try_from(selector.clone())).transpose() {
+            Ok(of) => of,
+            Err(error) => {
+                let detail =
+                    format!("the target's selector cannot be understood: {}", shown(&error.to_string(), 100));
+                return Err(NoData::new(NoDataReason::NotOfTarget, detail));
+            }
+        };
+        let key = (
+            namespace.to_owned(),
+            service.to_owned(),
+            port.to_owned(),
+            of.as_ref().map(ToString::to_string).unwrap_or_default(),
+        );
+        let slot = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|other, slot| *other == key || Arc::strong_count(slot) > 1 || recent(slot));
+            known.entry(key).or_default().clone()
+        };
+        let mut slot = slot.lock().await;
+        if let Some((at, found)) = slot.as_ref()
+            && at.elapsed() < if found.is_ok() { max_age } else { max_age.min(AGAIN) }
+        {
+            return found.clone();
+        }
+        let found = self.look(namespace, service, port, of.as_ref()).await;
+        *slot = Some((Instant::now(), found.clone()));
+        found
+    }
+
+    /// What was found could not be reached: it is looked for anew at the next call.
+    pub fn doubt(&self, namespace: &str, service: &str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(of, name, ..), slot| {
+            let is_old = |slot: &Slot<Found>| {
+                slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|(at, _)| at.elapsed() >= AGAIN))
+            };
+            of != namespace || name != service || !is_old(slot)
+        });
+    }
+
+    async fn look(&self, namespace: &str, service: &str, port: &str, of: Option<&Selector>) -> Found {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let object = services.get_opt(service).await;
+        let object = object.map_err(|error| unread(&error, &format!("get Service {service}"), namespace))?;
+        let Some(object) = object else {
+            let detail = format!("Service {service} does not exist in namespace {namespace}");
+            return Err(NoData::new(NoDataReason::ServiceNotFound, detail));
+        };
+        let wanted = rules::wanted(&object, service, port)?;
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+        let of_service = ListParams::default().labels(&format!("{OF_SERVICE}={service}")).limit(MOST_SLICES);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let selector: Selector = wanted.selector.clone().into_iter().collect();
+        let selected = ListParams::default().labels_from(&selector).limit(MOST_PODS);
+        let (slices, pods, api_server) =
+            tokio::join!(slices.list(&of_service), pods.list(&selected), self.api_server());
+        let slices = slices.map_err(|error| unread(&error, "list EndpointSlices", namespace))?;
+        let pods = pods.map_err(|error| unread(&error, "list Pods", namespace))?;
+        let mut endpoints = rules::choose(
+            &wanted,
+            &Read {
+                namespace,
+                service,
+                slices: &slices.items,
+                pods: &pods.items,
+                more_pods: pods.metadata.continue_.is_some_and(|more| !more.is_empty()),
+                api_server: &api_server?,
+                of,
+            },
+        )?;
+        dev::apply(&self.overrides, namespace, service, [&wanted.port_name, &wanted.port], &mut endpoints);
+        Ok(endpoints)
+    }
+
+    /// The API server's addresses: those of `default/kubernetes`, inside and outside of it, and that which is used.
+    async fn api_server(&self) -> Result<BTreeSet<IpAddr>, NoData> {
+        let mut slot = self.api_server.lock().await;
+        if let Some((at, known)) = slot.as_ref()
+            && at.elapsed() < API_SERVER
+        {
+            return Ok(known.clone());
+        }
+        let services: Api<Service> = Api::namespaced(self.client.clone(), "default");
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), "default");
+        let of_service = ListParams::default().labels(&format!("{OF_SERVICE}=kubernetes")).limit(MOST_SLICES);
+        let (service, slices) = tokio::join!(services.get_opt("kubernetes"), slices.list(&of_service));
+        let service = service.map_err(|error| unread(&error, "get Service kubernetes", "default"))?;
+        let slices = slices.map_err(|error| unread(&error, "list EndpointSlices", "default"))?;
+        let inside =
+            service.and_then(|service| service.spec).map(|spec| spec.cluster_ips.unwrap_or_default());
+        let outside =
+            slices.items.into_iter().flat_map(|slice| slice.endpoints).flat_map(|one| one.addresses);
+        let all = inside.into_iter().flatten().chain(outside);
+        let mut found: BTreeSet<IpAddr> =
+            all.filter_map(|text| text.parse().ok()).map(address::plain).collect();
+        found.extend(self.own.iter());
+        *slot = Some((Instant::now(), found.clone()));
+        Ok(found)
+    }
+}
+
+fn recent<T>(slot: &Slot<T>) -> bool {
+    slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|(at, _)| at.elapsed() < KEPT))
+}
+
+fn unread(error: &kube::Error, what: &str, namespace: &str) -> NoData {
+    if let kube::Error::Api(status) = error
+        && status.code == 403
+    {
+        let detail = format!("the operator may not {what} in namespace {namespace}; grant it");
+        return NoData::new(NoDataReason::PermissionDenied, detail);
+    }
+    NoData::new(NoDataReason::ApiUnavailable, format!("to {what}: {}", brief(error)))
+}
