@@ -89,12 +89,12 @@ fn judgement(stories: &[Story], timeline: &Timeline) {
         true => " In mode Observe it did nothing, and wrote down the same.",
         false => "",
     };
-    timeline.heading(&match missing.is_empty() {
+    timeline.statement(&match missing.is_empty() {
         true => format!("Healed: the API was broken, the operator {cured}, and nothing else.{watched}"),
         false => "Not as it should be:".to_owned(),
     });
     for sentence in missing {
-        timeline.plain(&format!("  - {sentence}"));
+        timeline.sentence(&format!("  - {sentence}"));
     }
     timeline.plain("");
 }

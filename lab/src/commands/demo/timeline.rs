@@ -74,7 +74,7 @@ impl Timeline {
                     .to_owned()
             }
         };
-        self.heading(&format!("The fault: {}.", fault.about()));
+        self.statement(&format!("The fault: {}.", fault.about()));
         for sentence in [
             format!("The promise: 95% of requests are answered within {promise} ({}).", fault.policy()),
             "p95 is what users feel: measured at the edge, over the last 10 s, so a cure shows 10 s later."
@@ -217,8 +217,14 @@ impl Timeline {
         self.waiting.push(Entry { paint, at, who: who.0, verb: who.1, text });
     }
 
-    /// A heading of the summary.
+    /// A heading of the summary, as it is: a command has to be copied.
     pub(super) fn heading(&self, text: &str) {
+        self.screen.line(Paint::Plain, "");
+        self.screen.line(Paint::Bold, text);
+    }
+
+    /// A heading that is broken where the line ends.
+    pub(super) fn statement(&self, text: &str) {
         self.screen.line(Paint::Plain, "");
         for line in wrap(text, self.screen.columns()) {
             self.screen.line(Paint::Bold, &line);
