@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, SOON, World, eventually, kubectl, run, slow};
 
-const KEYS: usize = 1000;
+pub(crate) const KEYS: usize = 1000;
 
 /// A world with a cache that is full and in use.
-struct Cached {
-    world: World,
-    redis: Redis,
+pub(crate) struct Cached {
+    pub(crate) world: World,
+    pub(crate) redis: Redis,
     _lookups: Lookups,
 }
 
@@ -29,7 +29,10 @@ impl Drop for Lookups {
 
 impl Cached {
     async fn new(namespace: &str) -> Self {
-        let mut world = World::new(namespace).await;
+        Self::within(World::new(namespace).await).await
+    }
+
+    pub(crate) async fn within(mut world: World) -> Self {
         let user = format!("on >{PASSWORD} resetkeys -@all {RIGHTS}");
         let options = RedisOptions::default().password("of the application").user("latency-operator", user);
         let redis = Redis::start(&world.lab.session, options).await.expect("Redis");
@@ -49,7 +52,7 @@ impl Cached {
     }
 
     /// Everything is calm, and the cache was looked at often enough that it is known what is usual for it.
-    async fn until_known(&self) {
+    pub(crate) async fn until_known(&self) {
         self.world.until_calm().await;
         let before = self.looks().await;
         eventually("it is known what is usual", SOON, async || {
@@ -59,7 +62,7 @@ impl Cached {
     }
 
     /// Waits until the cause is told, and returns the Event.
-    async fn until_cold(&self) -> String {
+    pub(crate) async fn until_cold(&self) -> String {
         let found = lab::until(SOON, async || {
             let events = self.world.events().await;
             events.into_iter().find(|event| event.starts_with("CauseFound") && event.contains("ColdCache"))
@@ -113,7 +116,7 @@ async fn secret(world: &World, port: u16, password: &str) {
 }
 
 /// Beside the database there is a cache, and nothing is done about it.
-fn with_cache(policy: &mut Value) {
+pub(crate) fn with_cache(policy: &mut Value) {
     let cache = json!({"name": "cache", "type": "Redis", "redis": {"secretRef": {"name": "orders-redis"}}});
     policy["spec"]["dependencies"].as_array_mut().expect("a list").push(cache);
 }

@@ -24,3 +24,4 @@ mod scaling;
 mod support;
 mod terminating;
 mod together;
+mod warming;

@@ -22,6 +22,8 @@ use sqlx::{Connection, Executor};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
+#[path = "asked.rs"]
+pub(crate) mod asked;
 #[path = "witness.rs"]
 mod witness;
 
@@ -104,6 +106,8 @@ pub(crate) struct World {
     pub(crate) backend: String,
     /// What stands between the operator and its servers, if anything does.
     pub(crate) proxies: Option<Proxies>,
+    /// The target itself, where it is asked for something: its Service is reached there.
+    pub(crate) target: Option<asked::Target>,
     /// The database's own name for itself.
     pub(crate) system_identifier: String,
     /// The test itself ends sessions of the operator.
@@ -177,6 +181,7 @@ impl World {
             neighbours: Vec::new(),
             backend: lab.prometheus.url().to_owned(),
             proxies: None,
+            target: None,
             system_identifier,
             signals_itself: false,
             judged: false,
@@ -241,9 +246,37 @@ impl World {
         let direct = self.lab.operator_kubeconfig.as_path();
         let kubeconfig = self.proxies.as_ref().map_or(direct, |proxies| proxies.api.kubeconfig());
         let binary = Path::new(env!("CARGO_BIN_EXE_latency-operator"));
-        OperatorOptions::new(binary, kubeconfig, &self.config())
+        let options = OperatorOptions::new(binary, kubeconfig, &self.config())
             .arg("--log-format=text")
-            .arg("--log-level=info,latency_operator=debug")
+            .arg("--log-level=info,latency_operator=debug");
+        match &self.target {
+            Some(target) => {
+                let (namespace, address) = (&self.namespace, target.address);
+                options.arg(format!("--dev-service-override={namespace}/orders-api:http={address}"))
+            }
+            None => options,
+        }
+    }
+
+    /// The target has a Service and answers requests; to be called before the operator is started.
+    pub(crate) async fn serve(&mut self) {
+        self.target = Some(asked::Target::start().await);
+        self.service("orders-api").await;
+    }
+
+    /// The Service `orders-api`, over the Pods with that label.
+    pub(crate) async fn service(&self, app: &str) {
+        let port = json!({"name": "http", "port": 80, "targetPort": "http"});
+        self.apply(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders-api"},
+            "spec": {"selector": {"app": app}, "ports": [port]},
+        }))
+        .await;
+    }
+
+    /// What the target was asked for.
+    pub(crate) fn asked(&self) -> asked::Asked {
+        self.target.as_ref().map(asked::Target::asked).unwrap_or_default()
     }
 
     fn config(&self) -> String {

@@ -1,8 +1,8 @@
 //! What happened in a test's world, as the API server's audit log and the database's log tell it, for the checker of the
 //! engine's invariants. The operator has no say in either.
 
-use engine::invariants::{Checker, Fact, Replicas, Signal, SignalKind, Tolerance, Victim, What};
-use engine::model::{PolicyRef, TargetKind, TargetRef, WorkloadKey};
+use engine::invariants::{Checker, Fact, Replicas, Request, Signal, SignalKind, Tolerance, Victim, What};
+use engine::model::{Action, Phase, PolicyRef, TargetKind, TargetRef, WorkloadKey};
 use jiff::Timestamp;
 use lab::control_plane::AuditEvent;
 use latency_operator::api::{LatencyBudget, LatencyPolicy, LatencyRemediation, convert};
@@ -15,6 +15,7 @@ use super::{OPERATOR, World};
 pub(super) fn violations(world: &World) -> Vec<String> {
     let mut facts = from_audit(world);
     facts.extend(from_log(world));
+    facts.extend(from_target(world, &facts));
     // What happened at one place is in order already.
     facts.sort_by_key(|fact| fact.at);
     let mut checker = Checker::new(Tolerance::default());
@@ -177,6 +178,27 @@ fn from_log(world: &World) -> Vec<Fact> {
         }
     }
     facts
+}
+
+/// What the target was asked for, by the remediation that was being carried out then.
+fn from_target(world: &World, known: &[Fact]) -> Vec<Fact> {
+    let warms = |fact: &&Fact| match &fact.what {
+        What::Remediation(stored) => {
+            matches!(stored.spec.action, Action::WarmCache(_)) && stored.status.phase == Phase::Executing
+        }
+        _ => false,
+    };
+    let runs: Vec<&Fact> = known.iter().filter(warms).collect();
+    let request = |(at, path): (Timestamp, String)| {
+        let run = runs.iter().rfind(|fact| fact.at <= at);
+        let key = run.and_then(|fact| match &fact.what {
+            What::Remediation(stored) => Some((stored.namespace.clone(), stored.name.clone())),
+            _ => None,
+        });
+        let remediation = key.unwrap_or_else(|| (world.namespace.clone(), "nobody's".to_owned()));
+        Fact { at, what: What::Request(Request { path, sent: None, remediation }) }
+    };
+    world.asked().into_iter().map(request).collect()
 }
 
 fn kind_of(text: &str, cancel: &str, terminate: &str) -> Option<SignalKind> {
