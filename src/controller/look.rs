@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, RedisFacts, RungAction, Target,
-    Traffic, earlier,
+    NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, Probed, RedisFacts, RungAction,
+    Target, Traffic, earlier,
 };
 use jiff::Timestamp;
 
@@ -22,6 +22,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// What was seen.
 pub(super) struct Looked {
     pub(super) traffic: BTreeMap<String, Observed<Traffic>>,
+    pub(super) probes: BTreeMap<String, Observed<Probed>>,
     pub(super) databases: BTreeMap<String, Observed<PostgresFacts>>,
     pub(super) caches: BTreeMap<String, Observed<RedisFacts>>,
     pub(super) target: Observed<Target>,
@@ -32,12 +33,13 @@ pub(super) async fn at(shared: &Shared, workloads: &Workloads, policy: &Policy, 
     let scales = policy.rungs.iter().any(|rung| matches!(rung.action, RungAction::Scale(_)));
     let closely = if alert { Closely::Yes { scales } } else { Closely::No };
     let caches = BTreeMap::new();
-    let (traffic, databases, target) = tokio::join!(
+    let (traffic, probes, databases, target) = tokio::join!(
         shared.prometheus.traffic(policy, alert),
+        shared.probes.probed(policy),
         databases(shared, policy, alert),
         workloads.target(&policy.id.namespace, &policy.target, closely, shared.clock.now()),
     );
-    Looked { traffic, databases, caches, target }
+    Looked { traffic, probes, databases, caches, target }
 }
 
 /// What the operator knows about itself.

@@ -2,4 +2,5 @@
 
 pub mod kubernetes;
 pub mod postgres;
+pub mod probe;
 pub mod prometheus;

@@ -8,5 +8,6 @@
 )]
 
 mod asking;
+mod probing;
 mod refusing;
 mod support;

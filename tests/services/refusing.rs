@@ -127,10 +127,10 @@ fn pods_of_the_node_and_pods_that_are_not_ready_are_refused() {
         let rig = Rig::new("unready", &names).await;
         for name in names {
             rig.service(name, name, "http").await;
-            rig.pod(name, |pod| match name {
-                "host" => pod["spec"]["hostNetwork"] = true.into(),
-                "going" => pod["metadata"]["finalizers"] = json!(["latency-operator.dev/lab"]),
-                _ => {}
+            rig.pod(name, |pod| {
+                if name == "host" {
+                    pod["spec"]["hostNetwork"] = true.into();
+                }
             })
             .await;
             if name == "host" {
@@ -147,6 +147,7 @@ fn pods_of_the_node_and_pods_that_are_not_ready_are_refused() {
         let look = "kubectl get pods -n unready -l app=going";
         rig.refused("going", NoDataReason::NoReadyAddress, look).await;
         let terminating = |slice: &k8s_openapi::api::discovery::v1::EndpointSlice| {
+            // Going, or gone.
             slice.endpoints.iter().all(|one| one.conditions.as_ref().and_then(|c| c.ready) != Some(true))
         };
         rig.until_written("going", terminating).await;

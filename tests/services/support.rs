@@ -98,6 +98,11 @@ impl Rig {
         kubectl(self.plane, &["create", "-n", namespace, "-f", "-"], &object.to_string()).await;
     }
 
+    /// Deletes an object of the namespace.
+    pub(crate) async fn delete(&self, resource: &str, name: &str) {
+        kubectl(self.plane, &["delete", "-n", &self.namespace, resource, name], "").await;
+    }
+
     /// A Service that selects `app: <app>`. Where its Pods have no port `target`, the control plane writes no address down,
     /// and only what is written by hand is there.
     pub(crate) async fn service(&self, name: &str, app: &str, target: &str) {

@@ -135,6 +135,7 @@ async fn snapshot(
     Ok(Snapshot {
         now,
         traffic,
+        probes: std::collections::BTreeMap::new(),
         databases,
         caches: std::collections::BTreeMap::new(),
         target,

@@ -29,7 +29,7 @@ pub(super) async fn snapshot(
     let alert = runtime.state().alert;
     let namespace = policy.id.namespace.clone();
     let started = Instant::now();
-    let Looked { traffic, databases, caches, target } =
+    let Looked { traffic, probes, databases, caches, target } =
         look::at(&ctx.shared, &ctx.workloads, &policy, alert).await;
     shared.metrics.read("all", started.elapsed());
     let mut pauses = ctx.workloads.pauses(&namespace, &policy.target);
@@ -42,6 +42,7 @@ pub(super) async fn snapshot(
     Ok(Snapshot {
         now,
         traffic,
+        probes,
         databases,
         caches,
         target,
