@@ -189,3 +189,31 @@ fn dependency_of(name: &str, dependency: &Dependency) -> written::Dependency {
     }
     object
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_probed_is_written_out_and_read_again() {
+        for (port, scheme) in [("http", Scheme::Http), ("8443", Scheme::Https)] {
+            let source = Source::Probe(engine::model::ProbeSource {
+                service: "orders-api".to_owned(),
+                port: port.to_owned(),
+                path: "/api/health".to_owned(),
+                timeout: Duration::from_secs(3),
+                scheme,
+            });
+            let kind = ObjectiveKind::Latency {
+                quantile: 0.95,
+                target: Duration::from_millis(300),
+                severities: Vec::new(),
+            };
+            let objective = Objective { name: "health".to_owned(), kind, source };
+            let mut reader = Reader::default();
+            let read = objectives::objectives(&mut reader, "objectives", &[objective_of(&objective)]);
+            assert!(reader.problems.is_empty(), "{:?}", reader.problems);
+            assert_eq!(read, [objective]);
+        }
+    }
+}
