@@ -92,6 +92,33 @@ fn violations(change: impl FnOnce(&mut Value), old: Option<&Value>) -> String {
     }
 }
 
+fn probed() -> Value {
+    let probe =
+        json!({"service": "orders-api", "port": 8000, "path": "/", "timeout": "3s", "scheme": "HTTP"});
+    json!({
+        "name": "health", "type": "Latency", "latency": {"target": "300ms"},
+        "source": {"type": "Probe", "probe": probe},
+    })
+}
+
+type Change = fn(&mut Value);
+
+const PROBES: [(Change, &str); 6] = [
+    (|o| o["source"] = json!({"type": "Probe"}), "type Probe needs probe"),
+    (|o| o["source"]["prometheus"] = json!({"preset": "Django"}), "type Probe needs probe"),
+    (|o| o["source"]["type"] = "Prometheus".into(), "type Prometheus needs prometheus"),
+    (|o| o["latency"]["target"] = "3s".into(), "must be longer than latency.target"),
+    (|o| o["source"]["probe"]["timeout"] = "31s".into(), "must be 100ms to 30s"),
+    (
+        |o| {
+            o["type"] = "ErrorRatio".into();
+            o["errorRatio"] = json!({"target": "1%"});
+            drop(o.as_object_mut().expect("an object").remove("latency"));
+        },
+        "a Probe measures latency",
+    ),
+];
+
 #[test]
 fn the_rules_of_a_policy_hold_offline_too() {
     assert_eq!(violations(|_| (), None), "", "ten lines are enough");
@@ -106,6 +133,13 @@ fn the_rules_of_a_policy_hold_offline_too() {
     );
     let objective = |p: &mut Value| p["spec"]["objectives"] = json!([{"name": "a", "type": "Latency"}]);
     assert!(refused(objective).contains("type Latency needs latency"));
+    assert_eq!(violations(|p| p["spec"]["objectives"] = json!([probed()]), None), "");
+    for (change, word) in PROBES {
+        let mut object = probed();
+        change(&mut object);
+        let said = violations(|p| p["spec"]["objectives"] = json!([object]), None);
+        assert!(said.contains(word), "{word} is not in: {said}");
+    }
     let old = json!({
         "metadata": {"name": "orders-api"}, "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "other"}},
     });

@@ -145,6 +145,7 @@ fn scope(policy: &Policy, read: &Observed<Traffic>) -> Option<Scope> {
     engine::judge::judge(
         &policy.objectives[0],
         Some(read),
+        None,
         &memory,
         &policy.evaluation,
         Timestamp::UNIX_EPOCH,

@@ -26,9 +26,10 @@ pub fn survey<'a>(views: impl IntoIterator<Item = (&'a Snapshot, &'a Situation)>
 /// Who it is, what it changes, and what it suffers from.
 fn enter(survey: &mut Survey, snapshot: &Snapshot, situation: &Situation) {
     let policy = &snapshot.policy;
-    let backends = policy.objectives.iter().map(|objective| {
-        let Source::Prometheus { backend, .. } = &objective.source;
-        backend.clone()
+    let backends = policy.objectives.iter().filter_map(|objective| match &objective.source {
+        Source::Prometheus { backend, .. } => Some(backend.clone()),
+        // Nobody shares it.
+        Source::Probe(_) => None,
     });
     survey.backends.insert(policy.id.clone(), backends.collect());
     let changes = |rung: &&crate::model::Rung| {

@@ -75,48 +75,67 @@ pub struct Label(pub String);
 )]
 pub struct ObjectName(pub String);
 
-/// A port of a Service: its name, or its number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port(pub String);
+/// The name of a Service.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("pattern" = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), extend("maxLength" = 63))]
+pub struct ServiceName(pub String);
 
-impl JsonSchema for Port {
-    fn inline_schema() -> bool {
-        true
-    }
+/// A port of a Service, by its name or number.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum ServicePort {
+    /// Its number.
+    Number(i32),
+    /// Its name; or its number, in digits.
+    Name(String),
+}
 
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Port".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"x-kubernetes-int-or-string": true})
+impl ServicePort {
+    /// The port of that name or number.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Number)
     }
 }
 
-impl Serialize for Port {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.parse::<u16>() {
-            Ok(number) => serializer.serialize_u16(number),
-            Err(_) => serializer.serialize_str(&self.0),
+impl std::fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.write_str(name),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Port {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-        Ok(match IntOrString::deserialize(deserializer)? {
-            IntOrString::Int(number) => Self(number.to_string()),
-            IntOrString::String(text) => Self(text),
+impl JsonSchema for ServicePort {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ServicePort".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+            "maxLength": 63,
+            "minimum": 1,
+            "maximum": 65535,
         })
     }
 }
 
-/// The path of a request, with its query: printable ASCII that begins with one slash.
+/// The path of a request, with its query: what `connections::http::UrlPath` takes.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(transparent)]
-#[schemars(extend("pattern" = r"^/([!$-.0-;=?-\[\]^_a-z{|}~][!$-;=?-\[\]^_a-z{|}~]*)?$"), extend("maxLength" = 1024))]
-pub struct RequestPath(pub String);
+#[schemars(
+    extend("pattern" = r##"^/([!$-.0-;=?-\[\]-_a-~][!$-;=?-\[\]-_a-~]*)?$"##),
+    extend("maxLength" = 1024)
+)]
+pub struct HttpPath(pub String);
 
 /// The name of a database role.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ use crate::controller::{self, Shared, Views};
 use crate::leader::{Elector, Leadership};
 use crate::observe::kubernetes::Scope;
 use crate::observe::postgres::Databases;
+use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;
 use crate::observe::redis::Caches;
 use crate::telemetry::logs::{self, LogFormat};
@@ -157,6 +158,7 @@ async fn work(
     let databases = Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone());
     let caches = Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone());
     let prometheus = Prometheus::new(&config.backends, clock, metrics.clone())?;
+    let probes = Probes::new(services.clone(), clock, metrics.clone());
     let (publisher, publishing) =
         Publisher::new(client.clone(), leadership.identity().to_owned(), metrics.clone());
     let publishing = tokio::spawn(publishing);
@@ -177,6 +179,7 @@ async fn work(
         databases,
         caches,
         prometheus,
+        probes,
         publisher,
         metrics,
         leading_since: clock.now(),

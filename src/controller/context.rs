@@ -20,6 +20,7 @@ use crate::connections::{Registry, Secrets, Services};
 use crate::leader::Leadership;
 use crate::observe::kubernetes::Workloads;
 use crate::observe::postgres::Databases;
+use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;
 use crate::observe::redis::Caches;
 use crate::telemetry::Metrics;
@@ -61,6 +62,8 @@ pub struct Shared {
     pub caches: Caches,
     /// Metrics backends.
     pub prometheus: Prometheus,
+    /// Requests of its own.
+    pub probes: Probes,
     /// Events.
     pub publisher: Publisher,
     /// The operator's own metrics.

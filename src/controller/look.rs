@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    CacheMemory, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, RedisFacts,
+    CacheMemory, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, Probed, RedisFacts,
     RungAction, State, Target, Traffic, earlier,
 };
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// What was seen.
 pub(super) struct Looked {
     pub(super) traffic: BTreeMap<String, Observed<Traffic>>,
+    pub(super) probes: BTreeMap<String, Observed<Probed>>,
     pub(super) databases: BTreeMap<String, Observed<PostgresFacts>>,
     pub(super) caches: BTreeMap<String, Observed<RedisFacts>>,
     pub(super) target: Observed<Target>,
@@ -32,13 +33,14 @@ pub(super) async fn at(shared: &Shared, workloads: &Workloads, policy: &Policy, 
     let alert = state.alert;
     let scales = policy.rungs.iter().any(|rung| matches!(rung.action, RungAction::Scale(_)));
     let closely = if alert { Closely::Yes { scales } } else { Closely::No };
-    let (traffic, databases, caches, target) = tokio::join!(
+    let (traffic, probes, databases, caches, target) = tokio::join!(
         shared.prometheus.traffic(policy, alert),
+        shared.probes.probed(policy),
         databases(shared, policy, alert),
         caches(shared, policy, state),
         workloads.target(&policy.id.namespace, &policy.target, closely, shared.clock.now()),
     );
-    Looked { traffic, databases, caches, target }
+    Looked { traffic, probes, databases, caches, target }
 }
 
 /// What the operator knows about itself.

@@ -7,5 +7,6 @@ mod dice;
 pub mod kubernetes;
 mod looks;
 pub mod postgres;
+pub mod probe;
 pub mod prometheus;
 pub mod redis;

@@ -1,5 +1,6 @@
 //! Bad input: a clear word at admission, or `Stalled` with the field's path; everybody else goes on.
 
+use latency_operator::connections::http::UrlPath;
 use serde_json::{Value, json};
 
 use crate::support::{World, kubectl, policy, run};
@@ -18,6 +19,54 @@ fn changed(change: impl FnOnce(&mut Value)) -> Value {
     let mut policy = policy();
     change(&mut policy);
     policy
+}
+
+/// The API server's pattern and what the operator sends agree about paths.
+async fn the_schema_of_a_probe(world: &World) {
+    let probed = |field: &str, value: Value| {
+        let mut probe = json!({"service": "orders-api", "port": "http", "path": "/api/health"});
+        probe[field] = value;
+        changed(|p| {
+            p["spec"]["objectives"][0]["source"] = json!({"type": "Probe", "probe": probe});
+            p["metadata"]["name"] = "probed".into();
+        })
+    };
+    let path = "spec.objectives[0].source.probe.";
+    for (field, value) in [
+        ("timeout", json!("99ms")),
+        ("timeout", json!("31s")),
+        ("port", json!(0)),
+        ("port", json!(65_536)),
+        ("port", json!("HTTP")),
+        ("port", json!(true)),
+        ("service", json!("orders.other")),
+        ("service", json!("../pods")),
+        ("scheme", json!("http")),
+    ] {
+        let said = refusal(world, &[], &probed(field, value)).await;
+        assert!(said.contains(&format!("{path}{field}")), "{field} is not in: {said}");
+    }
+    let said = refusal(world, &[], &probed("timeout", json!("500ms"))).await;
+    assert!(said.contains("source.probe.timeout must be longer than latency.target"), "{said}");
+    // Every letter that there is, in both places where it matters.
+    for letter in (0x20..0x80_u8).map(char::from).chain(['é', '\u{2028}']) {
+        for path in [format!("/{letter}"), format!("/a{letter}")] {
+            let object = probed("path", path.clone().into()).to_string();
+            let args = ["create", "--dry-run=server", "-n", &world.namespace, "-f", "-"];
+            let finished = world.lab.control_plane.kubectl_run(&args, &object).await.expect("kubectl runs");
+            let admitted = finished.status.success();
+            assert_eq!(admitted, UrlPath::parse(&path).is_ok(), "{path:?}: {}", finished.stderr);
+        }
+    }
+    let object = probed("port", json!(8000)).to_string();
+    let args = ["create", "--dry-run=server", "-n", &world.namespace, "-o", "json", "-f", "-"];
+    let created: Value =
+        serde_json::from_str(&kubectl(&world.lab.control_plane, &args, &object).await).expect("JSON");
+    let probe = &created["spec"]["objectives"][0]["source"]["probe"];
+    assert_eq!(
+        (&probe["port"], &probe["timeout"], &probe["scheme"]),
+        (&json!(8000), &json!("3s"), &json!("HTTP"))
+    );
 }
 
 #[test]
@@ -71,6 +120,8 @@ fn the_schema_refuses_with_the_path_and_the_fix() {
         let unknown = changed(|p| p["spec"]["evaluation"]["nonsense"] = 1.into());
         assert!(refusal(&world, &[], &unknown).await.contains("nonsense"));
         assert!(refusal(&world, &["--server-side"], &unknown).await.contains("nonsense"));
+
+        the_schema_of_a_probe(&world).await;
 
         world.apply(policy()).await;
         let moved = changed(|p| p["spec"]["targetRef"]["name"] = "another".into());

@@ -19,6 +19,7 @@ mod judging;
 mod not_scaling;
 mod observing;
 mod pausing;
+mod probing;
 mod replicas;
 mod scaling;
 mod support;

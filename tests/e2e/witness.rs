@@ -182,19 +182,15 @@ fn from_log(world: &World) -> Vec<Fact> {
 
 /// What the target was asked for, by the remediation that was being carried out then.
 fn from_target(world: &World, known: &[Fact]) -> Vec<Fact> {
-    let warms = |fact: &&Fact| match &fact.what {
-        What::Remediation(stored) => {
-            matches!(stored.spec.action, Action::WarmCache(_)) && stored.status.phase == Phase::Executing
-        }
-        _ => false,
+    let run = |fact: &Fact| {
+        let What::Remediation(stored) = &fact.what else { return None };
+        let warms = matches!(stored.spec.action, Action::WarmCache(_));
+        let runs = warms && stored.status.phase == Phase::Executing;
+        runs.then(|| (fact.at, (stored.namespace.clone(), stored.name.clone())))
     };
-    let runs: Vec<&Fact> = known.iter().filter(warms).collect();
+    let runs: Vec<_> = known.iter().filter_map(run).collect();
     let request = |(at, path): (Timestamp, String)| {
-        let run = runs.iter().rfind(|fact| fact.at <= at);
-        let key = run.and_then(|fact| match &fact.what {
-            What::Remediation(stored) => Some((stored.namespace.clone(), stored.name.clone())),
-            _ => None,
-        });
+        let key = runs.iter().rfind(|(since, _)| *since <= at).map(|(_, key)| key.clone());
         let remediation = key.unwrap_or_else(|| (world.namespace.clone(), "nobody's".to_owned()));
         Fact { at, what: What::Request(Request { path, sent: None, remediation }) }
     };

@@ -327,6 +327,8 @@ fn word(dice: &mut Dice) -> &'static str {
         "Latency",
         "ErrorRatio",
         "Prometheus",
+        "Probe",
+        "HTTPS",
         "PostgreSQL",
         "Django",
         "Caddy",

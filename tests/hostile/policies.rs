@@ -44,6 +44,11 @@ pub(crate) fn original() -> Value {
             }, {
                 "name": "errors", "type": "ErrorRatio",
                 "errorRatio": {"target": "1%", "severities": [{"level": "P1", "above": "5%"}]},
+            }, {
+                "name": "health", "type": "Latency", "latency": {"target": "300ms"},
+                "source": {"type": "Probe", "probe": {
+                    "service": "orders-api", "port": "http", "path": "/api/health?full=1", "timeout": "3s", "scheme": "HTTP",
+                }},
             }],
             "dependencies": [{
                 "name": "db", "type": "PostgreSQL",

@@ -137,6 +137,7 @@ fn snapshot(policy: &Policy, facts: Observed<PostgresFacts>, second: u64) -> Sna
         policy: policy.clone(),
         target: Observed::Known { at: now, value: Target { uid: "t".into(), workload: None, opt_out: None } },
         traffic: policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect(),
+        probes: BTreeMap::new(),
         caches: BTreeMap::new(),
         databases: BTreeMap::from([("db".to_owned(), facts)]),
         pauses: Vec::new(),

@@ -5,7 +5,7 @@ use crate::model::BreachKind;
 
 pub(super) const GUARD: Guard = Guard {
     name: "MinRequests",
-    refuses: "when no broken objective has `minRequests` requests in its window (a standstill is judged by its usual window instead)",
+    refuses: "when no broken objective has `minRequests` requests in its window (a standstill is judged by its usual window instead, a probe by its one request)",
     stages: PROPOSE_AND_GATE,
     applies: always,
     check,
@@ -16,6 +16,9 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     let needed = snapshot.policy.evaluation.min_requests;
     let mut most: f64 = 0.0;
     for reading in &situation.readings {
+        if reading.breach().is_some() && snapshot.policy.probes().any(|(name, _)| name == reading.objective) {
+            return Ok("a probe is broken; its one request is enough".to_owned());
+        }
         match reading.breach().map(|breach| breach.kind) {
             Some(BreachKind::Hanging) => {
                 return Ok("requests hang; the usual window has enough of them".to_owned());
@@ -37,7 +40,9 @@ mod tests {
     use super::super::Stage;
     use super::super::testing::{Setup, refused};
     use super::*;
-    use crate::model::{Breach, Severity, Verdict};
+    use std::time::Duration;
+
+    use crate::model::{Breach, ProbeSource, Scheme, Severity, Source, Verdict};
 
     #[test]
     fn few_requests_refuse_unless_they_hang() {
@@ -49,5 +54,22 @@ mod tests {
         setup.situation.readings[0].verdict =
             Verdict::Breached(Breach { kind: BreachKind::Hanging, severity: Severity::P1 });
         assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
+    }
+
+    #[test]
+    fn one_request_of_a_broken_probe_is_enough() {
+        let mut setup = Setup::acting();
+        setup.situation.readings[0].measured.as_mut().unwrap().requests = 1.0;
+        assert!(refused(&setup, GUARD.name, Stage::Propose).is_some());
+        setup.snapshot.policy.objectives[0].source = Source::Probe(ProbeSource {
+            service: "orders-api".into(),
+            port: "http".into(),
+            path: "/".into(),
+            timeout: Duration::from_secs(3),
+            scheme: Scheme::Http,
+        });
+        assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
+        setup.situation.readings[0].verdict = Verdict::Healthy;
+        assert!(refused(&setup, GUARD.name, Stage::Propose).is_some(), "what is kept is no reason");
     }
 }

@@ -384,6 +384,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
             value: Target { uid: "t".into(), workload: Some(workload(now)), opt_out: None },
         },
         traffic: BTreeMap::new(),
+        probes: BTreeMap::new(),
         caches: BTreeMap::new(),
         databases: BTreeMap::from([("db".into(), Observed::Known { at: now, value: facts })]),
         pauses: vec![],

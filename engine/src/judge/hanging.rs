@@ -2,6 +2,8 @@
 //!
 //! A window hangs when its completions are below 10% of the median of the healthy windows while the requests in flight
 //! are at or above their own median, and not none. A window with few completions and few in flight is merely quiet.
+//! A probe of the same policy that is not answered in time waits as well, whatever the exporter says about others; and
+//! without a baseline it alone tells too few requests from none that are served.
 
 use jiff::Timestamp;
 
@@ -26,6 +28,7 @@ pub(super) enum Answer {
 pub(super) fn judge(
     objective: &Objective,
     traffic: &Traffic,
+    hung: Option<&str>,
     memory: &ObjectiveMemory,
     evaluation: &Evaluation,
     now: Timestamp,
@@ -34,23 +37,33 @@ pub(super) fn judge(
     let needed = f64_of(evaluation.min_requests);
     let in_flight = traffic.in_flight.known().copied();
     let medians = memory.baseline.medians(now);
-    if let (Some(in_flight), Some((usual, usual_in_flight))) = (in_flight, medians) {
-        let standstill = usual >= needed && completed < STANDSTILL * usual;
-        if standstill && in_flight >= usual_in_flight && in_flight > 0.0 {
-            let sentence = format!(
-                "requests hang: {completed:.0} completed in the window where {usual:.0} are usual, \
-                 with {in_flight:.0} in flight where {usual_in_flight:.0} are usual",
-            );
-            return Answer::Hangs(
-                Measured { requests: completed, value: None, sentence, notes: Vec::new() },
-                breach_of(BreachKind::Hanging, std::iter::once(worst_level(objective))),
-            );
+    let hangs = |sentence: String| {
+        Answer::Hangs(
+            Measured { requests: completed, value: None, sentence, notes: Vec::new() },
+            breach_of(BreachKind::Hanging, std::iter::once(worst_level(objective))),
+        )
+    };
+    let probe = |name: &str| format!("and the probe {name} is not answered in time");
+    if let Some((usual, usual_in_flight)) = medians {
+        let waiting = in_flight.filter(|now| *now >= usual_in_flight && *now > 0.0);
+        let waiting =
+            waiting.map(|now| format!("with {now:.0} in flight where {usual_in_flight:.0} are usual"));
+        if let Some(waiting) = waiting.or_else(|| hung.map(probe))
+            && usual >= needed
+            && completed < STANDSTILL * usual
+        {
+            return hangs(format!(
+                "requests hang: {completed:.0} completed in the window where {usual:.0} are usual, {waiting}"
+            ));
         }
     }
     if completed >= needed && completed > 0.0 {
         return Answer::Flows;
     }
     let too_few = format!("{completed:.0} requests in the window, {needed:.0} are needed to judge");
+    if let (None, Some(name)) = (medians, hung) {
+        return hangs(format!("requests hang: {too_few}, {}", probe(name)));
+    }
     // The reason must not change with who happens to be in flight: each change of a reason is told.
     match (in_flight, medians) {
         (Some(in_flight), None) => Answer::CannotTell(NoData::new(
@@ -64,7 +77,7 @@ pub(super) fn judge(
 }
 
 /// A standstill is as bad as the objective's worst level, and never less than P1: nobody is served.
-fn worst_level(objective: &Objective) -> Severity {
+pub(super) fn worst_level(objective: &Objective) -> Severity {
     let worst = match &objective.kind {
         ObjectiveKind::Latency { severities, .. } => severities.iter().map(|s| s.level).max(),
         ObjectiveKind::ErrorRatio { severities, .. } => severities.iter().map(|s| s.level).max(),
@@ -83,6 +96,15 @@ mod tests {
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn answer(completed: f64, in_flight: f64, healthy: &[(f64, f64)]) -> Answer {
+        answer_beside(None, completed, Some(in_flight), healthy)
+    }
+
+    fn answer_beside(
+        hung: Option<&str>,
+        completed: f64,
+        in_flight: Option<f64>,
+        healthy: &[(f64, f64)],
+    ) -> Answer {
         let objective = Objective {
             name: "p95".into(),
             kind: ObjectiveKind::Latency {
@@ -105,7 +127,10 @@ mod tests {
         let traffic = Traffic {
             window: Duration::from_secs(10),
             buckets: vec![Bucket { le: f64::INFINITY, count: completed }],
-            in_flight: Observed::Known { at: NOW, value: in_flight },
+            in_flight: match in_flight {
+                Some(value) => Observed::Known { at: NOW, value },
+                None => Observed::missing(NoDataReason::Empty, "no such series"),
+            },
             errors: Observed::missing(NoDataReason::Empty, ""),
             views: Observed::missing(NoDataReason::NotYetRead, ""),
         };
@@ -117,7 +142,7 @@ mod tests {
             min_requests: 50,
             missing_data_after: 3,
         };
-        judge(&objective, &traffic, &memory, &evaluation, later(NOW, Duration::from_secs(60)))
+        judge(&objective, &traffic, hung, &memory, &evaluation, later(NOW, Duration::from_secs(60)))
     }
 
     const USUAL: [(f64, f64); 3] = [(500.0, 4.0), (480.0, 3.0), (520.0, 5.0)];
@@ -155,6 +180,26 @@ mod tests {
             panic!("hangs without a baseline")
         };
         assert_eq!(no_data.reason, NoDataReason::NoBaseline);
+    }
+
+    #[test]
+    fn a_probe_that_is_not_answered_waits_whatever_the_exporter_says() {
+        let answer =
+            |completed, in_flight, healthy| answer_beside(Some("health"), completed, in_flight, healthy);
+        for in_flight in [Some(0.0), None] {
+            let Answer::Hangs(measured, breach) = answer(3.0, in_flight, &USUAL) else { panic!("quiet") };
+            assert_eq!(breach.severity, Severity::P1);
+            assert_eq!(
+                measured.sentence,
+                "requests hang: 3 completed in the window where 500 are usual, and the probe health is not answered in time"
+            );
+            // Without healthy windows it is all there is.
+            assert!(matches!(answer(3.0, in_flight, &[]), Answer::Hangs(..)));
+        }
+        assert!(matches!(answer(51.0, Some(0.0), &USUAL), Answer::Flows), "others are answered");
+        assert!(matches!(answer(51.0, None, &[]), Answer::Flows));
+        let quiet = [(40.0, 4.0), (40.0, 4.0), (40.0, 4.0)];
+        assert!(matches!(answer(0.0, Some(0.0), &quiet), Answer::CannotTell(_)), "it is always quiet");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod errors;
 mod hanging;
 mod latency;
+pub mod probe;
 mod scope;
 
 use jiff::Timestamp;
@@ -14,11 +15,13 @@ use crate::model::{
 
 pub use latency::quantile;
 
-/// The verdict on one objective, from its traffic and its healthy windows.
+/// The verdict on one objective, from its traffic and its healthy windows. `hung` names a probe of the same policy that is
+/// not answered in time, if there is one.
 #[must_use]
 pub fn judge(
     objective: &Objective,
     traffic: Option<&Observed<Traffic>>,
+    hung: Option<&str>,
     memory: &ObjectiveMemory,
     evaluation: &Evaluation,
     now: Timestamp,
@@ -32,7 +35,7 @@ pub fn judge(
             return no_reading(objective, now, no_data);
         }
     };
-    let (verdict, measured) = match hanging::judge(objective, traffic, memory, evaluation, now) {
+    let (verdict, measured) = match hanging::judge(objective, traffic, hung, memory, evaluation, now) {
         hanging::Answer::Hangs(measured, breach) => (Verdict::Breached(breach), Some(measured)),
         hanging::Answer::CannotTell(no_data) => (Verdict::NoData(no_data), Some(counted(traffic))),
         hanging::Answer::Flows => match &objective.kind {
@@ -138,7 +141,7 @@ mod tests {
             memory.baseline.learn(BaselineWindow { at, completed: 1000.0, in_flight: 4.0 });
         }
         let observed = Observed::Known { at: now, value: traffic };
-        judge(&objective, Some(&observed), &memory, &policy.evaluation, now).scope
+        judge(&objective, Some(&observed), None, &memory, &policy.evaluation, now).scope
     }
 
     #[test]

@@ -41,13 +41,13 @@ pub use ledger::{Admission, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
     CacheUse, Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
-    PolicyRef, PostgresDependency, Preset, RatioSeverity, RedisDependency, Rung, RungAction, ScaleSettings,
-    Severity, Source, TargetKind, TargetRef, Thresholds, Verification, ViewSource, Writers,
+    PolicyRef, PostgresDependency, Preset, ProbeSource, RatioSeverity, RedisDependency, Rung, RungAction,
+    ScaleSettings, Severity, Source, TargetKind, TargetRef, Thresholds, Verification, ViewSource, Writers,
 };
 pub use postgres::{
     Coverage, LockWait, PostgresFacts, ServerIdentity, Session, SessionIdentity, SessionState, Slots,
 };
-pub use probe::{Scheme, Timing};
+pub use probe::{ProbeAnswer, Probed, Scheme, Timing};
 pub use proposal::{
     Action, ActionKind, Candidate, GuardVerdict, Proposal, Scale, SessionTarget, TerminateIdle,
 };

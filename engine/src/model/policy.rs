@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Name, WarmSettings};
+use super::{Name, Scheme, WarmSettings};
 
 /// How much the operator may do. A later variant may do more than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -128,6 +128,23 @@ pub enum Source {
         /// Where the views are counted, when the preset counts none.
         views: Option<ViewSource>,
     },
+    /// A request of the operator's own; for latency only.
+    Probe(ProbeSource),
+}
+
+/// What is asked for, and of whom. The answer is judged by itself: quantile, window and `minRequests` do not apply.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProbeSource {
+    /// The Service, in the policy's namespace.
+    pub service: String,
+    /// Its port, by name or number.
+    pub port: String,
+    /// What is asked for.
+    pub path: String,
+    /// So long an answer may take, connecting included; longer than the target.
+    pub timeout: Duration,
+    /// How it is spoken to.
+    pub scheme: Scheme,
 }
 
 /// Where the views of the application behind a source are counted; in the source's own backend.
@@ -370,6 +387,14 @@ impl Policy {
     #[must_use]
     pub fn rung(&self, name: &str) -> Option<&Rung> {
         self.rungs.iter().find(|rung| rung.name == name)
+    }
+
+    /// The objectives that are probed, by name, with what is asked for.
+    pub fn probes(&self) -> impl Iterator<Item = (&str, &ProbeSource)> {
+        self.objectives.iter().filter_map(|objective| match &objective.source {
+            Source::Probe(probe) => Some((objective.name.as_str(), probe)),
+            Source::Prometheus { .. } => None,
+        })
     }
 
     /// The PostgreSQL databases among the dependencies, by name.

@@ -38,3 +38,40 @@ pub struct Timing {
     /// Until the answer was complete, or was given up.
     pub total: Duration,
 }
+
+/// How one probe was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeAnswer {
+    /// An answer came, with this HTTP status.
+    Status {
+        /// The status.
+        status: u16,
+        /// The body was longer than what is read of it.
+        cut: bool,
+    },
+    /// The connection stood, and the answer was not complete in time.
+    TimedOut,
+}
+
+/// What one probe saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// How long it took to find the address; nothing where it was known. Not part of the times below: it is the API
+    /// server's time, and not the Service's.
+    pub resolve: Duration,
+    /// How long the request took.
+    pub timing: Timing,
+    /// What came of it.
+    pub answer: ProbeAnswer,
+}
+
+impl Probed {
+    /// Whether the request waits, as those of the users may.
+    #[must_use]
+    pub fn hangs(&self) -> bool {
+        match self.answer {
+            ProbeAnswer::TimedOut => true,
+            ProbeAnswer::Status { .. } => false,
+        }
+    }
+}

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionKind, ClosedIncident, Incident, Observed, Policy, PostgresFacts, RedisFacts, Remediation,
+    ActionKind, ClosedIncident, Incident, Observed, Policy, PostgresFacts, Probed, RedisFacts, Remediation,
     ResourceKey, Traffic, Workload,
 };
 
@@ -110,6 +110,8 @@ pub struct Snapshot {
     pub target: Observed<Target>,
     /// What was read for each objective, by its name.
     pub traffic: BTreeMap<String, Observed<Traffic>>,
+    /// What was seen for each objective that is probed, by its name.
+    pub probes: BTreeMap<String, Observed<Probed>>,
     /// What was read of each PostgreSQL dependency, by its name.
     pub databases: BTreeMap<String, Observed<PostgresFacts>>,
     /// What was read of each Redis dependency, by its name.

@@ -213,7 +213,7 @@ mod tests {
         memory.is_of(2 * SECOND, &source);
         assert_eq!(memory.missing, 0);
         memory.missing = 7;
-        let Source::Prometheus { backend, preset, views, .. } = source;
+        let Source::Prometheus { backend, preset, views, .. } = source else { panic!("another source") };
         let match_labels = BTreeMap::from([("job".to_owned(), "another".to_owned())]);
         memory.is_of(2 * SECOND, &Source::Prometheus { backend, preset, match_labels, views });
         assert_eq!(memory.missing, 0);

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    BreachMemory, CacheTrend, DecisionRecord, Finding, Incident, Observed, Proposal, Reading, RecordKind,
-    Root, Severity, Slot, Snapshot, State, Verdict,
+    BreachMemory, CacheTrend, DecisionRecord, Finding, Incident, Observed, Probed, Proposal, Reading,
+    RecordKind, Root, Severity, Slot, Snapshot, Source, State, Verdict,
 };
 use crate::{Admitted, causes, judge};
 
@@ -163,12 +163,23 @@ fn judge_objectives(snapshot: &Snapshot, state: &mut State) -> Vec<Reading> {
     state
         .objectives
         .retain(|name, _| snapshot.policy.objectives.iter().any(|objective| objective.name == *name));
+    let probed = |name: &str| snapshot.probes.get(name);
+    let hangs = |name: &str| probed(name).and_then(Observed::known).is_some_and(Probed::hangs);
+    let hung = snapshot.policy.probes().map(|(name, _)| name).find(|name| hangs(name));
+    let evaluation = &snapshot.policy.evaluation;
     let mut readings = Vec::with_capacity(snapshot.policy.objectives.len());
     for objective in &snapshot.policy.objectives {
         let traffic = snapshot.traffic.get(&objective.name);
         let memory = state.objectives.entry(objective.name.clone()).or_default();
-        memory.is_of(snapshot.policy.evaluation.window, &objective.source);
-        let reading = judge::judge(objective, traffic, memory, &snapshot.policy.evaluation, snapshot.now);
+        memory.is_of(evaluation.window, &objective.source);
+        let reading = match &objective.source {
+            Source::Prometheus { .. } => {
+                judge::judge(objective, traffic, hung, memory, evaluation, snapshot.now)
+            }
+            Source::Probe(source) => {
+                judge::probe::judge(objective, source, probed(&objective.name), snapshot.now)
+            }
+        };
         judge::remember(memory, &reading, traffic.and_then(Observed::known));
         readings.push(reading);
     }

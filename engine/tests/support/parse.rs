@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use engine::model::{
-    CacheUse, Dependency, LatencySeverity, Mode, Objective, ObjectiveKind, Policy, RedisDependency, Rung,
-    RungAction, ScaleSettings, Scheme, Severity, Thresholds, WarmSettings, Writers, duration,
+    CacheUse, Dependency, LatencySeverity, Mode, Objective, ObjectiveKind, Policy, ProbeSource,
+    RedisDependency, Rung, RungAction, ScaleSettings, Scheme, Severity, Source, Thresholds, WarmSettings,
+    Writers, duration,
 };
 
 use super::builders;
@@ -19,6 +20,7 @@ pub(crate) struct Scenario {
 pub(crate) struct TickLine {
     pub(crate) at: Duration,
     pub(crate) traffic: Traffic,
+    pub(crate) probe: Probe,
     pub(crate) events: Vec<String>,
 }
 
@@ -31,6 +33,23 @@ pub(crate) enum Traffic {
     NoData(String),
 }
 
+/// What a probe sees.
+#[derive(Clone, Debug)]
+pub(crate) enum Probe {
+    /// An answer with this status, after so long.
+    Answer(u16, Duration),
+    /// The connection stands, and no answer comes.
+    Hangs,
+    /// There is no answer, and that says nothing.
+    NoData(String),
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self::Answer(200, Duration::from_millis(20))
+    }
+}
+
 pub(crate) fn scenario(text: &str) -> Result<Scenario, String> {
     let mut policy = builders::policy();
     let mut ticks: Vec<TickLine> = Vec::new();
@@ -41,7 +60,7 @@ pub(crate) fn scenario(text: &str) -> Result<Scenario, String> {
         }
         let place = |error: String| format!("line {}: {error}: {line}", number + 1);
         if line.contains('|') {
-            let last = ticks.last().map(|tick| tick.traffic.clone());
+            let last = ticks.last().map(|tick| (tick.traffic.clone(), tick.probe.clone()));
             ticks.push(tick(line, last).map_err(place)?);
         } else {
             policy_line(line, &mut policy).map_err(place)?;
@@ -75,6 +94,19 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
             let source = policy.objectives[0].source.clone();
             policy.objectives = vec![Objective { name: (*name).to_owned(), kind, source }];
         }
+        ["probe", name, "under", target, levels @ ..] => {
+            let severities = levels.chunks(3).map(level).collect::<Result<_, _>>()?;
+            let source = Source::Probe(ProbeSource {
+                service: "orders-api".to_owned(),
+                port: "http".to_owned(),
+                path: "/api/health".to_owned(),
+                timeout: Duration::from_secs(3),
+                scheme: Scheme::Http,
+            });
+            let kind = ObjectiveKind::Latency { quantile: 0.95, target: span(target)?, severities };
+            policy.objectives.push(Objective { name: (*name).to_owned(), kind, source });
+        }
+        ["no", "objective"] => policy.objectives.clear(),
         ["cause", name, "older", "than", age] => {
             policy.thresholds.insert(
                 (*name).to_owned().into(),
@@ -180,7 +212,7 @@ fn level(words: &[&str]) -> Result<LatencySeverity, String> {
     Ok(LatencySeverity { level, above: span(above)? })
 }
 
-fn tick(line: &str, last: Option<Traffic>) -> Result<TickLine, String> {
+fn tick(line: &str, last: Option<(Traffic, Probe)>) -> Result<TickLine, String> {
     let columns: Vec<&str> = line.split('|').map(str::trim).collect();
     let [at, traffic, rest @ ..] = columns.as_slice() else {
         return Err("a tick reads: 3s | p95=900ms |".to_owned());
@@ -188,7 +220,25 @@ fn tick(line: &str, last: Option<Traffic>) -> Result<TickLine, String> {
     let events = rest.first().copied().unwrap_or_default();
     let events =
         events.split(',').map(str::trim).filter(|event| !event.is_empty()).map(str::to_owned).collect();
-    Ok(TickLine { at: span(at)?, traffic: self::traffic(traffic, last)?, events })
+    let (probes, traffic): (Vec<&str>, Vec<&str>) =
+        traffic.split_whitespace().partition(|word| word.starts_with("probe="));
+    let (last, last_probe) = last.unzip();
+    let probe = match (probes.first(), traffic.as_slice()) {
+        (Some(word), _) => probe(word.trim_start_matches("probe="))?,
+        (None, ["..."]) => last_probe.unwrap_or_default(),
+        (None, _) => Probe::default(),
+    };
+    Ok(TickLine { at: span(at)?, traffic: self::traffic(&traffic.join(" "), last)?, probe, events })
+}
+
+/// `probe=812ms`, `probe=503`, `probe=hangs`, `probe=Unreachable`
+fn probe(text: &str) -> Result<Probe, String> {
+    Ok(match text.parse() {
+        Ok(status) => Probe::Answer(status, Duration::from_millis(20)),
+        Err(_) if text == "hangs" => Probe::Hangs,
+        Err(_) if text.starts_with(char::is_uppercase) => Probe::NoData(text.to_owned()),
+        Err(_) => Probe::Answer(200, span(text)?),
+    })
 }
 
 fn traffic(text: &str, last: Option<Traffic>) -> Result<Traffic, String> {

@@ -3,12 +3,12 @@
 use engine::invariants::{Checker, Fact, Place, Reading, Replicas, Seen, Signal, Tolerance, Victim, What};
 use engine::model::{
     Action, Budget, EntryKey, ObjectiveKind, Pause, PausedBy, Policy, Remediation, Session, SessionTarget,
-    WorkloadKey,
+    Source, WorkloadKey,
 };
 use jiff::Timestamp;
 
 use super::cluster::Cluster;
-use super::parse::Traffic;
+use super::parse::{Probe, Traffic};
 
 pub(crate) struct Told {
     checker: Checker,
@@ -106,14 +106,33 @@ impl Told {
     }
 
     /// What there was to be seen.
-    pub(crate) fn reading(&mut self, at: Timestamp, policy: &Policy, traffic: &Traffic, databases: Seen) {
-        let slow_at = |limit: std::time::Duration| {
-            policy.objectives.iter().any(|objective| match objective.kind {
-                ObjectiveKind::Latency { target, .. } => limit > target,
-                ObjectiveKind::ErrorRatio { .. } => false,
+    pub(crate) fn reading(
+        &mut self,
+        at: Timestamp,
+        policy: &Policy,
+        traffic: &Traffic,
+        probe: &Probe,
+        databases: Seen,
+    ) {
+        let exceeds = |probed: bool, limit: std::time::Duration| {
+            policy.objectives.iter().any(|objective| match (&objective.kind, &objective.source) {
+                (ObjectiveKind::Latency { target, .. }, Source::Probe(_)) => probed && limit > *target,
+                (ObjectiveKind::Latency { target, .. }, Source::Prometheus { .. }) => {
+                    !probed && limit > *target
+                }
+                (ObjectiveKind::ErrorRatio { .. }, _) => false,
             })
         };
+        let slow_at = |limit| exceeds(false, limit);
+        let probed = match probe {
+            _ if policy.probes().next().is_none() => None,
+            Probe::Answer(500.., _) | Probe::Hangs => Some(Seen::Breached),
+            Probe::Answer(300.., _) | Probe::NoData(_) => Some(Seen::Dark),
+            Probe::Answer(_, total) if exceeds(true, *total) => Some(Seen::Breached),
+            Probe::Answer(..) => None,
+        };
         let objectives = match traffic {
+            _ if probed == Some(Seen::Breached) => Seen::Breached,
             Traffic::NoData(_) => Seen::Dark,
             #[allow(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
             Traffic::Flows { requests, in_flight, .. }
@@ -123,7 +142,7 @@ impl Told {
                 if *in_flight > *requests { Seen::Breached } else { Seen::Quiet }
             }
             Traffic::Flows { slow, .. } if slow_at(*slow) => Seen::Breached,
-            Traffic::Flows { .. } => Seen::Healthy,
+            Traffic::Flows { .. } => probed.unwrap_or(Seen::Healthy),
         };
         let policy = policy.id.clone();
         let reading = Reading { policy, reader: "operator".into(), objectives, databases: Some(databases) };

@@ -10,8 +10,9 @@ use engine::invariants::{Request, Seen as Offered, What};
 use engine::model::{
     Action, ActionKind, Admission, Budget, ClosedIncident, Coverage, DecisionRecord, Fleet, Freeze, Incident,
     Ledger, Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase,
-    Policy, PostgresFacts, Remediation, RemediationStatus, Session, SessionIdentity, SessionState,
-    SessionTarget, Snapshot, State, Survey, Target, duration::human, earlier, elapsed, later,
+    Policy, PostgresFacts, ProbeAnswer, Probed, Remediation, RemediationStatus, Session, SessionIdentity,
+    SessionState, SessionTarget, Snapshot, Source, State, Survey, Target, Timing, duration::human, earlier,
+    elapsed, later,
 };
 use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 use super::builders;
 use super::cache::Cache;
 use super::cluster::Cluster;
-use super::parse::{TickLine, Traffic};
+use super::parse::{Probe, TickLine, Traffic};
 use super::told::Told;
 
 /// How the database answers a cancel.
@@ -47,6 +48,7 @@ pub(crate) struct World {
     next_pid: i32,
     cancel: Cancel,
     blind: Option<NoDataReason>,
+    probe: Probe,
     partial: bool,
     pub(crate) pauses: Vec<Pause>,
     opt_out: Option<String>,
@@ -92,6 +94,7 @@ impl World {
             next_pid: 100,
             cancel: Cancel::Works,
             blind: None,
+            probe: Probe::default(),
             partial: false,
             pauses: Vec::new(),
             opt_out: None,
@@ -134,6 +137,7 @@ impl World {
         self.tell_world();
         self.cluster.settle(self.now);
         self.cache.settle(self.now);
+        self.probe = line.probe.clone();
         self.evaluate(&line.traffic)?;
         self.carry_out();
         Ok(())
@@ -178,7 +182,7 @@ impl World {
             (false, true) => Offered::Healthy,
             (false, false) => Offered::Breached,
         };
-        self.told.reading(self.now, &self.policy, traffic, databases);
+        self.told.reading(self.now, &self.policy, traffic, &self.probe, databases);
         let mut ticked = tick(&snapshot, &self.state);
         self.before = Some(self.state.clone());
         match (&self.incident, &ticked.situation.incident) {
@@ -248,7 +252,11 @@ impl World {
                     opt_out: self.opt_out.clone(),
                 },
             },
-            traffic: self.policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect(),
+            traffic: (self.policy.objectives.iter())
+                .filter(|objective| matches!(objective.source, Source::Prometheus { .. }))
+                .map(|objective| (objective.name.clone(), traffic.clone()))
+                .collect(),
+            probes: self.probes()?,
             caches: self.policy.caches().map(|(name, _)| (name.clone(), self.cache.read(self.now))).collect(),
             databases: self.policy.databases().map(|(name, _)| (name.clone(), self.database())).collect(),
             pauses: self.pauses.clone(),
@@ -270,6 +278,26 @@ impl World {
                 protected_roles: vec!["postgres".into()],
             },
         })
+    }
+
+    fn probes(&self) -> Result<BTreeMap<String, Observed<Probed>>, String> {
+        let millis = Duration::from_millis;
+        let seen = |total: Duration, first_byte, answer| {
+            let timing = Timing { connect: millis(1), tls: None, first_byte, total };
+            Observed::Known { at: self.now, value: Probed { resolve: Duration::ZERO, timing, answer } }
+        };
+        let probes = self.policy.probes().map(|(name, source)| {
+            let seen = match &self.probe {
+                Probe::Answer(status, total) => {
+                    let answer = ProbeAnswer::Status { status: *status, cut: false };
+                    seen(*total, Some(total.saturating_sub(millis(1))), answer)
+                }
+                Probe::Hangs => seen(source.timeout, None, ProbeAnswer::TimedOut),
+                Probe::NoData(reason) => Observed::missing(reason_of(reason)?, "the probe said so"),
+            };
+            Ok((name.to_owned(), seen))
+        });
+        probes.collect()
     }
 
     fn database(&self) -> Observed<PostgresFacts> {

@@ -168,7 +168,8 @@ impl Plan {
             .args(["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"])
             // Looked up in the routing table otherwise, which is empty on a machine without a network.
             .arg("--advertise-address=127.0.0.1")
-            .args(["--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"])
+            // Beside kwok's addresses for Pods, 10.0.0.0/24.
+            .args(["--service-cluster-ip-range=10.96.0.0/24", "--allow-privileged=true"])
             .arg("--authorization-mode=RBAC")
             .arg(flag("--cert-dir", &self.folder))
             .arg(flag("--tls-cert-file", &self.server.certificate))

@@ -136,6 +136,7 @@ async fn snapshot(
     Ok(Snapshot {
         now,
         traffic,
+        probes: std::collections::BTreeMap::new(),
         databases,
         caches,
         target,

@@ -170,6 +170,7 @@ async fn watched(operator: &Rc<Operator>, remediation: &Remediation) -> Option<V
     let snapshot = Snapshot {
         now: before.map_or(now, |before| before.max(now)),
         traffic: looked.traffic,
+        probes: BTreeMap::new(),
         databases: looked.databases,
         caches: looked.caches,
         target: looked.target,

@@ -6,6 +6,7 @@ mod incident;
 mod objectives;
 mod policy;
 mod remediation;
+mod service;
 mod undo;
 mod warming;
 

@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    LatencySeverity, Objective, ObjectiveKind, Preset, RatioSeverity, Severity, Source, ViewSource,
+    LatencySeverity, Objective, ObjectiveKind, Preset, ProbeSource, RatioSeverity, Severity, Source,
+    ViewSource, duration,
 };
 
-use super::Reader;
+use super::{Reader, service};
 use crate::api::policy as api;
+use crate::connections::http::UrlPath;
 
 const LEVELS: &str = "P0, P1 and P2";
+/// A probe may wait no shorter and no longer.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(30);
 
 pub(super) fn objectives(reader: &mut Reader, path: &str, objectives: &[api::Objective]) -> Vec<Objective> {
     if objectives.is_empty() {
@@ -28,6 +33,7 @@ pub(super) fn objectives(reader: &mut Reader, path: &str, objectives: &[api::Obj
         };
         let kind = kind(reader, &path, objective);
         if let (Some(kind), Some(source)) = (kind, source) {
+            fits(reader, &path, &kind, &source);
             known.push(Objective { name: objective.name.0.clone(), kind, source });
         }
     }
@@ -129,19 +135,74 @@ fn latency(reader: &mut Reader, path: &str, latency: &api::LatencyObjective) -> 
     }
 }
 
-fn source(reader: &mut Reader, path: &str, source: &api::Source) -> Option<Source> {
-    if source.r#type.0 != "Prometheus" {
-        let message = format!("this version does not know {}; it knows Prometheus", source.r#type.0);
-        reader.problem(format!("{path}.type"), message);
-        return None;
+/// Whether the source can tell what the objective demands.
+fn fits(reader: &mut Reader, path: &str, kind: &ObjectiveKind, source: &Source) {
+    let Source::Probe(probe) = source else { return };
+    match kind {
+        ObjectiveKind::ErrorRatio { .. } => {
+            let message = "a Probe measures latency; an ErrorRatio needs another source";
+            reader.problem(format!("{path}.source"), message);
+        }
+        ObjectiveKind::Latency { target, .. } if probe.timeout <= *target => {
+            let (timeout, target) = (duration::format(probe.timeout), duration::format(*target));
+            let message = format!(
+                "{timeout} is not longer than the target {target}, which would never be seen to be kept"
+            );
+            reader.problem(format!("{path}.source.probe.timeout"), message);
+        }
+        ObjectiveKind::Latency { .. } => {}
     }
-    let Some(prometheus) = &source.prometheus else {
-        reader.problem(format!("{path}.prometheus"), "type Prometheus needs it");
-        return None;
-    };
-    let path = format!("{path}.prometheus");
+}
+
+fn source(reader: &mut Reader, path: &str, source: &api::Source) -> Option<Source> {
+    if source.prometheus.is_some() && source.probe.is_some() {
+        reader.problem(path, "a source is one thing: prometheus or probe");
+    }
+    match source.r#type.0.as_str() {
+        "Prometheus" => {
+            let Some(prometheus) = &source.prometheus else {
+                reader.problem(format!("{path}.prometheus"), "type Prometheus needs it");
+                return None;
+            };
+            self::prometheus(reader, &format!("{path}.prometheus"), prometheus)
+        }
+        "Probe" => {
+            let Some(probe) = &source.probe else {
+                reader.problem(format!("{path}.probe"), "type Probe needs it");
+                return None;
+            };
+            self::probe(reader, &format!("{path}.probe"), probe).map(Source::Probe)
+        }
+        other => {
+            let message = format!("this version does not know {other}; it knows Prometheus and Probe");
+            reader.problem(format!("{path}.type"), message);
+            None
+        }
+    }
+}
+
+fn probe(reader: &mut Reader, path: &str, probe: &api::ProbeSource) -> Option<ProbeSource> {
+    service::check(reader, path, &probe.service, &probe.port);
+    if let Err(problem) = UrlPath::parse(&probe.path.0) {
+        reader.problem(format!("{path}.path"), problem);
+    }
+    let timeout = reader.duration(&format!("{path}.timeout"), &probe.timeout, SHORTEST);
+    if timeout > LONGEST {
+        let (timeout, longest) = (duration::format(timeout), duration::format(LONGEST));
+        reader.problem(format!("{path}.timeout"), format!("{timeout} is too long; the most is {longest}"));
+    }
+    Some(ProbeSource {
+        service: probe.service.0.clone(),
+        port: probe.port.to_string(),
+        path: probe.path.0.clone(),
+        timeout,
+        scheme: reader.word(&format!("{path}.scheme"), &probe.scheme, "HTTP and HTTPS")?,
+    })
+}
+
+fn prometheus(reader: &mut Reader, path: &str, prometheus: &api::PrometheusSource) -> Option<Source> {
     let preset: Preset = reader.word(&format!("{path}.preset"), &prometheus.preset, "Django and Caddy")?;
-    let match_labels = match_labels(reader, &path, &prometheus.match_labels);
+    let match_labels = match_labels(reader, path, &prometheus.match_labels);
     if preset == Preset::Caddy && prometheus.match_labels.is_empty() {
         let message =
             "an edge serves many; name the labels that tell this target's series, for example server: orders";
@@ -196,6 +257,7 @@ fn is_label_name(label: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use engine::model::Scheme;
     use serde_json::{Value, json};
 
     use super::*;
@@ -210,6 +272,91 @@ mod tests {
 
     fn edge(views: &Value) -> (Option<Source>, Vec<String>) {
         read(&json!({"preset": "Caddy", "matchLabels": {"server": "orders"}, "views": views}))
+    }
+
+    fn probed(change: impl FnOnce(&mut Value)) -> (Vec<Objective>, Vec<String>) {
+        let mut object = json!({
+            "name": "health", "type": "Latency", "latency": {"target": "300ms"},
+            "source": {"type": "Probe", "probe": {"service": "orders-api", "port": "http", "path": "/api/health"}},
+        });
+        change(&mut object);
+        let object: api::Objective = serde_json::from_value(object).unwrap();
+        let mut reader = Reader::default();
+        let read = objectives(&mut reader, "objectives", &[object]);
+        (read, reader.problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_probe_has_defaults_and_a_port_by_name_or_number() {
+        for (port, read) in [(json!("http"), "http"), (json!(8000), "8000"), (json!("8000"), "8000")] {
+            let (objectives, problems) = probed(|o| o["source"]["probe"]["port"] = port);
+            assert_eq!(problems, [""; 0]);
+            let Source::Probe(probe) = &objectives[0].source else { panic!("no probe") };
+            assert_eq!((probe.port.as_str(), probe.timeout), (read, Duration::from_secs(3)));
+            assert_eq!(probe.scheme, Scheme::Http);
+        }
+    }
+
+    #[test]
+    fn a_probe_that_cannot_be_is_named_with_its_path() {
+        type Change = fn(&mut Value);
+        let change: [(Change, &str); 12] = [
+            (
+                |o| drop(o["source"].as_object_mut().unwrap().remove("probe")),
+                "source.probe: type Probe needs it",
+            ),
+            (
+                |o| o["source"]["prometheus"] = json!({"preset": "Django"}),
+                "source: a source is one thing: prometheus or probe",
+            ),
+            (
+                |o| o["source"]["type"] = "Sonde".into(),
+                "source.type: this version does not know Sonde; it knows Prometheus and Probe",
+            ),
+            (
+                |o| o["source"]["probe"]["service"] = "a.b/../c".into(),
+                "source.probe.service: it is not the name of a Service",
+            ),
+            (
+                |o| o["source"]["probe"]["port"] = 0.into(),
+                "source.probe.port: 0 is not the name or number of a port",
+            ),
+            (
+                |o| o["source"]["probe"]["port"] = "HTTP".into(),
+                "source.probe.port: HTTP is not the name or number of a port",
+            ),
+            (
+                |o| o["source"]["probe"]["path"] = "//evil/".into(),
+                "source.probe.path: a path begins with one /, not with two",
+            ),
+            (
+                |o| o["source"]["probe"]["timeout"] = "99ms".into(),
+                "source.probe.timeout: 99ms is too short; the least is 100ms",
+            ),
+            (
+                |o| o["source"]["probe"]["timeout"] = "31s".into(),
+                "source.probe.timeout: 31s is too long; the most is 30s",
+            ),
+            (
+                |o| o["source"]["probe"]["scheme"] = "FTP".into(),
+                "source.probe.scheme: this version does not know FTP; it knows HTTP and HTTPS",
+            ),
+            (
+                |o| o["latency"]["target"] = "3s".into(),
+                "source.probe.timeout: 3s is not longer than the target 3s, which would never be seen to be kept",
+            ),
+            (
+                |o| {
+                    o["type"] = "ErrorRatio".into();
+                    o["errorRatio"] = json!({"target": "1%"});
+                },
+                "source: a Probe measures latency; an ErrorRatio needs another source",
+            ),
+        ];
+        for (change, problem) in change {
+            let (_, problems) = probed(change);
+            assert!(problems.contains(&format!("objectives[0].{problem}")), "{problem}: {problems:?}");
+        }
     }
 
     #[test]

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use engine::model::{
-    Dependency, Evaluation, LatencySeverity, Objective, ObjectiveKind, RatioSeverity, Source, Undo, UndoSpec,
-    Watch,
+    Dependency, Evaluation, LatencySeverity, Objective, ObjectiveKind, RatioSeverity, Scheme, Source, Undo,
+    UndoSpec, Watch,
 };
 
 use super::{Reader, objectives, policy};
 use crate::api::policy as written;
 use crate::api::remediation as api;
-use crate::api::text::{self, Instant, Label, ObjectName, Ratio, RoleName, Word};
+use crate::api::text::{
+    self, HttpPath, Instant, Label, ObjectName, Ratio, RoleName, ServiceName, ServicePort, Word,
+};
 
 /// Where a remediation keeps its copy of a policy's text.
 const WATCH: &str = "spec.undo.watch";
@@ -130,19 +132,34 @@ fn objective_of(objective: &Objective) -> written::Objective {
 }
 
 fn source_of(source: &Source) -> written::Source {
-    let Source::Prometheus { backend, preset, match_labels, views } = source;
-    written::Source {
-        r#type: Word::text("Prometheus"),
-        prometheus: Some(written::PrometheusSource {
-            backend: Label(backend.clone()),
-            preset: Word(format!("{preset:?}")),
-            match_labels: match_labels.clone(),
-            views: views.as_ref().map(|views| written::Views {
-                preset: Word(format!("{:?}", views.preset)),
-                match_labels: views.match_labels.clone(),
-            }),
-        }),
+    let mut object = written::Source { r#type: Word::text("Prometheus"), prometheus: None, probe: None };
+    match source {
+        Source::Prometheus { backend, preset, match_labels, views } => {
+            object.prometheus = Some(written::PrometheusSource {
+                backend: Label(backend.clone()),
+                preset: Word(format!("{preset:?}")),
+                match_labels: match_labels.clone(),
+                views: views.as_ref().map(|views| written::Views {
+                    preset: Word(format!("{:?}", views.preset)),
+                    match_labels: views.match_labels.clone(),
+                }),
+            });
+        }
+        Source::Probe(probe) => {
+            object.r#type = Word::text("Probe");
+            object.probe = Some(written::ProbeSource {
+                service: ServiceName(probe.service.clone()),
+                port: ServicePort::of(&probe.port),
+                path: HttpPath(probe.path.clone()),
+                timeout: text::Duration::of(probe.timeout),
+                scheme: Word::text(match probe.scheme {
+                    Scheme::Http => "HTTP",
+                    Scheme::Https => "HTTPS",
+                }),
+            });
+        }
     }
+    object
 }
 
 fn dependency_of(name: &str, dependency: &Dependency) -> written::Dependency {
@@ -171,4 +188,32 @@ fn dependency_of(name: &str, dependency: &Dependency) -> written::Dependency {
         }
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_probed_is_written_out_and_read_again() {
+        for (port, scheme) in [("http", Scheme::Http), ("8443", Scheme::Https)] {
+            let source = Source::Probe(engine::model::ProbeSource {
+                service: "orders-api".to_owned(),
+                port: port.to_owned(),
+                path: "/api/health".to_owned(),
+                timeout: Duration::from_secs(3),
+                scheme,
+            });
+            let kind = ObjectiveKind::Latency {
+                quantile: 0.95,
+                target: Duration::from_millis(300),
+                severities: Vec::new(),
+            };
+            let objective = Objective { name: "health".to_owned(), kind, source };
+            let mut reader = Reader::default();
+            let read = objectives::objectives(&mut reader, "objectives", &[objective_of(&objective)]);
+            assert!(reader.problems.is_empty(), "{:?}", reader.problems);
+            assert_eq!(read, [objective]);
+        }
+    }
 }

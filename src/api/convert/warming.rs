@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use engine::model::{CacheKey, Scheme, WarmCache, WarmSettings};
 
-use super::Reader;
+use super::{Reader, service};
 use crate::api::policy::{self, SecretRef};
 use crate::api::remediation as api;
-use crate::api::text::{self, Label, ObjectName, Port, RequestPath, Word};
+use crate::api::text::{self, HttpPath, Label, ObjectName, ServiceName, ServicePort, Word};
 use crate::connections::http::UrlPath;
 
 /// The bounds of the schema, which what is stored may be older than.
@@ -31,10 +31,7 @@ pub(super) fn settings(reader: &mut Reader, path: &str, warm: &policy::WarmCache
             reader.problem(field(&format!("paths[{index}]")), message);
         }
     }
-    if !is_port(&warm.port.0) {
-        let message = format!("{} is neither the name nor the number of a Service's port", warm.port.0);
-        reader.problem(field("port"), message);
-    }
+    service::check(reader, path, &warm.service, &warm.port);
     let mut count = |name: &str, number: i32, most: u32| {
         let count = reader.count(&field(name), number, 1);
         if count > most {
@@ -51,7 +48,7 @@ pub(super) fn settings(reader: &mut Reader, path: &str, warm: &policy::WarmCache
     }
     let settings = WarmSettings {
         service: warm.service.0.clone(),
-        port: warm.port.0.clone(),
+        port: warm.port.to_string(),
         scheme,
         paths: warm.paths.iter().map(|path| path.0.clone()).collect(),
         requests_per_path,
@@ -68,14 +65,6 @@ pub(super) fn settings(reader: &mut Reader, path: &str, warm: &policy::WarmCache
         reader.problem(path, message);
     }
     Some(settings)
-}
-
-/// A port's name (RFC 6335, as Kubernetes has it) or its number.
-fn is_port(text: &str) -> bool {
-    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let name = !text.is_empty() && text.len() <= 63 && text.chars().all(letters);
-    let number = text.chars().all(|c| c.is_ascii_digit());
-    name && (!number || text.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 pub(super) fn action(
@@ -118,10 +107,10 @@ pub(super) fn action_of(warm: &WarmCache) -> api::WarmCache {
 fn settings_of(settings: &WarmSettings) -> policy::WarmCache {
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     policy::WarmCache {
-        service: ObjectName(settings.service.clone()),
-        port: Port(settings.port.clone()),
+        service: ServiceName(settings.service.clone()),
+        port: ServicePort::of(&settings.port),
         scheme: Word(settings.scheme.to_string()),
-        paths: settings.paths.iter().map(|path| RequestPath(path.clone())).collect(),
+        paths: settings.paths.iter().map(|path| HttpPath(path.clone())).collect(),
         requests_per_path: count(settings.requests_per_path),
         rate_per_second: count(settings.rate_per_second),
         in_flight: count(settings.in_flight),
@@ -159,8 +148,8 @@ mod tests {
                 "warmCache.paths[0]: a path begins with one",
             ),
             (|warm| warm["paths"][0] = json!("/a b"), "percent-encode"),
-            (|warm| warm["port"] = json!("http:80@x"), "warmCache.port: http:80@x is neither"),
-            (|warm| warm["port"] = json!(70_000), "warmCache.port: 70000 is neither"),
+            (|warm| warm["port"] = json!("http:80@x"), "warmCache.port: http:80@x is not"),
+            (|warm| warm["port"] = json!(70_000), "warmCache.port: 70000 is not"),
             (
                 |warm| warm["ratePerSecond"] = json!(51),
                 "warmCache.ratePerSecond: 51 is too much; the most is 50",

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::text::{Duration, Label, Ratio, Word};
+use crate::api::text::{Duration, HttpPath, Label, Ratio, ServiceName, ServicePort, Word};
 
 /// One thing that users are promised.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = Rule::new("self.type == 'Latency' ? has(self.latency) && !has(self.errorRatio) : true").message("type Latency needs latency, and nothing of another type"))]
 #[x_kube(validation = Rule::new("self.type == 'ErrorRatio' ? has(self.errorRatio) && !has(self.latency) : true").message("type ErrorRatio needs errorRatio, and nothing of another type"))]
+#[x_kube(validation = Rule::new("self.type == 'ErrorRatio' && has(self.source) ? self.source.type != 'Probe' : true").message("a Probe measures latency; an ErrorRatio needs another source"))]
+#[x_kube(validation = Rule::new("has(self.latency) && has(self.source) && has(self.source.probe) ? duration(self.source.probe.timeout) > duration(self.latency.target) : true").message("source.probe.timeout must be longer than latency.target"))]
 #[serde(rename_all = "camelCase")]
 pub struct Objective {
     /// Its name.
@@ -80,13 +82,45 @@ pub struct RatioSeverity {
 
 /// Where an objective is read.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("self.type == 'Prometheus' ? has(self.prometheus) : true").message("type Prometheus needs prometheus"))]
+#[x_kube(validation = Rule::new("self.type == 'Prometheus' ? has(self.prometheus) && !has(self.probe) : true").message("type Prometheus needs prometheus, and nothing of another type"))]
+#[x_kube(validation = Rule::new("self.type == 'Probe' ? has(self.probe) && !has(self.prometheus) : true").message("type Probe needs probe, and nothing of another type"))]
 pub struct Source {
-    /// Prometheus.
+    /// Prometheus or Probe.
     pub r#type: Word,
     /// For type Prometheus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusSource>,
+    /// For type Probe; for latency objectives only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeSource>,
+}
+
+/// A request of the operator's own to a ready Pod of a Service, timed. Its latest answer is judged: quantile, window and
+/// minRequests do not apply.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeSource {
+    /// The Service, in the policy's namespace. It must select Pods.
+    pub service: ServiceName,
+    /// The Service's port, by name or number.
+    pub port: ServicePort,
+    /// What is asked for (GET), with its query. It should need no login, take any Host header and do what users wait for.
+    pub path: HttpPath,
+    /// So long an answer may take, connecting included: 100ms to 30s, and longer than the target.
+    #[serde(default = "three_seconds")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('30s')").message("must be 100ms to 30s"))]
+    pub timeout: Duration,
+    /// HTTP or HTTPS. The certificate of an HTTPS server is not verified: nothing secret is sent.
+    #[serde(default = "http")]
+    pub scheme: Word,
+}
+
+fn three_seconds() -> Duration {
+    Duration::text("3s")
+}
+
+fn http() -> Word {
+    Word::text("HTTP")
 }
 
 /// A Prometheus-compatible backend of the operator's configuration.

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::text::{Duration, ObjectName, Port, RequestPath, Word};
+use crate::api::text::{Duration, HttpPath, ServiceName, ServicePort, Word};
 
 /// Sends GET requests to the target, so that it fills the cache itself: at a bounded rate, with few in flight, each path at
 /// most so often. It stops when a database gets worse, when keys are evicted, or when the objectives are kept again.
@@ -13,15 +13,15 @@ use crate::api::text::{Duration, ObjectName, Port, RequestPath, Word};
 pub struct WarmCache {
     /// The Service that leads to the target, in the policy's namespace. Only those of its Pods are asked that are the
     /// target's.
-    pub service: ObjectName,
+    pub service: ServiceName,
     /// Its port, by name or number.
-    pub port: Port,
+    pub port: ServicePort,
     /// HTTP or HTTPS.
     #[serde(default = "http")]
     pub scheme: Word,
     /// What is asked for, in this order; each path once.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "set"))]
-    pub paths: Vec<RequestPath>,
+    pub paths: Vec<HttpPath>,
     /// So often each path is asked for, at most: one round after the other.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]

@@ -8,7 +8,7 @@ pub mod address;
 mod dev;
 mod rules;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,6 +54,11 @@ type Slot<T> = Arc<tokio::sync::Mutex<Option<(Instant, T)>>>;
 /// Namespace, Service, port, and of which Pods.
 type Key = (String, String, String, String);
 
+struct Known {
+    slots: BTreeMap<Key, Slot<Found>>,
+    swept: Instant,
+}
+
 /// The Services that policies refer to. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {
@@ -61,7 +66,7 @@ pub struct Services {
     /// Where this process reaches the API server.
     own: Arc<BTreeSet<IpAddr>>,
     overrides: Arc<[DevOverride]>,
-    known: Arc<Mutex<HashMap<Key, Slot<Found>>>>,
+    known: Arc<Mutex<Known>>,
     api_server: Slot<BTreeSet<IpAddr>>,
 }
 
@@ -78,7 +83,7 @@ impl Services {
             client,
             own: Arc::new(api_server.into_iter().map(address::plain).collect()),
             overrides: overrides.into(),
-            known: Arc::default(),
+            known: Arc::new(Mutex::new(Known { slots: BTreeMap::new(), swept: Instant::now() })),
             api_server: Arc::default(),
         }
     }
@@ -113,8 +118,13 @@ impl Services {
         );
         let slot = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|other, slot| *other == key || Arc::strong_count(slot) > 1 || recent(slot));
-            known.entry(key).or_default().clone()
+            if known.swept.elapsed() > KEPT {
+                known.swept = Instant::now();
+                known
+                    .slots
+                    .retain(|_, slot| Arc::strong_count(slot) > 1 || age(slot).is_some_and(|age| age < KEPT));
+            }
+            known.slots.entry(key).or_default().clone()
         };
         let mut slot = slot.lock().await;
         if let Some((at, found)) = slot.as_ref()
@@ -129,13 +139,16 @@ impl Services {
 
     /// What was found could not be reached: it is looked for anew at the next call.
     pub fn doubt(&self, namespace: &str, service: &str) {
+        let of_service = (namespace.to_owned(), service.to_owned(), String::new(), String::new());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(of, name, ..), slot| {
-            let is_old = |slot: &Slot<Found>| {
-                slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|(at, _)| at.elapsed() >= AGAIN))
-            };
-            of != namespace || name != service || !is_old(slot)
-        });
+        let old: Vec<Key> = (known.slots.range(of_service..))
+            .take_while(|((of, name, ..), _)| of == namespace && name == service)
+            .filter(|(_, slot)| age(slot).is_some_and(|age| age >= AGAIN))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in old {
+            known.slots.remove(&key);
+        }
     }
 
     async fn look(&self, namespace: &str, service: &str, port: &str, of: Option<&Selector>) -> Found {
@@ -199,8 +212,9 @@ impl Services {
     }
 }
 
-fn recent<T>(slot: &Slot<T>) -> bool {
-    slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|(at, _)| at.elapsed() < KEPT))
+/// How long ago it was found; none while it is being looked for.
+fn age<T>(slot: &Slot<T>) -> Option<Duration> {
+    slot.try_lock().ok()?.as_ref().map(|(at, _)| at.elapsed())
 }
 
 fn unread(error: &kube::Error, what: &str, namespace: &str) -> NoData {

@@ -13,6 +13,10 @@ use kube::core::{Selector, SelectorExt};
 use super::Endpoint;
 use super::address::{forbidden, plain};
 
+/// Who keeps a slice, as it says itself: good enough to choose the words of a refusal.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const CONTROL_PLANE: &str = "endpointslice-controller.k8s.io";
+
 /// Whose addresses are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -76,8 +80,7 @@ pub(super) struct Read<'a> {
 /// Why one endpoint is not asked, gravest last: the gravest of a Service is told.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Refused {
-    /// It may be the address of a Pod that was not read.
-    NotRead,
+    /// Or it may be the address of a Pod that was not read.
     NotReady,
     NotOfTarget,
     HostNetwork(IpAddr),
@@ -95,11 +98,12 @@ pub(super) fn choose(wanted: &Wanted, read: &Read<'_>) -> Result<Vec<Endpoint>, 
     let mut refused: Option<Refused> = None;
     for slice in read.slices {
         let port = port_of(slice, &wanted.port_name);
+        let by_control_plane = slice.labels().get(MANAGED_BY).is_some_and(|by| by == CONTROL_PLANE);
         for endpoint in &slice.endpoints {
             // The addresses of one endpoint are interchangeable; consumers are to use the first.
             let Some(text) = endpoint.addresses.first() else { continue };
             let asked = match (text.parse::<IpAddr>(), port) {
-                (Ok(address), Some(port)) => ask(read, endpoint, address)
+                (Ok(address), Some(port)) => ask(read, endpoint, address, by_control_plane)
                     .map(|pod| Endpoint { pod, address: SocketAddr::new(address, port) }),
                 (Ok(_), None) => Err(Refused::NotReady),
                 // A name, where the slice is of the type FQDN.
@@ -127,7 +131,12 @@ fn port_of(slice: &EndpointSlice, name: &str) -> Option<u16> {
 }
 
 /// The Pod behind an address that may be asked.
-fn ask(read: &Read<'_>, endpoint: &discovery::Endpoint, address: IpAddr) -> Result<String, Refused> {
+fn ask(
+    read: &Read<'_>,
+    endpoint: &discovery::Endpoint,
+    address: IpAddr,
+    by_control_plane: bool,
+) -> Result<String, Refused> {
     if let Some(class) = forbidden(address) {
         return Err(Refused::Forbidden(address, class));
     }
@@ -142,7 +151,8 @@ fn ask(read: &Read<'_>, endpoint: &discovery::Endpoint, address: IpAddr) -> Resu
     }
     let Some(pod) = read.pods.iter().find(|pod| is_meant(pod, reference)) else {
         let unknown = foreign("whose Pod does not exist or has not the labels that the Service selects");
-        return Err(if read.more_pods { Refused::NotRead } else { unknown });
+        // The control plane writes down what was there a moment ago.
+        return Err(if read.more_pods || by_control_plane { Refused::NotReady } else { unknown });
     };
     let (spec, status) = (pod.spec.as_ref(), pod.status.as_ref());
     let on_host = status.into_iter().flat_map(|status| {
@@ -185,7 +195,7 @@ fn is_meant(pod: &Pod, reference: &ObjectReference) -> bool {
 fn told(wanted: &Wanted, read: &Read<'_>, refused: Option<Refused>) -> NoData {
     let Read { namespace, service, .. } = read;
     let (reason, detail) = match refused {
-        None | Some(Refused::NotRead | Refused::NotReady) => {
+        None | Some(Refused::NotReady) => {
             let labels: Vec<String> =
                 wanted.selector.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let look = format!("kubectl get pods -n {namespace} -l {}", labels.join(","));
@@ -358,6 +368,10 @@ mod tests {
             |s| {
                 s.pods.clear();
                 s.more_pods = true;
+            },
+            |s| {
+                s.pods.clear();
+                s.slices[0]["metadata"]["labels"] = json!({MANAGED_BY: CONTROL_PLANE});
             },
         ] {
             let mut scene = Scene::new();

@@ -11,7 +11,7 @@ mod tell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::model::{Policy, Snapshot};
+use engine::model::{Policy, Snapshot, Source};
 use engine::{Tick, settle, tick};
 use kube::runtime::controller::Action;
 
@@ -143,9 +143,12 @@ fn pause(ctx: &Context, policy: &Policy, alert: bool) -> Duration {
     if !alert {
         return policy.evaluation.interval;
     }
-    let resolution = policy.objectives.iter().filter_map(|objective| {
-        let engine::model::Source::Prometheus { backend, .. } = &objective.source;
-        ctx.shared.prometheus.backend(backend).map(|backend| backend.scrape_interval)
+    let resolution = policy.objectives.iter().filter_map(|objective| match &objective.source {
+        Source::Prometheus { backend, .. } => {
+            ctx.shared.prometheus.backend(backend).map(|backend| backend.scrape_interval)
+        }
+        // Each request tells something new.
+        Source::Probe(_) => None,
     });
     resolution
         .max()

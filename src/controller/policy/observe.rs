@@ -28,7 +28,7 @@ pub(super) async fn snapshot(
     let shared = &ctx.shared;
     let namespace = policy.id.namespace.clone();
     let started = Instant::now();
-    let Looked { traffic, databases, caches, target } =
+    let Looked { traffic, probes, databases, caches, target } =
         look::at(&ctx.shared, &ctx.workloads, &policy, runtime.state()).await;
     shared.metrics.read("all", started.elapsed());
     let mut pauses = ctx.workloads.pauses(&namespace, &policy.target);
@@ -41,6 +41,7 @@ pub(super) async fn snapshot(
     Ok(Snapshot {
         now,
         traffic,
+        probes,
         databases,
         caches,
         target,

@@ -54,6 +54,7 @@ impl Watches {
         let snapshot = Snapshot {
             now: before.map_or(now, |before| before.max(now)),
             traffic: looked.traffic,
+            probes: looked.probes,
             databases: looked.databases,
             caches: looked.caches,
             target: looked.target,

@@ -249,7 +249,7 @@ fn judged(traffic: &Traffic) -> [Verdict; 2] {
         let source =
             Source::Prometheus { backend: "b".into(), preset: Preset::Django, match_labels, views: None };
         let objective = Objective { name: "o".into(), kind, source };
-        let reading = judge::judge(&objective, Some(&observed), &memory, &evaluation, now);
+        let reading = judge::judge(&objective, Some(&observed), None, &memory, &evaluation, now);
         if let Some(measured) = &reading.measured {
             let said = &measured.sentence;
             assert!(!said.contains("NaN") && !said.contains("inf"), "it is said: {said}");

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::model::{NoData, NoDataReason, Objective, Observed, Policy, Source, Traffic, ViewTraffic};
+use engine::model::{
+    NoData, NoDataReason, Observed, Policy, Preset, Source, Traffic, ViewSource, ViewTraffic,
+};
 use futures::StreamExt;
 use jiff::Timestamp;
 
@@ -35,6 +37,26 @@ pub struct BackendError {
 
 /// What stands for the views while nobody needs them.
 const VIEWS_LATER: &str = "views are read once something is broken";
+
+/// A source that is a metrics backend.
+#[derive(Clone, Copy)]
+struct Metered<'a> {
+    backend: &'a str,
+    preset: Preset,
+    match_labels: &'a BTreeMap<String, String>,
+    views: Option<&'a ViewSource>,
+}
+
+/// The objectives that a metrics backend is asked about, by name.
+fn sources(policy: &Policy) -> impl Iterator<Item = (&str, Metered<'_>)> {
+    policy.objectives.iter().filter_map(|objective| match &objective.source {
+        Source::Prometheus { backend, preset, match_labels, views } => {
+            let source = Metered { backend, preset: *preset, match_labels, views: views.as_ref() };
+            Some((objective.name.as_str(), source))
+        }
+        Source::Probe(_) => None,
+    })
+}
 
 /// All backends of the configuration.
 #[derive(Clone)]
@@ -81,8 +103,8 @@ impl Prometheus {
     #[must_use]
     pub fn problems(&self, policy: &Policy) -> Vec<String> {
         let mut problems: Vec<String> = Vec::new();
-        for objective in &policy.objectives {
-            if let Err(no_data) = self.plan(policy, objective)
+        for (_, source) in sources(policy) {
+            if let Err(no_data) = self.plan(policy, source)
                 && !problems.contains(&no_data.detail)
             {
                 problems.push(no_data.detail);
@@ -94,21 +116,21 @@ impl Prometheus {
     /// What the sources say for each objective. Objectives with one source are read together. The views, which are the
     /// larger answer, are read only when it is looked `closely`; whatever becomes of them, the reading stands.
     pub async fn traffic(&self, policy: &Policy, closely: bool) -> BTreeMap<String, Observed<Traffic>> {
-        let reads = policy.objectives.iter().map(|objective| async move {
+        let reads = sources(policy).map(|(name, source)| async move {
             let (reading, views) =
-                tokio::join!(self.reading(policy, objective), self.by_view(policy, objective, closely));
+                tokio::join!(self.reading(policy, source), self.by_view(policy, source, closely));
             let observed = match reading {
                 Observed::Known { at, value } => Observed::Known { at, value: Traffic { views, ..value } },
                 Observed::Missing(no_data) => Observed::Missing(no_data),
             };
-            (objective.name.clone(), observed)
+            (name.to_owned(), observed)
         });
         futures::future::join_all(reads).await.into_iter().collect()
     }
 
-    async fn reading(&self, policy: &Policy, objective: &Objective) -> Observed<Traffic> {
+    async fn reading(&self, policy: &Policy, source: Metered<'_>) -> Observed<Traffic> {
         let window = policy.evaluation.window;
-        match self.plan(policy, objective) {
+        match self.plan(policy, source) {
             Ok((backend, query)) => {
                 let parse = |body: &[u8], now: Timestamp| answer::traffic(body, &backend.config, window, now);
                 self.read(&self.readings, backend, query, parse).await
@@ -120,13 +142,13 @@ impl Prometheus {
     async fn by_view(
         &self,
         policy: &Policy,
-        objective: &Objective,
+        source: Metered<'_>,
         closely: bool,
     ) -> Observed<Vec<ViewTraffic>> {
         if !closely {
             return Observed::missing(NoDataReason::NotYetRead, VIEWS_LATER);
         }
-        match self.plan_views(policy, objective) {
+        match self.plan_views(policy, source) {
             Ok((backend, label, query)) => {
                 let parse = |body: &[u8], _: Timestamp| views::views(body, &backend.config, label);
                 self.read(&self.views, backend, query, parse).await
@@ -135,10 +157,10 @@ impl Prometheus {
         }
     }
 
-    fn plan(&self, policy: &Policy, objective: &Objective) -> Result<(&Connected, String), NoData> {
-        let Source::Prometheus { backend, preset, match_labels, views: _ } = &objective.source;
+    fn plan(&self, policy: &Policy, source: Metered<'_>) -> Result<(&Connected, String), NoData> {
+        let Metered { backend, preset, match_labels, views: _ } = source;
         let connected = self.connected(backend)?;
-        let metrics = presets::metrics(*preset);
+        let metrics = presets::metrics(preset);
         let injected = injected(metrics, connected, policy)?;
         Ok((connected, query::reading(metrics, &injected, match_labels, policy.evaluation.window)))
     }
@@ -147,11 +169,11 @@ impl Prometheus {
     fn plan_views(
         &self,
         policy: &Policy,
-        objective: &Objective,
+        source: Metered<'_>,
     ) -> Result<(&Connected, &'static str, String), NoData> {
-        let Source::Prometheus { backend, preset, match_labels, views } = &objective.source;
+        let Metered { backend, preset, match_labels, views } = source;
         let connected = self.connected(backend)?;
-        let own = presets::metrics(*preset);
+        let own = presets::metrics(preset);
         let (metrics, match_labels) = match views {
             Some(views) if own.view_label.is_none() => (presets::metrics(views.preset), &views.match_labels),
             Some(_) | None => (own, match_labels),
