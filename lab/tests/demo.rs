@@ -84,3 +84,12 @@ fn workers_that_wait_for_a_slow_upstream_are_joined_by_others() -> Result<()> {
     shows(&shown, &["the price service is as fast as before", "undo Done", "capacity is taken back: 4 -> "]);
     Ok(())
 }
+
+#[test]
+fn a_cache_that_was_flushed_is_filled_again() -> Result<()> {
+    let shown = demo("coldcache", &[])?;
+    shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &["FLUSHALL: it holds nothing any more", "it was flushed (keys: 100, then 0)"]);
+    shows(&shown, &["it holds all portfolios again", "WarmCache Healed", "requests filled it"]);
+    Ok(())
+}

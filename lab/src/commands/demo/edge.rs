@@ -14,6 +14,8 @@ pub(super) const TARGET: f64 = 0.5;
 pub(super) const STEADY: usize = 5;
 /// A whole window, so that nothing of the cold start is left in it.
 const WARM: usize = 10;
+/// Many times the three looks that tell the operator what is usual for a cache.
+pub(super) const LEARNED: usize = 10;
 /// A cold start takes a window, and a slow machine a few.
 const WARM_LIMIT: Duration = Duration::from_secs(120);
 /// 100 users who think for two seconds send 48 requests a second.
@@ -163,11 +165,16 @@ pub(super) async fn meanwhile<T>(
 /// Waits until everybody is served fast: right after the start the first requests are slow. Returns the steady seconds.
 pub(super) async fn until_steady(stack: &Stack) -> Result<Vec<Sample>> {
     stack.session.say("waiting until the API is warm and steady: about 15 s");
+    steady_for(stack, WARM).await
+}
+
+/// Waits until everybody was served fast for so many seconds in a row, and returns them.
+pub(super) async fn steady_for(stack: &Stack, many: usize) -> Result<Vec<Sample>> {
     let mut steady = Vec::new();
     let mut last = None;
     let watching = async {
         let mut seconds = seconds();
-        while steady.len() < WARM {
+        while steady.len() < many {
             seconds.tick().await;
             stack.must_run()?;
             let sample = sample(stack).await?;

@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_secs(170);
 /// Many times what taking back two Pods takes, one by one, with a window of 10 s after each.
 const UNDO_LIMIT: Duration = Duration::from_secs(120);
 
+/// Nobody waits longer for an Event that only tells what is seen already.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 /// Breaks the API and watches until the incident is closed, or has lasted too long.
 pub(super) async fn live_through(
     stack: &Stack,
@@ -85,6 +88,17 @@ pub(super) async fn live_through(
             }
         }
     }
+    // The Event about the end is written aside, and comes a moment after what it tells.
+    let _ = tokio::time::timeout(LAST_WORD, async {
+        while !story.has_told("ObjectiveRecovered")
+            && let Some(told) = news.next().await
+        {
+            if story.hears(&told) {
+                timeline.operator(&story, &told);
+            }
+        }
+    })
+    .await;
     timeline.end(&story);
     story.signalled = by_others(stack.database.signalled(), before_it, before_ours, story.pid);
     Ok(story)

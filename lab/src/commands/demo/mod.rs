@@ -30,7 +30,7 @@ use clap::builder::FalseyValueParser;
 use lab::{Cache, Error, Result, Session};
 
 use super::end::End;
-use fault::Fault;
+use fault::{Fault, Kind};
 use mode::Mode;
 use pods::Pods;
 use screen::Screen;
@@ -106,6 +106,10 @@ async fn scenes(
         let mut before = edge::until_steady(stack).await?;
         let (meanwhile, ()) = edge::meanwhile(stack, cluster::watch_over(stack, fault, *mode)).await?;
         before.extend(meanwhile);
+        if fault.kind() == Kind::Cache {
+            stack.session.say("letting the operator see how the cache usually does: 10 s");
+            before.extend(edge::steady_for(stack, edge::LEARNED).await?);
+        }
         stack.session.say(&format!("ready after {} s", begun.elapsed().as_secs()));
         timeline.introduce(fault, *mode);
         stories.push(incident::live_through(stack, (fault, *mode), before, &mut timeline).await?);

@@ -99,6 +99,11 @@ impl Story {
         }
     }
 
+    /// Whether the operator has told something of this reason.
+    pub(super) fn has_told(&self, reason: &str) -> bool {
+        self.events.iter().any(|told| told.reason == reason)
+    }
+
     /// It was there before the fault began: another run has left it.
     fn is_older(&self, at: Option<SystemTime>) -> bool {
         at.is_some_and(|at| at < self.begun)
@@ -387,7 +392,7 @@ pub(super) mod tests {
     #[test]
     fn a_healed_incident_is_over() {
         let story = healed();
-        assert!(story.is_over());
+        assert!(story.is_over() && story.has_told("RemediationStarted") && !story.has_told("CauseFound"));
         assert_eq!(story.over_at(), Some(at(103)));
         assert_eq!(story.back_at(), Some(at(110)));
         assert_eq!((story.believed_at(), story.acted_at()), (Some(at(105)), Some(at(106))));

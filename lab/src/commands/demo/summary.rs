@@ -85,14 +85,13 @@ fn rows(story: &Story) -> Vec<(Option<SystemTime>, String)> {
 fn judgement(stories: &[Story], timeline: &Timeline) {
     let missing: Vec<String> = stories.iter().flat_map(Story::missing).collect();
     let cured = stories.last().map(|story| story.fault.cured_by()).unwrap_or_default();
-    let watched = match stories.iter().any(|story| story.mode == Mode::Observe) {
-        true => " In mode Observe it did nothing, and wrote down the same.",
-        false => "",
-    };
     timeline.statement(&match missing.is_empty() {
-        true => format!("Healed: the API was broken, the operator {cured}, and nothing else.{watched}"),
+        true => format!("Healed: the API was broken, the operator {cured}, and nothing else."),
         false => "Not as it should be:".to_owned(),
     });
+    if missing.is_empty() && stories.iter().any(|story| story.mode == Mode::Observe) {
+        timeline.plain("In mode Observe it did nothing, and wrote down the same.");
+    }
     for sentence in missing {
         timeline.sentence(&format!("  - {sentence}"));
     }
