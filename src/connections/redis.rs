@@ -335,7 +335,12 @@ fn hung_up(credentials: &RedisCredentials, head: &[u8], garbled: bool) -> NoData
     if garbled || head.first().is_some_and(|first| !TYPES.contains(first)) {
         return no_redis(credentials);
     }
-    NoData::new(NoDataReason::Unreachable, format!("{place} closed the connection"))
+    let hint = if head.is_empty() && !credentials.tls {
+        " without a word; if it speaks TLS, set tls: \"true\" (or rediss://) in the Secret"
+    } else {
+        ""
+    };
+    NoData::new(NoDataReason::Unreachable, format!("{place} closed the connection{hint}"))
 }
 
 fn no_redis(credentials: &RedisCredentials) -> NoData {

@@ -83,6 +83,10 @@ async fn what_is_no_redis_is_told_and_not_quoted() {
         assert_eq!(no_data.reason, NoDataReason::BadAnswer, "{start}: {no_data}");
         assert!(!no_data.detail.contains("somebody"), "{no_data}");
     }
+    // An alert of TLS: it was spoken to in the wrong language.
+    let liar = Liar::saying(&[b"\x15\x03\x03\x00\x02\x02\x0a"], b"").await;
+    let no_data = trouble(&connection(liar.credentials())).await;
+    assert_eq!(no_data.reason, NoDataReason::TlsFailed, "{no_data}");
     // These promise more than they send.
     for text in [wide.as_bytes(), b"$9223372036854775807\r\nx", b"|3\r\n+a\r\n", b"+PON"] {
         let liar = Liar::saying(&[text], b"").await;
