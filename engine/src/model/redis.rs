@@ -82,10 +82,12 @@ impl RedisMemory {
         self.max.map(|max| self.used as f64 / max as f64)
     }
 
-    /// It is full and drops nothing: every write fails.
+    /// It is full and drops nothing: writes fail. At 99% already: a write is refused while what clients are sending counts too,
+    /// and a moment later, when we look, it does not any more.
     #[must_use]
     pub fn refuses_writes(&self) -> bool {
-        self.policy == "noeviction" && self.max.is_some_and(|max| self.used >= max)
+        let is_full = |max: u64| self.used >= max - max / 100;
+        self.policy == "noeviction" && self.max.is_some_and(is_full)
     }
 }
 
@@ -151,4 +153,18 @@ pub struct RedisFacts {
     pub slow: Vec<SlowCommand>,
     /// What our user may not read, each with the ACL rule to give (`ACL SETUSER .. +slowlog|get`). It makes the facts poorer, not wrong.
     pub unreadable: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_full_refuses_writes_unless_it_drops_something() {
+        let memory = |used, max, policy: &str| RedisMemory { used, max, policy: policy.into() };
+        assert!(memory(990, Some(1000), "noeviction").refuses_writes());
+        assert!(!memory(989, Some(1000), "noeviction").refuses_writes());
+        assert!(!memory(1000, Some(1000), "allkeys-lru").refuses_writes());
+        assert!(!memory(1000, None, "noeviction").refuses_writes());
+    }
 }

@@ -185,6 +185,8 @@ pub struct State {
     pub calm: Duration,
     /// When all was well for the last time: what was there before did no harm.
     pub last_healthy_at: Option<Timestamp>,
+    /// When a cause was found for the last time.
+    pub last_found_at: Option<Timestamp>,
     /// The last reading that was not NoData: when it was made, and whether it was Breached.
     pub last_judged: Option<(Timestamp, bool)>,
     /// What was said last about each thing.

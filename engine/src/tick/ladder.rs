@@ -230,7 +230,13 @@ fn escalation(
     }
     if situation.findings.is_empty() {
         let looked_for = elapsed(snapshot.now, incident.opened_at);
-        if looked_for < LOOK_FOR || !causes::all_readable(snapshot, state, incident.first_breached_at) {
+        // The window goes on being broken for as long as it is, after what broke it has gone.
+        let drains = LOOK_FOR.saturating_add(snapshot.policy.evaluation.window);
+        let was_found = state.last_found_at.is_some_and(|at| elapsed(snapshot.now, at) < drains);
+        if was_found
+            || looked_for < LOOK_FOR
+            || !causes::all_readable(snapshot, state, incident.first_breached_at)
+        {
             return None;
         }
         let looked = match snapshot.policy.dependencies.len() {

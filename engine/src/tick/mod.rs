@@ -86,6 +86,9 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
         calm: state.calm,
     };
     situation.findings = find_causes(snapshot, &state, &situation);
+    if !situation.findings.is_empty() {
+        state.last_found_at = Some(snapshot.now);
+    }
     let decided = ladder::decide(snapshot, &state, &situation);
     let would = decided.proposals.iter().filter(|proposal| !proposal.candidate.is_dry_run());
     situation.proposed = would
