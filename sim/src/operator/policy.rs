@@ -185,7 +185,7 @@ async fn follow_incident(
     ticked: &Tick,
 ) -> Answer<()> {
     match (&snapshot.incident, &ticked.situation.incident) {
-        (None, Some(opened)) if opened.reopened > 0 => reopen(operator, key, runtime, opened).await,
+        (None, Some(opened)) if opened.reopened > 0 => reopen(operator, runtime, opened).await,
         (None, Some(opened)) => open(operator, key, object, runtime, opened).await,
         (Some(_), Some(known)) => {
             if let Some((facts, _)) = &mut runtime.incident {
@@ -198,17 +198,11 @@ async fn follow_incident(
 }
 
 /// What is stored decides where the write fails: it is read again.
-async fn reopen(
-    operator: &Operator,
-    key: &PolicyKey,
-    runtime: &mut Runtime,
-    opened: &Incident,
-) -> Answer<()> {
+async fn reopen(operator: &Operator, runtime: &mut Runtime, opened: &Incident) -> Answer<()> {
     runtime.adopted = false;
     let mut again = runtime.closed.take().ok_or(ApiError::NotFound)?;
     (again.closed, again.closed_at, again.facts) = (false, None, opened.clone());
-    let place = key.0.clone();
-    let written = operator.ask(Op::Incident, move |world| world.write_incident(&place, &again)).await?;
+    let written = operator.ask(Op::Incident, move |world| world.write_incident(&again)).await?;
     runtime.incident = Some((opened.clone(), written));
     runtime.adopted = true;
     Ok(())
@@ -242,8 +236,8 @@ async fn open(
         runtime.ordinal = opened.ordinal;
         runtime.reserved = Some(opened.ordinal);
     }
-    let (place, facts) = (namespace.clone(), opened.clone());
-    let created = operator.ask(Op::Incident, move |world| world.create_incident(&place, &facts, "")).await;
+    let (policy, facts) = (object.policy.id.clone(), opened.clone());
+    let created = operator.ask(Op::Incident, move |world| world.create_incident(&policy, &facts)).await;
     let stored = match created {
         Ok(stored) => stored,
         Err(ApiError::Conflict | ApiError::Lost) => {
@@ -368,11 +362,8 @@ async fn tell(
             let mut changed = stored.clone();
             (changed.story, changed.closed, changed.facts) = (text, closed, facts.clone());
             changed.closed_at = closed.then_some(snapshot.now);
-            let namespace = snapshot.policy.id.namespace.clone();
-            let place = namespace.clone();
-            let name = facts.name.clone();
-            let written =
-                operator.ask(Op::Incident, move |world| world.write_incident(&place, &changed)).await;
+            let place = (snapshot.policy.id.namespace.clone(), facts.name.clone());
+            let written = operator.ask(Op::Incident, move |world| world.write_incident(&changed)).await;
             match written {
                 Ok(written) => {
                     if let Some((_, known)) = &mut runtime.incident {
@@ -384,7 +375,6 @@ async fn tell(
                     return Ok(());
                 }
                 Err(error) => {
-                    let place = (namespace, name);
                     let read = operator
                         .ask(Op::Read, move |world| Ok(world.api.incidents.get(&place).cloned()))
                         .await;
