@@ -80,6 +80,11 @@ pub const BUGS: &[Bug] = &[
     driver("undo_overwrites_people", "an undo replaces whatever value it finds"),
     driver("policy_deletion_forgets_undo", "without its policy nothing watches for the undo"),
     driver("own_wall_clock", "each process trusts its machine's clock"),
+    driver("late_answer_sets_the_ledger_back", "what is older than what is known is taken in all the same"),
+    driver(
+        "late_incident_is_nobodys",
+        "a number that was taken is given up where its incident is not there yet",
+    ),
     driver("no_live_look_before_the_gate", "what a watch showed is not confirmed before the gate"),
 ];
 

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use engine::invariants::What;
 use engine::model::{
-    ClosedIncident, EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Snapshot,
-    State,
+    ClosedIncident, EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Severity,
+    Snapshot, State,
 };
 use engine::{Admitted, Overall, Tick, settle, tick};
 
-use super::keeper::PolicyKey;
+use super::keeper::{News, PolicyKey};
 use super::look::{self, Looked};
 use super::{Operator, View, remediation, retention};
 use crate::exec::{Micros, SECOND};
@@ -165,12 +165,16 @@ async fn adopt(
     }
     let last = (object.ordinal > 0).then(|| Incident::name_of(&object.policy.id, object.ordinal));
     if let Some(name) = object.active.clone().or(last) {
+        let ours = name == Incident::name_of(&object.policy.id, object.ordinal);
         let place = (key.0.clone(), name);
         let found = operator.ask(Op::Read, move |world| Ok(world.api.incidents.get(&place).cloned())).await?;
+        let missing = found.is_none() && object.active.is_some();
         (runtime.incident, runtime.closed) = match found {
             Some(open) if !open.closed => (Some((open.facts.clone(), open)), None),
             last => (None, last),
         };
+        let taken_up = missing && ours && !planted::is("late_incident_is_nobodys");
+        runtime.reserved = taken_up.then_some(object.ordinal);
     }
     runtime.adopted = true;
     Ok(())
@@ -193,7 +197,23 @@ async fn follow_incident(
             }
             Ok(())
         }
+        (None, None) if ticked.situation.overall == Overall::Healthy => match runtime.reserved {
+            Some(ordinal) => open(operator, key, object, runtime, &over(snapshot, ordinal)).await,
+            None => Ok(()),
+        },
         (Some(_) | None, None) => Ok(()),
+    }
+}
+
+/// An incident of which nothing but its number is known.
+fn over(snapshot: &Snapshot, ordinal: u64) -> Incident {
+    Incident {
+        name: Incident::name_of(&snapshot.policy.id, ordinal),
+        ordinal,
+        first_breached_at: snapshot.now,
+        opened_at: snapshot.now,
+        severity: Severity::P2,
+        reopened: 0,
     }
 }
 
@@ -315,14 +335,14 @@ async fn create(operator: &Rc<Operator>, ticked: &Tick, answers: &[Admitted]) {
             status: RemediationStatus::default(),
         };
         match operator.ask(Op::Create, move |world| world.create_remediation(object)).await {
-            Ok(created) => operator.keeper.borrow_mut().observe(created.object),
+            Ok(created) => operator.keeper.borrow_mut().observe(&created, News::Changed),
             Err(ApiError::Conflict | ApiError::Lost) => {
                 let place = key.clone();
                 let read = operator
                     .ask(Op::Read, move |world| Ok(world.api.remediations.get(&place).cloned()))
                     .await;
                 match read {
-                    Ok(Some(existing)) => operator.keeper.borrow_mut().observe(existing.object),
+                    Ok(Some(existing)) => operator.keeper.borrow_mut().observe(&existing, News::Changed),
                     Ok(None) => operator.keeper.borrow_mut().release(&key),
                     Err(_) if planted::is("reservation_given_up_in_doubt") => {
                         operator.keeper.borrow_mut().release(&key);
@@ -396,7 +416,8 @@ async fn tell(
     };
     let _ = write!(story, "{overall}");
     let mut status = newest(runtime, object).clone();
-    let active = runtime.incident.as_ref().map(|(facts, _)| facts.name.clone());
+    let reserved = runtime.reserved.map(|number| Incident::name_of(&object.policy.id, number));
+    let active = runtime.incident.as_ref().map(|(facts, _)| facts.name.clone()).or(reserved);
     let ordinal = runtime.ordinal.max(status.ordinal);
     if (status.active.as_ref(), status.ordinal, &status.said) == (active.as_ref(), ordinal, &story) {
         return Ok(());

@@ -199,7 +199,12 @@ impl World {
     fn collect_garbage(&mut self) {
         let policies = &self.api.policies;
         let owned = |incident: &IncidentObject| policies.values().any(|p| p.policy.id == incident.policy);
-        self.api.incidents.retain(|_, incident| owned(incident));
+        let all = self.api.incidents.iter();
+        let gone: Vec<EntryKey> = all.filter(|(_, one)| !owned(one)).map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.api.incidents.remove(&key);
+            self.tell(What::Incident { key, open: false });
+        }
     }
 
     /// A policy's status is replaced, by compare-and-swap.
@@ -237,7 +242,8 @@ impl World {
             version: self.api.bump(),
         };
         self.tell(What::Wrote(format!("LatencyIncident {}/{}", key.0, key.1)));
-        self.api.incidents.insert(key, object.clone());
+        self.api.incidents.insert(key.clone(), object.clone());
+        self.tell(What::Incident { key, open: true });
         self.collect_garbage();
         Ok(object)
     }
@@ -255,6 +261,7 @@ impl World {
         }
         let written = stored.clone();
         self.tell(What::Wrote(format!("status of LatencyIncident {}/{}", key.0, key.1)));
+        self.tell(What::Incident { key, open: !written.closed });
         Ok(written)
     }
 
@@ -265,6 +272,7 @@ impl World {
             return Err(ApiError::Conflict);
         }
         self.api.incidents.remove(key);
+        self.tell(What::Incident { key: key.clone(), open: false });
         Ok(())
     }
 
