@@ -23,7 +23,7 @@ pub struct Covered {
 /// The bug of that name, as it is planted.
 #[must_use]
 pub fn named(name: Option<&str>) -> Option<&'static str> {
-    let all = BUGS.iter().chain(COVERED.iter().map(|covered| &covered.bug));
+    let all = BUGS.iter().chain(RARE).chain(COVERED.iter().map(|covered| &covered.bug));
     all.map(|bug| bug.name).find(|known| Some(*known) == name)
 }
 
@@ -81,12 +81,14 @@ pub const BUGS: &[Bug] = &[
     driver("policy_deletion_forgets_undo", "without its policy nothing watches for the undo"),
     driver("own_wall_clock", "each process trusts its machine's clock"),
     driver("late_answer_sets_the_ledger_back", "what is older than what is known is taken in all the same"),
-    driver(
-        "late_incident_is_nobodys",
-        "a number that was taken is given up where its incident is not there yet",
-    ),
     driver("no_live_look_before_the_gate", "what a watch showed is not confirmed before the gate"),
 ];
+
+/// Bugs that 1,000 hours need not meet: a script among the regressions brings each about, and a test replays it.
+pub const RARE: &[Bug] = &[driver(
+    "late_incident_is_nobodys",
+    "a number that was taken is given up where its incident is not there yet",
+)];
 
 /// Bugs that harm nobody, because something else does the same: no run can catch them. They can be planted by name.
 pub const COVERED: &[Covered] = &[
