@@ -214,16 +214,18 @@ fn the_effect_is_looked_for_and_taken_for_what_it_is() {
     let mut eyes = Eyes::open();
     assert!(matches!(eyes.step(&eyes.verifying(None, SECOND / 2)), Step::Look(_)));
     let unreadable = Look::Unreadable(NoData::new(NoDataReason::Timeout, "no answer"));
-    for (look, effect) in [
-        (Look::Gone, EffectSeen::Confirmed),
-        (Look::Running, EffectSeen::NotSeen),
-        (unreadable, EffectSeen::Unknown),
+    for (look, effect, after) in [
+        (Look::Gone, EffectSeen::Confirmed, SECOND),
+        (Look::Running, EffectSeen::NotSeen, SECOND),
+        // 30 s in all, of which 1 s and a window of 10 s have to be left.
+        (unreadable, EffectSeen::Unknown, 19 * SECOND),
     ] {
         eyes.look = Some(look.clone());
         if look != Look::Gone {
-            assert!(is_wait(&eyes.step(&eyes.verifying(None, SECOND / 2))), "{look:?} is not final yet");
+            let early = eyes.verifying(None, after - SECOND / 2);
+            assert!(is_wait(&eyes.step(&early)), "{look:?} is not final yet");
         }
-        assert_eq!(eyes.written(&eyes.verifying(None, SECOND), Phase::Verifying).effect, Some(effect));
+        assert_eq!(eyes.written(&eyes.verifying(None, after), Phase::Verifying).effect, Some(effect));
     }
 }
 

@@ -290,16 +290,9 @@ fn key_of(place: usize) -> (String, String) {
 
 /// People change a policy, if it is there.
 fn change(world: &mut World, place: usize, change: impl FnOnce(&mut PolicyObject)) {
-    if let Some(mut object) = world.api.policies.get(&key_of(place)).cloned() {
-        let before = object.policy.clone();
-        change(&mut object);
-        if object.policy != before {
-            object.policy.generation += 1;
-        }
-        let key = key_of(place);
-        let until = object.paused.clone();
-        world.set_policy(object);
-        world.tell(What::Paused { place: Place::Policy(key.0, key.1), until });
+    let key = key_of(place);
+    if let Ok(object) = world.edit_policy(&key, change) {
+        world.tell(What::Paused { place: Place::Policy(key.0, key.1), until: object.paused });
     }
 }
 
@@ -347,7 +340,7 @@ fn rules(sim: &Rc<Sim>, item: &Item) {
             object.policy.guards.cooldown = std::time::Duration::from_secs(*cooldown);
         }),
         Item::DeletePolicy { policy: place, span } => {
-            world.delete_policy(&key_of(*place));
+            let _ = world.delete_policy(&key_of(*place));
             let place = *place;
             drop(world);
             after(sim, *span, move |world| create_policy(world, place));
@@ -357,7 +350,7 @@ fn rules(sim: &Rc<Sim>, item: &Item) {
             let newest = world.api.remediations.values().filter(owes).max_by_key(|s| s.object.created_at);
             let key = newest.map(|s| (s.object.namespace.clone(), s.object.spec.policy.name.clone()));
             let Some(place) = (0..POLICIES.len()).find(|place| Some(key_of(*place)) == key) else { return };
-            world.delete_policy(&key_of(place));
+            let _ = world.delete_policy(&key_of(place));
             drop(world);
             after(sim, *span, move |world| create_policy(world, place));
         }
@@ -393,7 +386,7 @@ pub fn create_policy(world: &mut World, place: usize) {
     };
     object.policy.id.uid = format!("{place}{life:07}-aaaa");
     object.policy.created_at = world.instant();
-    world.set_policy(object);
+    let _ = world.create_policy(object);
     let key = key_of(place);
     world.tell(What::Paused { place: Place::Policy(key.0, key.1), until: None });
 }

@@ -210,12 +210,17 @@ pub fn draw(seed: u64, lasts: Micros) -> Vec<Planned> {
     stream(&mut plan, &mut dice, begin, lasts, PEOPLE, single(people));
     stream(&mut plan, &mut dice, begin, lasts, FAULT, single(fault));
     stream(&mut plan, &mut dice, begin, lasts, STORY, story::any);
-    // Something is still owed when it gets quiet.
+    // Something is still owed when it gets quiet, and something was refused that an answer calls admitted: what a leader takes
+    // it for is seen only if it leads on.
     let last = lasts.saturating_sub(dice.between(10, 20) * MINUTE);
     if last > begin {
-        plan.extend(
-            story::orphan(&mut dice).into_iter().map(|(after, what)| Planned { at: last + after, what }),
-        );
+        let mut stories = vec![(last, story::orphan(&mut dice))];
+        for _ in 0..3 {
+            stories.push((last + dice.between(1, 6 * MINUTE), story::old_news(&mut dice)));
+        }
+        for (begun, story) in stories {
+            plan.extend(story.into_iter().map(|(after, what)| Planned { at: begun + after, what }));
+        }
     }
     plan.retain(|planned| planned.at < lasts);
     plan.sort_by_key(|planned| planned.at);
@@ -310,7 +315,7 @@ fn people(dice: &mut Dice) -> Item {
 }
 
 fn blow(dice: &mut Dice) -> Blow {
-    match dice.below(13) {
+    match dice.below(14) {
         0 | 1 => Blow::CrashBefore,
         2 | 3 => Blow::CrashAfter,
         4 | 5 => Blow::AnswerLost,
@@ -320,6 +325,7 @@ fn blow(dice: &mut Dice) -> Blow {
         9 => Blow::Throttled,
         10 => Blow::Failed,
         11 => Blow::BrokenOff(dice.between(1, 50)),
+        12 => Blow::AnswerLate(dice.between(1, 4)),
         _ => Blow::FrozenAfter(frozen(dice)),
     }
 }

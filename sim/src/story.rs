@@ -12,13 +12,14 @@ pub type Story = Vec<(Micros, Item)>;
 /// One of them.
 #[must_use]
 pub fn any(dice: &mut Dice) -> Story {
-    match dice.below(7) {
-        6 => warming(dice),
+    match dice.below(8) {
         0 => unheard(dice),
         1 => worse(dice),
         2 => orphan(dice),
         3 => answered_late(dice),
         4 => overtaken(dice),
+        5 => old_news(dice),
+        6 => warming(dice),
         _ => succession(dice),
     }
 }
@@ -113,6 +114,16 @@ fn answered_late(dice: &mut Dice) -> Story {
         _ => (Op::Scale, Blow::BrokenOff(dice.between(1, 50))),
     };
     ambush(&mut story, 0, op, blow);
+    story
+}
+
+/// The answer to a creation comes when its gate has long refused.
+#[must_use]
+pub fn old_news(dice: &mut Dice) -> Story {
+    let mut story = vec![(0, trouble_anywhere(dice))];
+    ambush(&mut story, 0, Op::Create, Blow::AnswerLate(dice.between(1, 4)));
+    let blow = if dice.percent(50) { Blow::Failed } else { Blow::Throttled };
+    ambush(&mut story, 0, Op::Confirm, blow);
     story
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod leases;
+mod policies;
 mod remediations;
 mod replicas;
 
@@ -32,6 +33,12 @@ fn understood<T>(answer: kube::Result<T>) -> Answer<T> {
     })
 }
 
+/// Which of the objects that were returned have one and the same version: what an operator may conclude from versions.
+fn same_as(versions: &[String]) -> Option<usize> {
+    let last = versions.last()?;
+    versions.iter().position(|version| version == last)
+}
+
 #[tokio::test]
 async fn the_simulated_api_server_answers_as_the_real_one() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -50,6 +57,7 @@ async fn the_simulated_api_server_answers_as_the_real_one() {
         let namespace = format!("conformance-{seed}");
         plane.namespace(&namespace).await.expect("a namespace");
         remediations::compare(&client, &namespace, seed).await;
+        policies::compare(&client, &namespace, seed).await;
         leases::compare(&client, &namespace, seed).await;
     }
     for seed in 1..=4 {

@@ -170,12 +170,6 @@ impl Side for Simulated {
     }
 }
 
-/// Which of the objects that were returned have one and the same version: what an operator may conclude from versions.
-fn same_as(versions: &[String]) -> Option<usize> {
-    let last = versions.last()?;
-    versions.iter().position(|version| version == last)
-}
-
 /// What a watch has shown: objects, and that one has gone.
 async fn watched(api: &Api<LatencyRemediation>, since: &str, many: usize) -> Vec<Option<Seen>> {
     let stream = api.watch(&WatchParams::default(), since).await.expect("a watch");
@@ -215,7 +209,7 @@ pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
             if let Ok(Some((_, version))) = answer {
                 all.push(version.clone());
             }
-            same_as(all)
+            crate::same_as(all)
         };
         let same = (versions(&one, &mut theirs), versions(&two, &mut ours));
         let plain = |answer: Answer<Option<(Seen, String)>>| answer.map(|seen| seen.map(|(seen, _)| seen));

@@ -1,8 +1,11 @@
 //! What cannot be read is never acted on, and never taken for health.
 
-use kube::api::ListParams;
+use engine::model::{Incident, PolicyRef};
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use lab::postgres::Stop;
 use lab::{Prometheus, PrometheusOptions};
+use serde_json::json;
 
 use crate::support::{PASSWORD, SOON, World, eventually, hanging, kubectl, run, slow};
 
@@ -230,4 +233,45 @@ impl Drop for Rubbish {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// A leader has taken a number and was frozen before it created the incident. Its request may arrive at any time, and find the
+/// name taken.
+#[test]
+fn an_incident_of_which_only_the_number_was_taken_is_created_by_the_successor_and_closed() {
+    run(async {
+        let mut world = World::new("number-taken").await;
+        world.policy(|_| ()).await;
+        let policy = world.policies().get("orders-api").await.expect("the policy");
+        let id = PolicyRef {
+            namespace: world.namespace.clone(),
+            name: "orders-api".into(),
+            uid: policy.uid().expect("a uid"),
+        };
+        let name = Incident::name_of(&id, 3);
+        let status = json!({"status": {"incidentOrdinal": 3, "activeIncident": name}});
+        let params = PatchParams::default();
+        world.policies().patch_status("orders-api", &params, &Patch::Merge(&status)).await.expect("a status");
+        world.operate().await;
+        world.until_calm().await;
+        let closed = eventually("the incident", SOON, async || {
+            let found = world.incidents().get_opt(&name).await.expect("an answer")?;
+            let phase = found.status.as_ref()?.phase.clone()?;
+            (phase.0 == "Closed").then_some(found)
+        });
+        let mut late = closed.await;
+        eventually("the end of it", SOON, async || {
+            let policy = world.policies().get("orders-api").await.expect("the policy");
+            let status = policy.status?;
+            (status.active_incident.is_none() && status.incident_ordinal == Some(3)).then_some(())
+        })
+        .await;
+        (late.metadata.resource_version, late.metadata.uid) = (None, None);
+        let answer = world.incidents().create(&PostParams::default(), &late).await;
+        assert!(
+            matches!(answer, Err(kube::Error::Api(status)) if status.code == 409),
+            "nobody would close it"
+        );
+        assert_eq!(world.incidents().list(&ListParams::default()).await.expect("a list").items.len(), 1);
+    });
 }

@@ -58,8 +58,8 @@ pub(crate) async fn judge(world: &World, point: &Point, trouble: &Trouble) -> Re
     let writes = scale_writes(world);
     let acts = acts(world).await;
     match point.story {
-        Story::Cancel | Story::Terminate => {
-            let least = if point.story == Story::Cancel { 1 } else { 2 };
+        Story::Cancel | Story::Terminate | Story::Idle => {
+            let least = if point.story == Story::Terminate { 2 } else { 1 };
             // Who finds a statement still running after a crash cannot know of a cancellation that it ignores: it may be
             // cancelled once more, by another remediation and after its rest.
             if landed + unanswered < least || landed > acts {
@@ -89,9 +89,10 @@ pub(crate) async fn judge(world: &World, point: &Point, trouble: &Trouble) -> Re
     troubles.extend(left_over(world).await.into_iter().map(|left| (STUCK, left)));
     let incidents = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
     expect(&mut troubles, DIFFERENT, "incidents", &incidents.len(), &1);
-    let reached = point.at == Where::Nowhere
-        || !proxies.api.struck().is_empty()
-        || !proxies.database.struck().is_empty();
+    let struck = proxies.api.struck().len() + proxies.database.struck().len();
+    // The kill that leads there is none of it.
+    let reached = struck
+        >= usize::from(point.at != Where::Nowhere) + usize::from(matches!(point.at, Where::Resumed(..)));
     Result { point: point.to_string(), reached, story: story(world).await, troubles }
 }
 

@@ -1,6 +1,7 @@
 //! Plays one story with one fault in it.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
@@ -12,7 +13,7 @@ use lab::{Operator, Session};
 use latency_operator::api::LatencyRemediation;
 
 use crate::judge::{self, Result};
-use crate::points::{Point, Where};
+use crate::points::{Point, Read, Where};
 use crate::story::{Story, Trouble};
 use crate::support::{Proxies, World, lab, phase};
 
@@ -44,8 +45,18 @@ pub(crate) async fn all(points: Vec<Point>) -> Vec<Result> {
     futures::stream::iter(runs).buffer_unordered(width).collect().await
 }
 
-/// The requests of a story in which nothing is broken, and how many statements in it signal.
-pub(crate) async fn undisturbed(story: Story) -> (Vec<Call>, usize) {
+/// A story in which nothing is broken.
+pub(crate) struct Undisturbed {
+    /// Its requests to the API server.
+    pub(crate) calls: Vec<Call>,
+    /// How many statements in it signal.
+    pub(crate) signals: usize,
+    /// How often it was looked what has become of a session.
+    pub(crate) looks: usize,
+}
+
+/// Plays a story in which nothing is broken.
+pub(crate) async fn undisturbed(story: Story) -> Undisturbed {
     let point = Point { story, at: Where::Nowhere, fault: Fault::Lose };
     let (world, trouble) = played(&format!("calm-{}", story.name()), &point).await;
     let result = judge::judge(&world, &point, &trouble).await;
@@ -55,7 +66,8 @@ pub(crate) async fn undisturbed(story: Story) -> (Vec<Call>, usize) {
     for call in calls.iter().filter(|call| call.is_write() && call.resource != "leases") {
         println!("{}: {} {} #{}", story.name(), call.method, call.resource, call.nth);
     }
-    (calls, proxies.database.signals().len())
+    let looks = proxies.database.asked(Stage::Look);
+    Undisturbed { calls, signals: proxies.database.signals().len(), looks }
 }
 
 async fn one(name: &str, point: Point) -> Result {
@@ -100,22 +112,76 @@ async fn played(name: &str, point: &Point) -> (World, Trouble) {
 
 /// Breaks what the point says.
 fn arm(proxies: &Proxies, point: &Point) {
-    let (at, fault, mut counted, mut done) = (point.at.clone(), point.fault.clone(), 0, false);
+    let reading = Arc::new(Mutex::new(Reading::default()));
+    let (point, shared, mut counted, mut done) = (point.clone(), reading.clone(), 0, false);
+    let of_database = point.clone();
     proxies.api.when(move |call| {
-        if (done && !at.repeats()) || !at.is(call, &mut counted) {
+        if point.at.read().is_some() {
+            return shared.lock().expect("no panic").at_api(&point, call);
+        }
+        if (done && !point.at.repeats()) || !point.at.is(call, &mut counted) {
             return None;
         }
         done = true;
-        Some(fault.clone())
+        Some(point.fault.clone())
     });
-    let (at, fault) = (point.at.clone(), point.fault.clone());
+    let point = of_database;
     proxies.database.when(move |stage, nth| {
         let here = match stage {
-            Stage::Prepare => at == Where::Prepare(nth),
-            Stage::Send => at == Where::Signal(nth),
+            Stage::Prepare => point.at == Where::Prepare(nth),
+            Stage::Send => point.at == Where::Signal(nth),
+            Stage::Snapshot | Stage::Look => false,
         };
-        here.then(|| fault.clone())
+        match point.at.read() {
+            Some(_) => reading.lock().expect("no panic").at_database(&point, stage),
+            None => here.then(|| point.fault.clone()),
+        }
     });
+}
+
+/// How far a run has come whose point is a read: both proxies see a part of it.
+#[derive(Default)]
+struct Reading {
+    /// From now on reads are counted.
+    begun: bool,
+    counted: usize,
+}
+
+impl Reading {
+    fn at_api(&mut self, point: &Point, call: &Call) -> Option<Fault> {
+        let is = |method: &str, resource: &str| {
+            (call.method.as_str(), call.resource.as_str()) == (method, resource)
+        };
+        if !self.begun {
+            let resumed = matches!(point.at, Where::Resumed(..));
+            self.begun = is("PATCH", "deployments/scale") || (!resumed && is("POST", "latencyremediations"));
+            return (self.begun && resumed).then_some(Fault::KillAfter);
+        }
+        // One object where it is the target's: a new leader lists all of them.
+        let whole = call.name.is_empty() && call.resource == "deployments";
+        let resource = Read::Api(call.resource.clone());
+        if call.method != "GET" || call.watch || whole { None } else { self.count(point, &resource) }
+    }
+
+    fn at_database(&mut self, point: &Point, stage: Stage) -> Option<Fault> {
+        match stage {
+            Stage::Prepare => None,
+            Stage::Send => {
+                let first = !self.begun && matches!(point.at, Where::Resumed(..));
+                self.begun |= first;
+                first.then_some(Fault::KillAfter)
+            }
+            Stage::Snapshot => self.count(point, &Read::Snapshot),
+            Stage::Look => self.count(point, &Read::Look),
+        }
+    }
+
+    fn count(&mut self, point: &Point, is: &Read) -> Option<Fault> {
+        let (read, nth) = point.at.read()?;
+        let counts = self.begun && read == is;
+        self.counted += usize::from(counts);
+        (counts && self.counted == nth).then(|| point.fault.clone())
+    }
 }
 
 /// The operators of a run: one that leads, and if it is frozen, its successor.

@@ -1,12 +1,12 @@
 //! Where something is broken, and how.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use lab::proxy::{Call, Fault};
 
-use crate::play;
+use crate::play::{self, Undisturbed};
 use crate::story::{STORIES, Story};
 
 /// At which request it is broken.
@@ -25,6 +25,31 @@ pub(crate) enum Where {
     Signal(usize),
     /// The preparation of such a statement: after all that is asked before it, and before it is sent.
     Prepare(usize),
+    /// The how manieth read of that kind since the first remediation was created.
+    Read(Read, usize),
+    /// The same since the operator was killed right after its first effect: another one finds it Executing, and looks.
+    Resumed(Read, usize),
+}
+
+/// What is read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Read {
+    /// This resource of the API server, one object or a list.
+    Api(String),
+    /// The diagnosis snapshot of the database.
+    Snapshot,
+    /// What has become of a session.
+    Look,
+}
+
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api(resource) => write!(f, "{resource}"),
+            Self::Snapshot => write!(f, "the snapshot"),
+            Self::Look => write!(f, "the session"),
+        }
+    }
 }
 
 /// One run of a story.
@@ -44,6 +69,8 @@ impl fmt::Display for Where {
             Self::EveryThird => write!(f, "one of three requests"),
             Self::Signal(nth) => write!(f, "signal #{nth}"),
             Self::Prepare(nth) => write!(f, "preparing signal #{nth}"),
+            Self::Read(read, nth) => write!(f, "reading {read} #{nth}"),
+            Self::Resumed(read, nth) => write!(f, "reading {read} #{nth} after a kill"),
         }
     }
 }
@@ -62,7 +89,7 @@ impl Where {
                 if (method, resource, *nth) == (&call.method, &call.resource, call.nth));
         }
         match self {
-            Self::Nowhere | Self::Signal(_) | Self::Prepare(_) => false,
+            Self::Nowhere | Self::Signal(_) | Self::Prepare(_) | Self::Read(..) | Self::Resumed(..) => false,
             Self::Api(method, resource, nth) => {
                 (method, resource, *nth) == (&call.method, &call.resource, call.nth)
             }
@@ -74,6 +101,19 @@ impl Where {
                 *counted += usize::from(!call.watch);
                 !call.watch && die(*counted).is_multiple_of(3)
             }
+        }
+    }
+
+    /// What is read there, and the how manieth time, where it is a read.
+    pub(crate) fn read(&self) -> Option<(&Read, usize)> {
+        match self {
+            Self::Read(read, nth) | Self::Resumed(read, nth) => Some((read, *nth)),
+            Self::Nowhere
+            | Self::Api(..)
+            | Self::EveryOther
+            | Self::EveryThird
+            | Self::Signal(_)
+            | Self::Prepare(_) => None,
         }
     }
 
@@ -99,34 +139,38 @@ fn refuse(status: u16) -> Fault {
     Fault::Refuse { status, retry_after: (status == 429).then_some(1) }
 }
 
-/// The few that `make test` plays: around the gate, the effect, what is noted of it, and the undo.
+/// The few that `make test` plays: around the gate, the effect, what is noted of it, what is read for it, and the undo.
 pub(crate) fn chosen() -> Vec<Point> {
     use Fault::{Deny, FreezeAfter, FreezeBefore, KillAfter, KillBefore, Lose};
     const REMEDIATION: &str = "latencyremediations";
     const STATUS: &str = "latencyremediations/status";
     const SCALE: &str = "deployments/scale";
     let signal = |story, nth, fault| Point { story, at: Where::Signal(nth), fault };
+    let read = |story, read, nth, fault| Point { story, at: Where::Read(read, nth), fault };
     vec![
         api(Story::Cancel, "POST", REMEDIATION, 1, KillAfter),
         // What is answered late must not be taken for news.
         Point { story: Story::Cancel, at: Where::EveryOther, fault: Fault::Late(Duration::from_secs(2)) },
         api(Story::Cancel, "PUT", STATUS, 1, KillAfter),
-        signal(Story::Cancel, 1, KillBefore),
-        signal(Story::Cancel, 1, KillAfter),
+        // What is judged cannot be asked for again.
+        read(Story::Cancel, Read::Api("latencypolicies".to_owned()), 1, refuse(500)),
         signal(Story::Cancel, 1, Lose),
         Point { story: Story::Cancel, at: Where::Prepare(1), fault: FreezeAfter },
         Point { story: Story::Cancel, at: Where::EveryOther, fault: Lose },
-        signal(Story::Terminate, 1, KillAfter),
         signal(Story::Terminate, 2, KillBefore),
         signal(Story::Terminate, 2, KillAfter),
+        signal(Story::Idle, 1, KillAfter),
+        Point { story: Story::Idle, at: Where::Prepare(1), fault: FreezeAfter },
+        // Who has taken over is killed when he looks.
+        Point { story: Story::Idle, at: Where::Resumed(Read::Look, 1), fault: KillAfter },
         api(Story::Scale, "PUT", STATUS, 1, KillAfter),
-        api(Story::Scale, "PATCH", SCALE, 1, KillBefore),
+        read(Story::Scale, Read::Snapshot, 1, Fault::Late(Duration::from_secs(8))),
+        // The last look at the workload, from which the write has its version.
+        read(Story::Scale, Read::Api("deployments".to_owned()), 3, Lose),
         api(Story::Scale, "PATCH", SCALE, 1, KillAfter),
         api(Story::Scale, "PATCH", SCALE, 1, FreezeBefore),
-        api(Story::Scale, "PATCH", SCALE, 2, KillBefore),
         api(Story::Scale, "PATCH", SCALE, 2, KillAfter),
         Point { story: Story::Scale, at: Where::EveryOther, fault: Deny(500) },
-        Point { story: Story::Scale, at: Where::EveryOther, fault: refuse(409) },
         Point { story: Story::Scale, at: Where::EveryOther, fault: refuse(429) },
     ]
 }
@@ -135,8 +179,8 @@ pub(crate) fn chosen() -> Vec<Point> {
 /// at the requests that matter and all over the story.
 pub(crate) async fn all() -> Vec<Point> {
     let mut points = Vec::new();
-    for story in STORIES {
-        let (calls, signals) = play::undisturbed(story).await;
+    let calm = futures::future::join_all(STORIES.map(play::undisturbed)).await;
+    for (story, Undisturbed { calls, signals, looks }) in STORIES.into_iter().zip(calm) {
         let mut known = BTreeSet::new();
         for call in calls.iter().filter(|call| call.is_write()) {
             // The Lease is renewed twice a second: its first requests stand for all.
@@ -154,9 +198,59 @@ pub(crate) async fn all() -> Vec<Point> {
             }
         }
         points.extend(faulty(story));
+        points.extend(reads(story, &calls, looks > 0));
     }
     points.extend(zombies());
     points
+}
+
+/// What an operator reads between admission and the end of verification, each kind of it once, and what the successor of one
+/// that was killed in the middle reads: killed before the answer, the answer lost, slow, an error.
+fn reads(story: Story, calls: &[Call], looks: bool) -> Vec<Point> {
+    let mut places = vec![Where::Read(Read::Snapshot, 1)];
+    places.extend(looks.then_some(Where::Read(Read::Look, 1)));
+    places.extend(critical(calls).into_iter().map(|(resource, nth)| Where::Read(Read::Api(resource), nth)));
+    if story == Story::Scale {
+        // The look is the same request as that of an evaluation: the first two are one of each.
+        places.extend([1, 2].map(|nth| Where::Resumed(Read::Api("deployments".to_owned()), nth)));
+    } else {
+        places.extend([Read::Snapshot, Read::Look].map(|read| Where::Resumed(read, 1)));
+    }
+    for at in &places {
+        println!("{}: {at}", story.name());
+    }
+    let late = Fault::Late(Duration::from_secs(8));
+    let faults = [Fault::KillAfter, Fault::Lose, late, refuse(500)];
+    let pairs = places.iter().flat_map(|at| faults.iter().map(move |fault| (at.clone(), fault.clone())));
+    pairs.map(|(at, fault)| Point { story, at, fault }).collect()
+}
+
+/// The reads of the API server between the creation of the first remediation and the end of its verification: before the effect
+/// each of them, afterwards each kind that is new.
+fn critical(calls: &[Call]) -> Vec<(String, usize)> {
+    const REMEDIATIONS: &str = "latencyremediations";
+    let created = |call: &&Call| call.method == "POST" && call.resource == REMEDIATIONS;
+    let (mut counts, mut places, mut done) = (BTreeMap::new(), Vec::new(), false);
+    for call in calls.iter().skip_while(|call| !created(call)) {
+        if call.resource == "latencyremediations/status" {
+            let phase = call.body.pointer("/status/phase").and_then(|phase| phase.as_str());
+            if phase.is_some_and(|phase| phase == "Completed") {
+                break;
+            }
+            done |= phase.is_some_and(|phase| phase == "Verifying");
+        }
+        done |= call.resource == "deployments/scale";
+        let reads = call.method == "GET" && !call.watch && call.resource != "leases";
+        if reads {
+            let nth: &mut usize = counts.entry(call.resource.clone()).or_default();
+            *nth += 1;
+            // On a machine that is busy an evaluation or two lie in between, and its reads.
+            if *nth == 1 || (!done && *nth <= 3) {
+                places.push((call.resource.clone(), *nth));
+            }
+        }
+    }
+    places
 }
 
 /// What the API server and the network do to people every day, all over a story.
@@ -182,6 +276,7 @@ fn zombies() -> Vec<Point> {
         // The write of the replicas is under way, and arrives when another one leads.
         points.push(api(Story::Scale, "PATCH", "deployments/scale", 1, Fault::FreezeBefore));
         points.push(Point { story: Story::Terminate, at: Where::Prepare(2), fault: Fault::FreezeAfter });
+        points.push(Point { story: Story::Idle, at: Where::Prepare(1), fault: Fault::FreezeAfter });
     }
     points
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
+use lab::Postgres;
 use serde_json::{Value, json};
-use sqlx::Executor;
+use sqlx::{Executor, PgConnection};
 use tokio::task::JoinHandle;
 
 use crate::support::{PASSWORD, Suffering, World, saturate, slow};
@@ -19,13 +20,24 @@ pub(crate) enum Story {
     Cancel,
     /// A runaway query ignores its cancellation, and its session is ended.
     Terminate,
+    /// A client forgets its transaction, for whose locks others wait: its session is ended. It comes back at once, under the
+    /// same name, and goes on with innocent statements.
+    Idle,
     /// All workers are busy: replicas are added, and taken back afterwards.
     Scale,
 }
 
-pub(crate) const STORIES: [Story; 3] = [Story::Cancel, Story::Terminate, Story::Scale];
+pub(crate) const STORIES: [Story; 4] = [Story::Cancel, Story::Terminate, Story::Idle, Story::Scale];
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active' and query ~ 'pg_sleep.600|stubborn'";
+const FORGOTTEN: &str = "application_name = 'report' and state = 'idle in transaction'";
+/// All rows: whoever waits, waits for it and for nobody else.
+const FORGETS: &str = "begin; update accounts set balance = balance + 1";
+const WAITS: [&str; 3] = [
+    "update accounts set balance = 0 where id = 1",
+    "update accounts set balance = 0 where id = 2",
+    "update accounts set balance = 0 where id = 3",
+];
 const STUBBORN: &str = "create function stubborn() returns void language plpgsql as $$ begin loop begin perform \
      pg_sleep(600); exception when query_canceled then null; end; end loop; end $$";
 
@@ -52,6 +64,7 @@ impl Story {
         match self {
             Self::Cancel => "cancel",
             Self::Terminate => "terminate",
+            Self::Idle => "idle",
             Self::Scale => "scale",
         }
     }
@@ -64,6 +77,12 @@ impl Story {
             Self::Cancel => {}
             Self::Terminate => {
                 policy["spec"]["remediations"][0]["action"]["cancelQueries"]["terminateAfter"] = json!("2s");
+            }
+            Self::Idle => {
+                policy["spec"]["remediations"] = json!([{
+                    "name": "idle", "causes": ["IdleInTransaction"],
+                    "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "2s", "writers": "Allow"}},
+                }]);
             }
             Self::Scale => {
                 policy["spec"]["diagnosis"]["workersPerPod"] = json!(2);
@@ -89,13 +108,22 @@ impl Story {
         match self {
             Self::Cancel => {
                 trouble._suffering = Some(world.suffer_while(RUNAWAY, slow()));
-                trouble.session(world, "report", Some("select pg_sleep(600)")).await;
-                trouble.session(world, "bystander", None).await;
+                trouble.session(world, "reporting", "report", Some("select pg_sleep(600)")).await;
+                trouble.session(world, "reporting", "bystander", None).await;
             }
             Self::Terminate => {
                 trouble._suffering = Some(world.suffer_while(RUNAWAY, slow()));
-                trouble.session(world, "report", Some("select stubborn()")).await;
-                trouble.session(world, "bystander", None).await;
+                trouble.session(world, "reporting", "report", Some("select stubborn()")).await;
+                trouble.session(world, "reporting", "bystander", None).await;
+            }
+            Self::Idle => {
+                trouble._suffering = Some(world.suffer_while(FORGOTTEN, slow()));
+                trouble.forgetful(world).await;
+                for waits in WAITS {
+                    trouble.session(world, "orders", "api", Some(waits)).await;
+                }
+                // In a transaction too, but nobody waits for it.
+                trouble.session(world, "reporting", "bystander", Some("begin")).await;
             }
             Self::Scale => trouble.tasks.push(saturated(world)),
         }
@@ -105,12 +133,9 @@ impl Story {
 
 impl Trouble {
     /// A session that runs `first`, whose end is what is hoped for, and then innocent statements one after the other.
-    async fn session(&mut self, world: &World, name: &str, first: Option<&'static str>) {
-        let mut connection =
-            world.postgres.connect("reporting", PASSWORD, "orders").await.expect("a session");
-        let named = format!("set application_name = '{name}'");
-        connection.execute(sqlx::AssertSqlSafe(named)).await.expect("a name");
-        let (stop, wrongs, innocents) = (self.stop.clone(), self.wrongs.clone(), self.innocents.clone());
+    async fn session(&mut self, world: &World, role: &str, name: &str, first: Option<&'static str>) {
+        let mut connection = session(&world.postgres, role, name).await;
+        let innocent = self.innocent();
         self.tasks.push(tokio::spawn(async move {
             if let Some(first) = first
                 && let Err(error) = connection.execute(first).await
@@ -118,13 +143,66 @@ impl Trouble {
             {
                 return;
             }
-            while !stop.load(Ordering::Relaxed) {
-                match connection.execute("select pg_sleep(0.02)").await {
-                    Ok(_) => innocents.fetch_add(1, Ordering::Relaxed),
-                    Err(_) => wrongs.fetch_add(1, Ordering::Relaxed),
-                };
+            innocent.go_on(connection).await;
+        }));
+    }
+
+    /// A session that leaves its transaction open. It does not ask what has become of it: that would be a statement. Once it has
+    /// been ended, its client goes on with another one.
+    async fn forgetful(&mut self, world: &World) {
+        let mut connection = session(&world.postgres, "reporting", "report").await;
+        connection.execute(FORGETS).await.expect("a transaction");
+        let pid: i32 =
+            sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await.expect("a pid");
+        let mut superuser = world.postgres.superuser("orders").await.expect("a connection");
+        let mut again = session(&world.postgres, "reporting", "spare").await;
+        let innocent = self.innocent();
+        self.tasks.push(tokio::spawn(async move {
+            let _held = connection;
+            let lives =
+                "select count(*) from pg_stat_activity where pid = $1 and application_name = 'report'";
+            while sqlx::query_scalar::<_, i64>(lives)
+                .bind(pid)
+                .fetch_one(&mut superuser)
+                .await
+                .is_ok_and(|n| n > 0)
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if again.execute("set application_name = 'report'").await.is_ok() {
+                innocent.go_on(again).await;
             }
         }));
+    }
+
+    fn innocent(&self) -> Innocent {
+        Innocent { stop: self.stop.clone(), wrongs: self.wrongs.clone(), innocents: self.innocents.clone() }
+    }
+}
+
+/// A session by that name.
+async fn session(postgres: &Postgres, role: &str, name: &str) -> PgConnection {
+    let mut connection = postgres.connect(role, PASSWORD, "orders").await.expect("a session");
+    let named = format!("set application_name = '{name}'");
+    connection.execute(sqlx::AssertSqlSafe(named)).await.expect("a name");
+    connection
+}
+
+/// Statements of which none may be cancelled or ended.
+struct Innocent {
+    stop: Arc<AtomicBool>,
+    wrongs: Arc<AtomicUsize>,
+    innocents: Arc<AtomicUsize>,
+}
+
+impl Innocent {
+    async fn go_on(self, mut connection: PgConnection) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match connection.execute("select pg_sleep(0.02)").await {
+                Ok(_) => self.innocents.fetch_add(1, Ordering::Relaxed),
+                Err(_) => self.wrongs.fetch_add(1, Ordering::Relaxed),
+            };
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whether an act was done, and whether it did what it does: by looking at the world.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{CLOCK_SLACK, LOOK_EVERY, Look, RESOLVE_WITHIN, Seen, Step, conclude, wait, warming, write};
@@ -10,6 +12,9 @@ use crate::model::{
     WarmCache, WorkloadNow, duration::human, elapsed, later,
 };
 use crate::tick::Overall;
+
+/// What could not be read is asked for again after so long.
+const READ_AGAIN: Duration = Duration::from_secs(2);
 
 /// An `Executing` whose effect this process knows nothing about. Once its fence has passed nothing can happen any more,
 /// and the world is asked what did.
@@ -52,9 +57,7 @@ pub(super) fn resolve(remediation: &Remediation, seen: &Seen<'_>) -> Step {
             seen,
             &format!("it was interrupted, and what it was done to cannot be read ({no_data})"),
         ),
-        (Some(Look::Unreadable(no_data)), _) => {
-            wait(seen, std::time::Duration::from_secs(2), &no_data.to_string())
-        }
+        (Some(Look::Unreadable(no_data)), _) => wait(seen, READ_AGAIN, &no_data.to_string()),
     }
 }
 
@@ -102,9 +105,11 @@ fn unknown(remediation: &Remediation, seen: &Seen<'_>, what: &str) -> Step {
 pub(super) fn see(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -> Step {
     let waited = elapsed(seen.now, acted_at);
     let verify = &remediation.spec.verify;
+    // What is left then must do for a full window.
+    let last = verify.within.saturating_sub(verify.after.saturating_add(verify.window));
     let patience = match &remediation.spec.action {
-        // Pods take their time; what is left must do for a full window.
-        Action::Scale(_) => verify.within.saturating_sub(verify.after.saturating_add(verify.window)),
+        // Pods take their time.
+        Action::Scale(_) => last,
         Action::WarmCache(warm) => return see_warmed(remediation, seen, warm, acted_at),
         Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
             verify.effect_within.unwrap_or(verify.after).min(verify.within)
@@ -133,6 +138,10 @@ pub(super) fn see(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestam
         }
         (Some(Look::Running | Look::Workload(_)), _) => {
             (EffectSeen::NotSeen, format!("{} {} later", still(remediation), human(waited)))
+        }
+        // One slow answer is no verdict: who is not known to run on is not ended.
+        (Some(Look::Unreadable(no_data)), _) if waited < last => {
+            return wait(seen, READ_AGAIN, &no_data.to_string());
         }
         (Some(Look::Unreadable(no_data)), _) => {
             (EffectSeen::Unknown, format!("the effect cannot be seen: {no_data}"))
@@ -199,7 +208,7 @@ fn replicas(scale: &Scale, now: &WorkloadNow) -> Result<String, (String, bool)> 
 }
 
 /// It did nothing, the breach goes on, and something stronger may follow: there is no window to wait for.
-fn in_vain(remediation: &Remediation, seen: &Seen<'_>, waited: std::time::Duration) -> Step {
+fn in_vain(remediation: &Remediation, seen: &Seen<'_>, waited: Duration) -> Step {
     let mut status = remediation.status.clone();
     status.effect = Some(EffectSeen::NotSeen);
     status.effect_at = Some(seen.now);

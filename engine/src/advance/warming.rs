@@ -112,6 +112,8 @@ impl Warming {
     pub fn turn(&mut self, remediation: &Remediation, seen: &Seen<'_>, chance: f64) -> Turn {
         let settings = &self.warm.settings;
         let planned = settings.planned();
+        #[cfg(planted_bugs)]
+        let planned = if crate::planted::is("warming_goes_round_for_ever") { u32::MAX } else { planned };
         if self.stopped.is_none() && self.sent < planned {
             if seen.now >= self.until {
                 self.stopped = Some(format!("its time ({}) is over", human(settings.within)));
@@ -179,6 +181,10 @@ impl Warming {
     }
 
     fn pace(&mut self, remediation: &Remediation, seen: &Seen<'_>) -> Pace {
+        #[cfg(planted_bugs)]
+        if crate::planted::is("warming_asks_nobody") {
+            return Pace::Go;
+        }
         let own = (remediation.namespace.clone(), remediation.name.clone());
         let is_gone = seen.admission.as_ref().is_some_and(|admission| !admission.ledger.knows(&own));
         if remediation.deleting || is_gone {
@@ -292,7 +298,16 @@ pub(super) fn ended(remediation: &Remediation, seen: &Seen<'_>, warmed: &Warmed)
 /// It was interrupted. What was sent can only have filled the cache: it counts as done and is not repeated. That it was what
 /// filled it is not claimed, for whether anything was sent is not known.
 pub(super) fn interrupted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
+    #[cfg(planted_bugs)]
+    if crate::planted::is("warming_is_begun_again") && seen.leading && seen.effect.is_none() {
+        let fence = later(seen.now, remediation.spec.deadline);
+        return Step::Effect { action: remediation.spec.action.clone(), fence };
+    }
     let mut remediation = remediation.clone();
+    #[cfg(planted_bugs)]
+    if crate::planted::is("warming_claims_what_it_has_not_seen") {
+        return judged_from_its_beginning(&remediation, seen, "planted".to_owned());
+    }
     (remediation.status.effect, remediation.status.effect_at) = (Some(EffectSeen::Unknown), Some(seen.now));
     let sentence =
         "it was interrupted: how many requests were sent is not known, and none is sent again".to_owned();

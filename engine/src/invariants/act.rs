@@ -82,7 +82,10 @@ impl Checker {
             self.terms(&act, late, &mut found);
             self.permitted(&act, late, &mut found);
             self.storm(&act, late, &mut found);
-            found.extend(self.doubts(sent, &intent.stored));
+            // What was read since a late one was sent says nothing about it.
+            if late <= self.tolerance.hearing {
+                found.extend(self.doubts(sent, &intent.stored));
+            }
         }
         if let Some(intent) = self.intents.get_mut(key) {
             *intent.requests.entry(request.path.clone()).or_default() += 1;

@@ -31,6 +31,9 @@ impl Checker {
                 found.push(("L4", format!("{name} is still being deleted after {lasted} of quiet")));
             }
         }
+        for (_, name) in &self.open {
+            found.push(("L2", format!("incident {name} is still open after {lasted} of quiet")));
+        }
         if let Some((written, what)) = self.last_write.clone().filter(|(written, _)| *written > settled) {
             let since = human(elapsed(written, quiet));
             found.push(("L1", format!("{what} was written {since} into the quiet")));

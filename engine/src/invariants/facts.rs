@@ -37,6 +37,13 @@ pub enum What {
     Remediation(Box<Remediation>),
     /// A LatencyRemediation is gone.
     RemediationGone(EntryKey),
+    /// A LatencyIncident was created, or its status was written, or it has gone: whether it is there and not closed.
+    Incident {
+        /// Its namespace and name.
+        key: EntryKey,
+        /// It is.
+        open: bool,
+    },
     /// A person deletes a LatencyRemediation: with the record goes what the operator can know of it once another one leads.
     Erased(EntryKey),
     /// Somebody took the Lease, or gave it back.

@@ -13,7 +13,7 @@ mod status;
 mod timeline;
 mod undo;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -129,6 +129,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant { id: "H3", says: "Every refusal names its guard and says why." },
     Invariant { id: "L1", says: "Once faults have ceased and nobody changes anything, writes stop." },
+    Invariant { id: "L2", says: "Once faults have ceased and all is well, every incident is closed." },
     Invariant {
         id: "L4",
         says: "Once faults have ceased, everything that is being deleted goes, and nothing that could be taken back stays owed.",
@@ -265,6 +266,8 @@ pub struct Checker {
     acts: VecDeque<Act>,
     standing: BTreeMap<String, Standing>,
     scalers: BTreeMap<(String, TargetRef), Timeline<Vec<String>>>,
+    /// The incidents that are not closed.
+    open: BTreeSet<EntryKey>,
     quiet_since: Option<Timestamp>,
     last_write: Option<(Timestamp, String)>,
 }
@@ -303,6 +306,8 @@ impl Checker {
                 self.stored(at, stored);
             }
             What::RemediationGone(key) => self.gone(at, key),
+            What::Incident { key, open: true } => drop(self.open.insert(key.clone())),
+            What::Incident { key, open: false } => drop(self.open.remove(key)),
             What::Erased(key) => self.acts.retain(|act| act.key != *key),
             What::Lease { holder, epoch } => self.lease.push(at, (holder.clone(), *epoch)),
             What::Reading(reading) => self.read(at, reading),

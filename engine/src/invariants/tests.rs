@@ -227,7 +227,7 @@ fn what_is_well_is_not_complained_about() {
 
 #[test]
 fn every_invariant_has_an_id_of_its_own() {
-    let ids: std::collections::BTreeSet<&str> = INVARIANTS.iter().map(|invariant| invariant.id).collect();
+    let ids: BTreeSet<&str> = INVARIANTS.iter().map(|invariant| invariant.id).collect();
     assert_eq!(ids.len(), INVARIANTS.len());
 }
 
@@ -632,6 +632,18 @@ fn l1_writes_stop() {
     restless.tell(50, What::Quiet);
     restless.tell(50 + 5 * 3600, What::Wrote("status of LatencyPolicy shop/orders-api".into()));
     only("L1", &restless);
+}
+
+#[test]
+fn l2_incidents_are_closed() {
+    let mut open = cancelled();
+    let key = ("shop".to_owned(), "orders-api-1".to_owned());
+    open.tell(20, What::Incident { key: key.clone(), open: true });
+    open.tell(50, What::Quiet);
+    open.tell(50 + 5 * 3600, What::Lease { holder: None, epoch: 1 });
+    only("L2", &open);
+    open.tell(60, What::Incident { key, open: false });
+    assert!(open.caught().is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! The proxy before PostgreSQL: it knows the statements that signal a session, and passes everything else on.
+//! The proxy before PostgreSQL: it knows the statements that signal a session and those that look, and passes everything else
+//! on.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,14 +15,26 @@ use super::{Fault, Grip};
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// How far a statement that signals has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// The server is asked to prepare it; nothing is signalled by that.
+    /// To prepare a statement that signals; nothing is signalled by that.
     Prepare,
-    /// It is sent with its values.
+    /// To carry it out, with its values.
     Send,
+    /// For a diagnosis snapshot.
+    Snapshot,
+    /// What has become of a session.
+    Look,
 }
+
+/// Of a statement's text: what it is for.
+const TEXTS: [(&str, Stage); 4] = [
+    ("pg_cancel_backend(a.pid)", Stage::Send),
+    ("pg_terminate_backend(a.pid)", Stage::Send),
+    ("pg_blocking_pids(pid)", Stage::Snapshot),
+    ("FROM pg_stat_activity WHERE pid = $1", Stage::Look),
+];
 
 /// A statement that signals, as the server got it and answered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +52,7 @@ type Rule = Box<dyn FnMut(Stage, usize) -> Option<Fault> + Send>;
 #[derive(Default)]
 struct State {
     rule: Option<Rule>,
-    prepared: usize,
-    sent: usize,
+    counts: BTreeMap<Stage, usize>,
     signals: Vec<Signal>,
     struck: Vec<(Stage, Fault)>,
 }
@@ -75,11 +87,11 @@ impl PostgresProxy {
         self.port
     }
 
-    /// From now on the rule says what is done to each statement that signals: it is told the stage, and the how manieth it
-    /// is of that stage, from 1.
+    /// From now on the rule says what is done to each statement that it knows: it is told the stage, and the how manieth it is
+    /// of that stage, from 1.
     pub fn when(&self, rule: impl FnMut(Stage, usize) -> Option<Fault> + Send + 'static) {
         let mut state = self.shared.state();
-        (state.prepared, state.sent) = (0, 0);
+        state.counts.clear();
         state.rule = Some(Box::new(rule));
     }
 
@@ -91,6 +103,11 @@ impl PostgresProxy {
     /// All statements that were sent to signal, in their order.
     pub fn signals(&self) -> Vec<Signal> {
         self.shared.state().signals.clone()
+    }
+
+    /// How often the server has been asked for that, since counting began.
+    pub fn asked(&self, stage: Stage) -> usize {
+        self.shared.state().counts.get(&stage).copied().unwrap_or_default()
     }
 
     /// Those to which something was done.
@@ -124,10 +141,7 @@ impl Shared {
 
     fn judge(&self, stage: Stage) -> Option<Fault> {
         let mut state = self.state();
-        let count = match stage {
-            Stage::Prepare => &mut state.prepared,
-            Stage::Send => &mut state.sent,
-        };
+        let count = state.counts.entry(stage).or_default();
         *count += 1;
         let nth = *count;
         let fault = state.rule.as_mut().and_then(|rule| rule(stage, nth));
@@ -184,7 +198,7 @@ async fn questions(
     shared: Arc<Shared>,
     link: Arc<Mutex<Link>>,
 ) -> std::io::Result<()> {
-    let mut statements = BTreeSet::new();
+    let mut statements = BTreeMap::new();
     loop {
         let message = Message::read(&mut from_client, true).await?;
         match judge(&message, &mut statements, &shared, &link) {
@@ -206,35 +220,33 @@ async fn questions(
     }
 }
 
-/// What is to be done to a message: something only if it belongs to a statement that signals, which is then written down.
+/// What is to be done to a message: something only if it belongs to a statement that is known. One that signals is written
+/// down.
 fn judge(
     message: &Message,
-    statements: &mut BTreeSet<String>,
+    statements: &mut BTreeMap<String, Stage>,
     shared: &Shared,
     link: &Mutex<Link>,
 ) -> Option<Fault> {
     if let Some((name, text)) = message.parse() {
-        if !["pg_cancel_backend(a.pid)", "pg_terminate_backend(a.pid)"].iter().any(|call| text.contains(call))
-        {
-            statements.remove(&name);
-            return None;
-        }
-        statements.insert(name);
-        return shared.judge(Stage::Prepare);
+        let known = TEXTS.iter().find(|(words, _)| text.contains(words)).map(|(_, stage)| *stage);
+        match known {
+            Some(stage) => statements.insert(name, stage),
+            None => statements.remove(&name),
+        };
+        return if known == Some(Stage::Send) { shared.judge(Stage::Prepare) } else { None };
     }
     let (name, values) = message.bind()?;
-    if !statements.contains(&name) {
-        return None;
-    }
-    let fault = shared.judge(Stage::Send);
-    let pid = values.into_iter().next().flatten();
-    let pid = pid.and_then(|pid| Some(i32::from_be_bytes(pid.try_into().ok()?)));
-    let open = {
+    let stage = *statements.get(&name)?;
+    let fault = shared.judge(stage);
+    let open = (stage == Stage::Send).then(|| {
+        let pid = values.into_iter().next().flatten();
+        let pid = pid.and_then(|pid| Some(i32::from_be_bytes(pid.try_into().ok()?)));
         let mut state = shared.state();
         state.signals.push(Signal { at: Timestamp::now(), pid, landed: None });
         state.signals.len() - 1
-    };
-    *link.lock().unwrap_or_else(PoisonError::into_inner) = Link { open: Some(open), after: fault.clone() };
+    });
+    *link.lock().unwrap_or_else(PoisonError::into_inner) = Link { open, after: fault.clone() };
     fault
 }
 

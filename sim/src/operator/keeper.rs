@@ -7,9 +7,22 @@ use engine::{Admitted, admit};
 use jiff::Timestamp;
 
 use crate::planted;
+use crate::world::api::Stored;
 
 /// Namespace and name of a policy.
 pub type PolicyKey = (String, String);
+
+/// How a version of an object came to be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// As the answer to a request, or as news of the watch: it may be older than what is known.
+    Changed,
+    /// In a whole list: it is how things are.
+    Listed,
+}
+
+/// So many versions of what has gone are remembered.
+const GONE: usize = 1_000;
 
 /// All LatencyRemediations that are known, and the ledger over them.
 #[derive(Default)]
@@ -17,6 +30,8 @@ pub struct Keeper {
     ledger: Ledger,
     complete: bool,
     by_policy: BTreeMap<PolicyKey, BTreeMap<String, Remediation>>,
+    /// The newest version that was seen of each, also of those that have gone.
+    versions: BTreeMap<EntryKey, u64>,
 }
 
 impl Keeper {
@@ -24,18 +39,34 @@ impl Keeper {
     pub fn build(&mut self, remediations: Vec<Remediation>) {
         *self = Self { complete: true, ..Self::default() };
         for remediation in remediations {
-            self.observe(remediation);
+            self.keep(remediation, None, News::Listed);
         }
     }
 
-    /// Takes in what was written, or what the watch showed.
-    pub fn observe(&mut self, remediation: Remediation) {
+    /// Takes in what was written, or what the watch showed, with its version.
+    pub fn observe(&mut self, stored: &Stored, news: News) {
+        self.keep(stored.object.clone(), Some(stored.version), news);
+    }
+
+    /// Takes it in unless something newer is known.
+    fn keep(&mut self, remediation: Remediation, version: Option<u64>, news: News) {
         let known = || self.by_policy.values().any(|known| known.contains_key(&remediation.name));
         if planted::is("ledger_in_memory_only") && remediation.status.phase.is_terminal() && !known() {
             return;
         }
-        self.ledger.observe(&remediation);
         let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
+        if let Some(version) = version {
+            let key = (remediation.namespace.clone(), remediation.name.clone());
+            let known = self.versions.get(&key).copied().unwrap_or_default();
+            let kept = self.by_policy.get(&policy).is_some_and(|kept| kept.contains_key(&remediation.name));
+            let gone = known > 0 && !kept;
+            let late = news == News::Changed && (version < known || (gone && version == known));
+            if late && !planted::is("late_answer_sets_the_ledger_back") {
+                return;
+            }
+            self.versions.insert(key, version);
+        }
+        self.ledger.observe(&remediation);
         self.by_policy.entry(policy).or_default().insert(remediation.name.clone(), remediation);
     }
 
@@ -48,6 +79,18 @@ impl Keeper {
             }
         }
         self.by_policy.retain(|_, known| !known.is_empty());
+        self.prune_versions();
+    }
+
+    /// Versions of what has gone are of use for a short while.
+    fn prune_versions(&mut self) {
+        let kept: usize = self.by_policy.values().map(BTreeMap::len).sum();
+        if self.versions.len() > kept + GONE {
+            let key = |one: &Remediation| (one.namespace.clone(), one.name.clone());
+            let known: BTreeSet<EntryKey> =
+                self.by_policy.values().flat_map(BTreeMap::values).map(key).collect();
+            self.versions.retain(|key, _| known.contains(key));
+        }
     }
 
     /// Asks for admission.

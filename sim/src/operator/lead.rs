@@ -31,7 +31,7 @@ pub(super) async fn run(operator: Rc<Operator>) {
         Ok(listed) => operator.keeper.borrow_mut().build(listed),
         Err(_) => return operator.die("the LatencyRemediations cannot be listed").await,
     }
-    operator.refresh_budgets().await;
+    operator.refresh_budgets(Op::Read).await;
     operator.leading_since.set(operator.now());
     watch::follow(&operator).await;
     retention::keep_up(operator).await;

@@ -254,6 +254,7 @@ impl Operator {
             Some(
                 Blow::CrashAfter
                 | Blow::AnswerLost
+                | Blow::AnswerLate(_)
                 | Blow::Late(_)
                 | Blow::BrokenOff(_)
                 | Blow::Overtaken
@@ -284,6 +285,9 @@ impl Operator {
             match blow {
                 Some(Blow::AnswerLost | Blow::Late(_) | Blow::BrokenOff(_)) => {}
                 Some(Blow::CrashAfter) => kill(sim, node),
+                Some(Blow::AnswerLate(seconds)) => {
+                    sim.at(sim.now() + seconds * SECOND, move |_| filled.fill(answer));
+                }
                 Some(Blow::FrozenAfter(seconds)) => {
                     freeze(sim, node, seconds);
                     sim.at(sim.now() + back, move |_| filled.fill(answer));
@@ -320,12 +324,13 @@ impl Operator {
         if !api || !flaky || !world.dice.percent(20) {
             return None;
         }
-        Some(match world.dice.below(6) {
+        Some(match world.dice.below(7) {
             0 => Blow::AnswerLost,
             1 => Blow::RequestLost,
             2 => Blow::Conflict,
             3 => Blow::Throttled,
             4 => Blow::Failed,
+            5 => Blow::AnswerLate(world.dice.between(1, 4)),
             _ => Blow::Late(world.dice.between(1, 15)),
         })
     }
@@ -346,8 +351,8 @@ impl Operator {
     }
 
     /// The administrator's ceilings, as the API server holds them at this moment; whether they could be listed.
-    async fn refresh_budgets(&self) -> (Limits, bool) {
-        match self.ask(Op::Read, |world| Ok(world.api.budgets.clone())).await {
+    async fn refresh_budgets(&self, op: Op) -> (Limits, bool) {
+        match self.ask(op, |world| Ok(world.api.budgets.clone())).await {
             Ok(budgets) => {
                 let limits = Limits { budgets, ..Limits::default() };
                 *self.limits.borrow_mut() = limits.clone();

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use engine::invariants::What;
 use engine::model::{
-    ClosedIncident, EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Snapshot,
-    State,
+    ClosedIncident, EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Severity,
+    Snapshot, State,
 };
 use engine::{Admitted, Overall, Tick, settle, tick};
 
-use super::keeper::PolicyKey;
+use super::keeper::{News, PolicyKey};
 use super::look::{self, Looked};
 use super::{Operator, View, remediation, retention};
 use crate::exec::{Micros, SECOND};
@@ -167,12 +167,16 @@ async fn adopt(
     }
     let last = (object.ordinal > 0).then(|| Incident::name_of(&object.policy.id, object.ordinal));
     if let Some(name) = object.active.clone().or(last) {
+        let ours = name == Incident::name_of(&object.policy.id, object.ordinal);
         let place = (key.0.clone(), name);
         let found = operator.ask(Op::Read, move |world| Ok(world.api.incidents.get(&place).cloned())).await?;
+        let missing = found.is_none() && object.active.is_some();
         (runtime.incident, runtime.closed) = match found {
             Some(open) if !open.closed => (Some((open.facts.clone(), open)), None),
             last => (None, last),
         };
+        let taken_up = missing && ours && !planted::is("late_incident_is_nobodys");
+        runtime.reserved = taken_up.then_some(object.ordinal);
     }
     runtime.adopted = true;
     Ok(())
@@ -187,7 +191,7 @@ async fn follow_incident(
     ticked: &Tick,
 ) -> Answer<()> {
     match (&snapshot.incident, &ticked.situation.incident) {
-        (None, Some(opened)) if opened.reopened > 0 => reopen(operator, key, runtime, opened).await,
+        (None, Some(opened)) if opened.reopened > 0 => reopen(operator, runtime, opened).await,
         (None, Some(opened)) => open(operator, key, object, runtime, opened).await,
         (Some(_), Some(known)) => {
             if let Some((facts, _)) = &mut runtime.incident {
@@ -195,22 +199,32 @@ async fn follow_incident(
             }
             Ok(())
         }
+        (None, None) if ticked.situation.overall == Overall::Healthy => match runtime.reserved {
+            Some(ordinal) => open(operator, key, object, runtime, &over(snapshot, ordinal)).await,
+            None => Ok(()),
+        },
         (Some(_) | None, None) => Ok(()),
     }
 }
 
+/// An incident of which nothing but its number is known.
+fn over(snapshot: &Snapshot, ordinal: u64) -> Incident {
+    Incident {
+        name: Incident::name_of(&snapshot.policy.id, ordinal),
+        ordinal,
+        first_breached_at: snapshot.now,
+        opened_at: snapshot.now,
+        severity: Severity::P2,
+        reopened: 0,
+    }
+}
+
 /// What is stored decides where the write fails: it is read again.
-async fn reopen(
-    operator: &Operator,
-    key: &PolicyKey,
-    runtime: &mut Runtime,
-    opened: &Incident,
-) -> Answer<()> {
+async fn reopen(operator: &Operator, runtime: &mut Runtime, opened: &Incident) -> Answer<()> {
     runtime.adopted = false;
     let mut again = runtime.closed.take().ok_or(ApiError::NotFound)?;
     (again.closed, again.closed_at, again.facts) = (false, None, opened.clone());
-    let place = key.0.clone();
-    let written = operator.ask(Op::Incident, move |world| world.write_incident(&place, &again)).await?;
+    let written = operator.ask(Op::Incident, move |world| world.write_incident(&again)).await?;
     runtime.incident = Some((opened.clone(), written));
     runtime.adopted = true;
     Ok(())
@@ -244,8 +258,8 @@ async fn open(
         runtime.ordinal = opened.ordinal;
         runtime.reserved = Some(opened.ordinal);
     }
-    let (place, facts) = (namespace.clone(), opened.clone());
-    let created = operator.ask(Op::Incident, move |world| world.create_incident(&place, &facts, "")).await;
+    let (policy, facts) = (object.policy.id.clone(), opened.clone());
+    let created = operator.ask(Op::Incident, move |world| world.create_incident(&policy, &facts)).await;
     let stored = match created {
         Ok(stored) => stored,
         Err(ApiError::Conflict | ApiError::Lost) => {
@@ -323,14 +337,14 @@ async fn create(operator: &Rc<Operator>, ticked: &Tick, answers: &[Admitted]) {
             status: RemediationStatus::default(),
         };
         match operator.ask(Op::Create, move |world| world.create_remediation(object)).await {
-            Ok(created) => operator.keeper.borrow_mut().observe(created.object),
+            Ok(created) => operator.keeper.borrow_mut().observe(&created, News::Changed),
             Err(ApiError::Conflict | ApiError::Lost) => {
                 let place = key.clone();
                 let read = operator
                     .ask(Op::Read, move |world| Ok(world.api.remediations.get(&place).cloned()))
                     .await;
                 match read {
-                    Ok(Some(existing)) => operator.keeper.borrow_mut().observe(existing.object),
+                    Ok(Some(existing)) => operator.keeper.borrow_mut().observe(&existing, News::Changed),
                     Ok(None) => operator.keeper.borrow_mut().release(&key),
                     Err(_) if planted::is("reservation_given_up_in_doubt") => {
                         operator.keeper.borrow_mut().release(&key);
@@ -370,11 +384,8 @@ async fn tell(
             let mut changed = stored.clone();
             (changed.story, changed.closed, changed.facts) = (text, closed, facts.clone());
             changed.closed_at = closed.then_some(snapshot.now);
-            let namespace = snapshot.policy.id.namespace.clone();
-            let place = namespace.clone();
-            let name = facts.name.clone();
-            let written =
-                operator.ask(Op::Incident, move |world| world.write_incident(&place, &changed)).await;
+            let place = (snapshot.policy.id.namespace.clone(), facts.name.clone());
+            let written = operator.ask(Op::Incident, move |world| world.write_incident(&changed)).await;
             match written {
                 Ok(written) => {
                     if let Some((_, known)) = &mut runtime.incident {
@@ -386,7 +397,6 @@ async fn tell(
                     return Ok(());
                 }
                 Err(error) => {
-                    let place = (namespace, name);
                     let read = operator
                         .ask(Op::Read, move |world| Ok(world.api.incidents.get(&place).cloned()))
                         .await;
@@ -408,7 +418,8 @@ async fn tell(
     };
     let _ = write!(story, "{overall}");
     let mut status = newest(runtime, object).clone();
-    let active = runtime.incident.as_ref().map(|(facts, _)| facts.name.clone());
+    let reserved = runtime.reserved.map(|number| Incident::name_of(&object.policy.id, number));
+    let active = runtime.incident.as_ref().map(|(facts, _)| facts.name.clone()).or(reserved);
     let ordinal = runtime.ordinal.max(status.ordinal);
     if (status.active.as_ref(), status.ordinal, &status.said) == (active.as_ref(), ordinal, &story) {
         return Ok(());

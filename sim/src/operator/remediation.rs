@@ -12,6 +12,7 @@ use engine::model::{
 };
 use engine::{Seen, advance, tick};
 
+use super::keeper::News;
 use super::{Operator, View, Watched, effect, look};
 use crate::exec::{MS, Micros, SECOND};
 use crate::planted;
@@ -72,7 +73,7 @@ async fn reconcile(operator: &Rc<Operator>, mut stored: Stored) -> Answer<Then> 
                 }
                 _ => true,
             };
-            let (limits, listed) = operator.refresh_budgets().await;
+            let (limits, listed) = operator.refresh_budgets(Op::Confirm).await;
             let known = if current && listed { known } else { Known { view: None, ..known } };
             step = next(operator, &remediation, &known, look.as_ref(), &limits);
         }
@@ -300,7 +301,7 @@ pub(super) async fn is_confirmed(operator: &Rc<Operator>, remediation: &Remediat
         Some(view) => is_current(operator, &view.0, &remediation.spec.action).await,
         None => false,
     };
-    let (_, listed) = operator.refresh_budgets().await;
+    let (_, listed) = operator.refresh_budgets(Op::Read).await;
     current && listed
 }
 
@@ -336,7 +337,7 @@ async fn write_status(
             }
             let event = format!("Event of {}: {}", remediation.name, status.message);
             operator.sim.world.borrow_mut().tell(What::Wrote(event));
-            operator.keeper.borrow_mut().observe(written.object.clone());
+            operator.keeper.borrow_mut().observe(&written, News::Changed);
             Ok(written)
         }
         Err(ApiError::Conflict) => {
@@ -346,7 +347,7 @@ async fn write_status(
                     world.api.remediations.get(&place).cloned().ok_or(ApiError::NotFound)
                 })
                 .await?;
-            operator.keeper.borrow_mut().observe(read.object.clone());
+            operator.keeper.borrow_mut().observe(&read, News::Changed);
             Ok(read)
         }
         Err(error) => Err(error),
@@ -378,7 +379,7 @@ async fn is_current(operator: &Operator, snapshot: &Snapshot, action: &Action) -
     let key = (snapshot.policy.id.namespace.clone(), snapshot.policy.id.name.clone());
     let target = snapshot.policy.target.clone();
     let asked = operator
-        .ask(Op::Read, move |world| {
+        .ask(Op::Confirm, move |world| {
             let policy = world.api.policies.get(&key).cloned();
             let pauses = world.pauses(&key, &target);
             let found = world.target(&key.0, &target);
@@ -397,7 +398,7 @@ async fn is_current(operator: &Operator, snapshot: &Snapshot, action: &Action) -
     }
     let (namespace, target) = (snapshot.policy.id.namespace.clone(), snapshot.policy.target.clone());
     let live = operator
-        .ask(Op::Read, move |world| {
+        .ask(Op::Confirm, move |world| {
             let now = world.now;
             world.refresh();
             world.target(&namespace, &target).map(|found| found.workload(now)).ok_or(ApiError::NotFound)

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use engine::model::{Policy, Remediation};
+use engine::model::{Policy, PolicyRef, Remediation};
 use engine::retention::{expired, may_go};
 
 use super::keeper::PolicyKey;
 use super::{Operator, lead};
-use crate::world::api::incident_policy;
+use crate::world::api::{Answer, IncidentObject};
 use crate::world::faults::Op;
 
 pub(super) async fn keep_up(operator: Rc<Operator>) {
@@ -36,21 +36,25 @@ async fn of_key(operator: &Operator, key: &PolicyKey) {
 pub(super) async fn incident_closed(operator: &Operator, policy: &Policy) {
     let key = (policy.id.namespace.clone(), policy.id.name.clone());
     remove(operator, &key, Some(policy.history_limit), None).await;
-    let (limit, name) = (policy.history_limit, policy.id.name.clone());
-    let _ = operator
-        .ask(Op::Delete, move |world| {
-            let closed = world.api.incidents.iter().filter(|((namespace, _), incident)| {
-                *namespace == key.0 && incident.closed && incident_policy(incident) == name
-            });
-            let mut closed: Vec<_> = closed.map(|(key, i)| (i.facts.opened_at, key.clone())).collect();
-            closed.sort();
-            closed.reverse();
-            for (_, gone) in closed.into_iter().skip(limit) {
-                world.api.incidents.remove(&gone);
-            }
-            Ok(())
+    let _ = remove_incidents(operator, policy).await;
+}
+
+async fn remove_incidents(operator: &Operator, policy: &Policy) -> Answer<()> {
+    let (namespace, name) = (policy.id.namespace.clone(), policy.id.name.clone());
+    let mut closed: Vec<IncidentObject> = operator
+        .ask(Op::Read, move |world| {
+            // By their label: those of an earlier policy of the same name, too.
+            let of = |id: &PolicyRef| (&id.namespace, &id.name) == (&namespace, &name);
+            let all = world.api.incidents.values();
+            Ok(all.filter(|incident| incident.closed && of(&incident.policy)).cloned().collect())
         })
-        .await;
+        .await?;
+    closed.sort_by_key(|incident| std::cmp::Reverse((incident.facts.opened_at, incident.facts.ordinal)));
+    for gone in closed.into_iter().skip(policy.history_limit) {
+        let place = (gone.policy.namespace.clone(), gone.facts.name.clone());
+        operator.ask(Op::Delete, move |world| world.delete_incident(&place, gone.version)).await?;
+    }
+    Ok(())
 }
 
 async fn remove(operator: &Operator, key: &PolicyKey, keep: Option<usize>, open: Option<&str>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::model::{Budget, EntryKey, Limits, earlier};
 
-use super::keeper::PolicyKey;
+use super::keeper::{News, PolicyKey};
 use super::{Operator, lead, remediation};
 use crate::exec::{MS, Node, SECOND, Sim};
 use crate::world::api::{PolicyObject, Shown, Stored};
@@ -35,7 +35,7 @@ async fn list(operator: &Rc<Operator>) -> bool {
         .await;
     let Ok((version, policies, remediations, budgets)) = listed else { return false };
     operator.listed.set(version);
-    show(operator, Shown::Budgets(budgets));
+    show(operator, Shown::Budgets(budgets), News::Listed);
     let names: BTreeSet<PolicyKey> =
         policies.iter().map(|p| (p.policy.id.namespace.clone(), p.policy.id.name.clone())).collect();
     let keys: BTreeSet<EntryKey> =
@@ -43,13 +43,13 @@ async fn list(operator: &Rc<Operator>) -> bool {
     let gone: Vec<PolicyKey> =
         operator.policies.borrow().keys().filter(|key| !names.contains(*key)).cloned().collect();
     for key in gone {
-        show(operator, Shown::PolicyGone(key));
+        show(operator, Shown::PolicyGone(key), News::Listed);
     }
     for policy in policies {
-        show(operator, Shown::Policy(Box::new(policy)));
+        show(operator, Shown::Policy(Box::new(policy)), News::Listed);
     }
     for stored in remediations {
-        show(operator, Shown::Remediation(Box::new(stored)));
+        show(operator, Shown::Remediation(Box::new(stored)), News::Listed);
     }
     let before = earlier(operator.now(), SLACK);
     operator.keeper.borrow_mut().forget_unlisted(&keys, before);
@@ -94,7 +94,7 @@ fn deliver(sim: &Rc<Sim>, at: u64, operator: Rc<Operator>, version: u64, shown: 
             // In order, as it came.
             deliver(sim, frozen, operator, version, shown);
         } else if version > operator.listed.get() {
-            show(&operator, shown);
+            show(&operator, shown, News::Changed);
         }
     });
 }
@@ -123,7 +123,7 @@ pub(super) fn forget(sim: &Sim, node: Node) {
     watchers.retain(|operator| operator.node != node);
 }
 
-fn show(operator: &Rc<Operator>, shown: Shown) {
+fn show(operator: &Rc<Operator>, shown: Shown, news: News) {
     match shown {
         Shown::Policy(object) => {
             let key = (object.policy.id.namespace.clone(), object.policy.id.name.clone());
@@ -137,7 +137,7 @@ fn show(operator: &Rc<Operator>, shown: Shown) {
         }
         Shown::Remediation(stored) => {
             let key = (stored.object.namespace.clone(), stored.object.name.clone());
-            operator.keeper.borrow_mut().observe(stored.object.clone());
+            operator.keeper.borrow_mut().observe(&stored, news);
             operator.remediations.borrow_mut().insert(key.clone(), *stored);
             remediation::wake(operator, &key);
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::invariants::{Replicas, What};
 use engine::model::{
-    Budget, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Phase, Policy, Remediation,
-    RemediationStatus, Scale, TargetRef, UndoState, WorkloadKey, WorkloadNow,
+    Budget, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Phase, Policy, PolicyRef,
+    Remediation, RemediationStatus, Scale, Severity, TargetRef, UndoState, WorkloadKey, WorkloadNow,
 };
 use jiff::Timestamp;
 
@@ -57,6 +57,8 @@ pub struct Stored {
 /// A LatencyIncident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IncidentObject {
+    /// The policy that owns it: it goes with it.
+    pub policy: PolicyRef,
     /// What it says.
     pub facts: Incident,
     /// Its phase is Closed.
@@ -147,78 +149,131 @@ impl World {
         self.tell(What::Budgets(budgets));
     }
 
-    /// A policy is created or changed by people.
-    pub fn set_policy(&mut self, mut object: PolicyObject) {
-        object.version = self.api.bump();
-        let key = (object.policy.id.namespace.clone(), object.policy.id.name.clone());
-        self.tell(What::Policy(Box::new(object.policy.clone())));
-        self.api.announce(Shown::Policy(Box::new(object.clone())));
-        self.api.policies.insert(key, object);
+    /// People create a policy. What they say of its status is not heard.
+    pub fn create_policy(&mut self, mut object: PolicyObject) -> Answer<PolicyObject> {
+        if self.api.policies.contains_key(&policy_key(&object.policy.id)) {
+            return Err(ApiError::Conflict);
+        }
+        object.policy.generation = 1;
+        (object.ordinal, object.active, object.said) = (0, None, String::new());
+        Ok(self.store_policy(object))
     }
 
-    /// A policy is deleted: it goes at once.
-    pub fn delete_policy(&mut self, key: &PolicyKey) {
-        if let Some(object) = self.api.policies.remove(key) {
-            self.tell(What::PolicyGone(object.policy.id));
-            self.api
-                .incidents
-                .retain(|(namespace, _), incident| *namespace != key.0 || incident_policy(incident) != key.1);
-            self.api.announce(Shown::PolicyGone(key.clone()));
+    /// People change a policy's spec or its annotation, whatever version it has. Only a change of the spec is a new generation.
+    pub fn edit_policy(
+        &mut self,
+        key: &PolicyKey,
+        change: impl FnOnce(&mut PolicyObject),
+    ) -> Answer<PolicyObject> {
+        let stored = self.api.policies.get(key).cloned().ok_or(ApiError::NotFound)?;
+        let mut object = stored.clone();
+        change(&mut object);
+        if object == stored {
+            // No version is made, and no watch shows it.
+            return Ok(stored);
+        }
+        if object.policy != stored.policy {
+            object.policy.generation += 1;
+        }
+        Ok(self.store_policy(object))
+    }
+
+    fn store_policy(&mut self, mut object: PolicyObject) -> PolicyObject {
+        object.version = self.api.bump();
+        self.tell(What::Policy(Box::new(object.policy.clone())));
+        self.api.announce(Shown::Policy(Box::new(object.clone())));
+        self.api.policies.insert(policy_key(&object.policy.id), object.clone());
+        object
+    }
+
+    /// A policy is deleted: it goes at once, and what it owns soon after; here at once, too.
+    pub fn delete_policy(&mut self, key: &PolicyKey) -> Answer<()> {
+        let gone = self.api.policies.remove(key).ok_or(ApiError::NotFound)?;
+        self.tell(What::PolicyGone(gone.policy.id.clone()));
+        self.collect_garbage();
+        self.api.announce(Shown::PolicyGone(key.clone()));
+        Ok(())
+    }
+
+    /// Incidents whose policy is not there go, also where another one has its name.
+    fn collect_garbage(&mut self) {
+        let policies = &self.api.policies;
+        let owned = |incident: &IncidentObject| policies.values().any(|p| p.policy.id == incident.policy);
+        let all = self.api.incidents.iter();
+        let gone: Vec<EntryKey> = all.filter(|(_, one)| !owned(one)).map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.api.incidents.remove(&key);
+            self.tell(What::Incident { key, open: false });
         }
     }
 
-    /// A policy's status is replaced.
+    /// A policy's status is replaced, by compare-and-swap.
     pub fn write_policy_status(&mut self, status: &PolicyObject) -> Answer<PolicyObject> {
-        let key = (status.policy.id.namespace.clone(), status.policy.id.name.clone());
-        let version = self.api.bump();
+        let key = policy_key(&status.policy.id);
         let stored = self.api.policies.get_mut(&key).ok_or(ApiError::NotFound)?;
         if stored.version != status.version {
             return Err(ApiError::Conflict);
         }
-        (stored.ordinal, stored.version) = (status.ordinal, version);
+        let before = stored.clone();
+        stored.ordinal = status.ordinal;
         (stored.active, stored.said) = (status.active.clone(), status.said.clone());
-        let written = stored.clone();
-        self.api.announce(Shown::Policy(Box::new(written.clone())));
+        if *stored != before {
+            self.api.version += 1;
+            stored.version = self.api.version;
+            let written = stored.clone();
+            self.api.announce(Shown::Policy(Box::new(written)));
+        }
         self.tell(What::Wrote(format!("status of LatencyPolicy {}/{}", key.0, key.1)));
-        Ok(written)
+        self.api.policies.get(&key).cloned().ok_or(ApiError::NotFound)
     }
 
-    /// An incident is created.
-    pub fn create_incident(
-        &mut self,
-        namespace: &str,
-        facts: &Incident,
-        story: &str,
-    ) -> Answer<IncidentObject> {
-        let key = (namespace.to_owned(), facts.name.clone());
+    /// An incident of the policy is created under its name. How bad it is, is told with the status.
+    pub fn create_incident(&mut self, policy: &PolicyRef, facts: &Incident) -> Answer<IncidentObject> {
+        let key = (policy.namespace.clone(), facts.name.clone());
         if self.api.incidents.contains_key(&key) {
             return Err(ApiError::Conflict);
         }
-        let version = self.api.bump();
         let object = IncidentObject {
-            facts: facts.clone(),
+            policy: policy.clone(),
+            facts: Incident { severity: Severity::P2, reopened: 0, ..facts.clone() },
             closed: false,
             closed_at: None,
-            story: story.to_owned(),
-            version,
+            story: String::new(),
+            version: self.api.bump(),
         };
-        self.api.incidents.insert(key, object.clone());
-        self.tell(What::Wrote(format!("LatencyIncident {namespace}/{}", facts.name)));
+        self.tell(What::Wrote(format!("LatencyIncident {}/{}", key.0, key.1)));
+        self.api.incidents.insert(key.clone(), object.clone());
+        self.tell(What::Incident { key, open: true });
+        self.collect_garbage();
         Ok(object)
     }
 
-    /// An incident's status is replaced.
-    pub fn write_incident(&mut self, namespace: &str, object: &IncidentObject) -> Answer<IncidentObject> {
-        let key = (namespace.to_owned(), object.facts.name.clone());
-        let version = self.api.bump();
+    /// An incident's status is replaced, by compare-and-swap.
+    pub fn write_incident(&mut self, object: &IncidentObject) -> Answer<IncidentObject> {
+        let key = (object.policy.namespace.clone(), object.facts.name.clone());
         let stored = self.api.incidents.get_mut(&key).ok_or(ApiError::NotFound)?;
         if stored.version != object.version {
             return Err(ApiError::Conflict);
         }
-        *stored = IncidentObject { version, ..object.clone() };
+        if stored != object {
+            self.api.version += 1;
+            *stored = IncidentObject { version: self.api.version, ..object.clone() };
+        }
         let written = stored.clone();
         self.tell(What::Wrote(format!("status of LatencyIncident {}/{}", key.0, key.1)));
+        self.tell(What::Incident { key, open: !written.closed });
         Ok(written)
+    }
+
+    /// This version of an incident is deleted: it goes at once.
+    pub fn delete_incident(&mut self, key: &EntryKey, version: u64) -> Answer<()> {
+        let stored = self.api.incidents.get(key).ok_or(ApiError::NotFound)?;
+        if stored.version != version {
+            return Err(ApiError::Conflict);
+        }
+        self.api.incidents.remove(key);
+        self.tell(What::Incident { key: key.clone(), open: false });
+        Ok(())
     }
 
     /// A remediation is created under its name.
@@ -434,10 +489,6 @@ impl World {
     }
 }
 
-/// The policy's name, of which an incident's begins.
-#[must_use]
-pub fn incident_policy(incident: &IncidentObject) -> String {
-    let mut parts: Vec<&str> = incident.facts.name.split('-').collect();
-    parts.truncate(parts.len().saturating_sub(2));
-    parts.join("-")
+fn policy_key(id: &PolicyRef) -> PolicyKey {
+    (id.namespace.clone(), id.name.clone())
 }

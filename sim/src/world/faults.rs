@@ -29,6 +29,8 @@ pub enum Op {
     Lease,
     /// Asks a workload for something, to warm its cache.
     Warm,
+    /// Reads a last time before the gate whether what was judged is still so.
+    Confirm,
     /// Reads a workload a last time before its replicas are set.
     ReadScale,
     /// Deletes what is old.
@@ -38,13 +40,14 @@ pub enum Op {
 }
 
 /// Those that change something and lead to acts.
-pub const MUTATING: [Op; 11] = [
+pub const MUTATING: [Op; 12] = [
     Op::Create,
     Op::Gate,
     Op::Signal,
     Op::Scale,
     Op::Warm,
     Op::ReadScale,
+    Op::Confirm,
     Op::Status,
     Op::Restore,
     Op::Release,
@@ -61,6 +64,8 @@ pub enum Blow {
     CrashAfter,
     /// It has arrived, and the answer is lost.
     AnswerLost,
+    /// It has arrived, and the answer comes so many seconds later: sooner than nobody waits for it any more.
+    AnswerLate(u64),
     /// It is lost itself.
     RequestLost,
     /// It arrives so many seconds later; nobody waits for so long.
@@ -89,6 +94,7 @@ impl Blow {
             Self::CrashBefore => "killed before a request",
             Self::CrashAfter => "killed before the answer",
             Self::AnswerLost => "answer lost",
+            Self::AnswerLate(_) => "answer late",
             Self::RequestLost => "request lost",
             Self::Late(_) => "request late",
             Self::BrokenOff(_) => "connection broken, request late",

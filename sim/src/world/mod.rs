@@ -164,6 +164,7 @@ impl World {
             | What::Paused { .. }
             | What::Budgets(_)
             | What::RemediationGone(_)
+            | What::Incident { .. }
             | What::Erased(_)
             | What::Lease { .. }
             | What::Signal(_)

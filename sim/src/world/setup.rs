@@ -214,7 +214,7 @@ impl World {
         }
         world.tell(What::Budgets(Vec::new()));
         for place in 0..POLICIES.len() {
-            world.set_policy(PolicyObject {
+            let _ = world.create_policy(PolicyObject {
                 policy: policy(place, 0),
                 version: 0,
                 paused: None,

@@ -1,7 +1,7 @@
 //! Making an incident durable before anything is done in its name.
 
-use engine::Tick;
-use engine::model::{Incident, PolicyRef, Snapshot};
+use engine::model::{Incident, PolicyRef, Severity, Snapshot};
+use engine::{Overall, Tick};
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 
@@ -32,7 +32,24 @@ pub(super) async fn follow(
             }
             Ok(())
         }
+        // It is over before its incident could be created. Whoever has sent it may still do so, and nobody would close it.
+        (None, None) if ticked.situation.overall == Overall::Healthy => match runtime.reserved {
+            Some(ordinal) => open(ctx, runtime, object, &over(snapshot, ordinal)).await,
+            None => Ok(()),
+        },
         (Some(_) | None, None) => Ok(()),
+    }
+}
+
+/// An incident of which nothing but its number is known. It is closed as soon as it is told of.
+fn over(snapshot: &Snapshot, ordinal: u64) -> Incident {
+    Incident {
+        name: Incident::name_of(&snapshot.policy.id, ordinal),
+        ordinal,
+        first_breached_at: snapshot.now,
+        opened_at: snapshot.now,
+        severity: Severity::P2,
+        reopened: 0,
     }
 }
 

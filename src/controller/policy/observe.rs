@@ -65,12 +65,12 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
     if runtime.adopted {
         return Ok(());
     }
+    let policy = PolicyRef {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+    };
     let last = || {
-        let policy = PolicyRef {
-            namespace: object.namespace().unwrap_or_default(),
-            name: object.name_any(),
-            uid: object.uid().unwrap_or_default(),
-        };
         let recent = known > 0 && !long_within(&status, ctx.shared.clock.now());
         recent.then(|| ObjectName(Incident::name_of(&policy, known)))
     };
@@ -78,6 +78,7 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
         let incidents: Api<Stored<LatencyIncident>> =
             Api::namespaced(ctx.shared.client.clone(), &object.namespace().unwrap_or_default());
         let found = incidents.get_opt(&name.0).await.map_err(|error| Error::Read(brief(&error)))?;
+        let missing = found.is_none() && status.active_incident.is_some();
         (runtime.incident, runtime.closed) = match found {
             Some(Stored(Ok(incident))) => known_incident(&name.0, incident),
             Some(Stored(Err(undecodable))) => {
@@ -90,6 +91,8 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
             }
             None => (None, None),
         };
+        // Its number was taken, and it may yet be created: by a leader that was frozen in the middle. Its name is taken up.
+        runtime.reserved = (missing && name.0 == Incident::name_of(&policy, known)).then_some(known);
     }
     runtime.adopted = true;
     Ok(())

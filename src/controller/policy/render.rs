@@ -23,7 +23,7 @@ pub(super) fn policy(
     before: &LatencyPolicyStatus,
     snapshot: &Snapshot,
     ticked: &Tick,
-    ordinal: u64,
+    (ordinal, reserved): (u64, Option<u64>),
 ) -> LatencyPolicyStatus {
     let said = vec![
         ready(ctx, snapshot, ticked),
@@ -33,11 +33,15 @@ pub(super) fn policy(
     ];
     let incident = ticked.situation.incident.as_ref();
     let policy = (snapshot.policy.id.namespace.clone(), snapshot.policy.id.name.clone());
+    // A number that was taken stays named until its incident is there.
+    let active = incident
+        .map(|incident| incident.name.clone())
+        .or(reserved.map(|number| Incident::name_of(&snapshot.policy.id, number)));
     LatencyPolicyStatus {
         observed_generation: Some(snapshot.policy.generation),
         conditions: conditions::write(&before.conditions, said, snapshot.policy.generation, snapshot.now),
         severity: incident.map(|incident| Word(incident.severity.to_string())),
-        active_incident: incident.map(|incident| ObjectName(incident.name.clone())),
+        active_incident: active.map(ObjectName),
         incident_ordinal: i64::try_from(ordinal).ok().filter(|ordinal| *ordinal > 0),
         causes: causes(ticked),
         blocked_by: blocked_by(ticked),

@@ -157,7 +157,7 @@ async fn status(
     ticked: &Tick,
 ) -> Result<(), Error> {
     let before = runtime.last_status(object);
-    let status = render::policy(ctx, &before, snapshot, ticked, runtime.ordinal);
+    let status = render::policy(ctx, &before, snapshot, ticked, (runtime.ordinal, runtime.reserved));
     if status == before {
         return Ok(());
     }
