@@ -1,30 +1,17 @@
 //! A Redis cache behind the target: what is usual for it is learned, and when it loses what it held that is the cause.
 
-use std::time::Duration;
-
+use lab::Redis;
 use lab::redis::Stop;
-use lab::{Redis, RedisOptions};
-use latency_operator::connections::redis::RIGHTS;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::support::cached::{self, secret, with_cache};
 use crate::support::{PASSWORD, SOON, World, eventually, kubectl, run, slow};
-
-pub(crate) const KEYS: usize = 1000;
 
 /// A world with a cache that is full and in use.
 pub(crate) struct Cached {
     pub(crate) world: World,
     pub(crate) redis: Redis,
-    _lookups: Lookups,
-}
-
-/// Ends when it is dropped.
-struct Lookups(tokio::task::JoinHandle<()>);
-
-impl Drop for Lookups {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _lookups: cached::Lookups,
 }
 
 impl Cached {
@@ -33,30 +20,17 @@ impl Cached {
     }
 
     pub(crate) async fn within(mut world: World) -> Self {
-        let user = format!("on >{PASSWORD} resetkeys -@all {RIGHTS}");
-        let options = RedisOptions::default().password("of the application").user("latency-operator", user);
-        let redis = Redis::start(&world.lab.session, options).await.expect("Redis");
-        redis.fill(0, "key", KEYS, 100).await.expect("filled");
-        let lookups = look_up(redis.port());
-        secret(&world, redis.port(), PASSWORD).await;
+        let (redis, lookups) = cached::start(&world).await;
         world.operate().await;
         Self { world, redis, _lookups: lookups }
-    }
-
-    /// How often the operator has looked, by the server's own count.
-    async fn looks(&self) -> u64 {
-        let text = self.redis.execute(&["INFO", "commandstats"]).await.ok();
-        let text: String = text.and_then(|text| redis::from_redis_value(text).ok()).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("cmdstat_slowlog|get:calls="));
-        line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or_default()
     }
 
     /// Everything is calm, and the cache was looked at often enough that it is known what is usual for it.
     pub(crate) async fn until_known(&self) {
         self.world.until_calm().await;
-        let before = self.looks().await;
+        let before = cached::looks(&self.redis).await;
         eventually("it is known what is usual", SOON, async || {
-            (self.looks().await >= before + 5).then_some(())
+            (cached::looks(&self.redis).await >= before + 5).then_some(())
         })
         .await;
     }
@@ -76,49 +50,6 @@ impl Cached {
             ),
         }
     }
-}
-
-/// The application: some 200 lookups a second, 95 of 100 of keys that are there as long as nobody removes them. It connects
-/// again where it is cut off.
-fn look_up(port: u16) -> Lookups {
-    let url = format!("redis://:of%20the%20application@127.0.0.1:{port}");
-    Lookups(tokio::spawn(async move {
-        let client = redis::Client::open(url).expect("a client");
-        let mut turn = 0;
-        loop {
-            let Ok(mut connection) = client.get_multiplexed_async_connection().await else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            loop {
-                let mut pipeline = redis::pipe();
-                for number in 0..19 {
-                    pipeline.cmd("GET").arg(format!("key:{}", (turn * 19 + number) % KEYS)).ignore();
-                }
-                pipeline.cmd("GET").arg("nothing").ignore();
-                if pipeline.query_async::<()>(&mut connection).await.is_err() {
-                    break;
-                }
-                turn += 1;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }))
-}
-
-async fn secret(world: &World, port: u16, password: &str) {
-    let object = json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": "orders-redis", "labels": {"latency-operator.dev/allowed": "true"}},
-        "stringData": {"uri": format!("redis://latency-operator:{password}@127.0.0.1:{port}/0")},
-    });
-    world.apply(object).await;
-}
-
-/// Beside the database there is a cache, and nothing is done about it.
-pub(crate) fn with_cache(policy: &mut Value) {
-    let cache = json!({"name": "cache", "type": "Redis", "redis": {"secretRef": {"name": "orders-redis"}}});
-    policy["spec"]["dependencies"].as_array_mut().expect("a list").push(cache);
 }
 
 #[test]
@@ -209,9 +140,9 @@ fn ten_policies_with_one_cache_share_its_looks() {
             let name = format!("orders-{number}");
             cached.world.until_condition_of(&name, "DataAvailable", "True").await;
         }
-        let before = cached.looks().await;
+        let before = cached::looks(&cached.redis).await;
         cached.world.until_looked(100).await;
-        let looks = cached.looks().await - before;
+        let looks = cached::looks(&cached.redis).await - before;
         assert!((1..=10).contains(&looks), "{looks} looks in a hundred evaluations");
     });
 }

@@ -24,6 +24,8 @@ use tokio::sync::OnceCell;
 
 #[path = "asked.rs"]
 pub(crate) mod asked;
+#[path = "cached.rs"]
+pub(crate) mod cached;
 #[path = "witness.rs"]
 mod witness;
 
@@ -108,6 +110,9 @@ pub(crate) struct World {
     pub(crate) proxies: Option<Proxies>,
     /// The target itself, where it is asked for something: its Service is reached there.
     pub(crate) target: Option<asked::Target>,
+    /// A cache in use, where there is one.
+    #[allow(dead_code, reason = "only the sweep looks into it")]
+    pub(crate) cache: Option<(lab::Redis, cached::Lookups)>,
     /// The database's own name for itself.
     pub(crate) system_identifier: String,
     /// The test itself ends sessions of the operator.
@@ -182,6 +187,7 @@ impl World {
             backend: lab.prometheus.url().to_owned(),
             proxies: None,
             target: None,
+            cache: None,
             system_identifier,
             signals_itself: false,
             judged: false,

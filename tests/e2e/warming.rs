@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::caching::{Cached, KEYS, with_cache};
+use crate::caching::Cached;
+use crate::support::cached::{KEYS, with_cache};
 use crate::support::{SOON, World, calm, eventually, outcome, run, slow};
 
 /// A cold cache may be warmed by twelve requests, two a second, within ten seconds.

@@ -9,7 +9,8 @@ use latency_operator::api::LatencyRemediation;
 
 use crate::play::left_over;
 use crate::points::{Point, Where};
-use crate::story::{Story, Trouble};
+use crate::story::{REQUESTS, Story, Trouble};
+use crate::support::asked::Target;
 use crate::support::{OPERATOR, World, outcome, phase};
 
 /// What one run showed.
@@ -70,8 +71,17 @@ pub(crate) async fn judge(world: &World, point: &Point, trouble: &Trouble) -> Re
             expect(&mut troubles, DOUBLE, "replicas that were written", &writes, &vec![4, 3, 2]);
             expect(&mut troubles, LOST, "replicas at the end", &world.replicas().await, &2);
         }
+        Story::Warm => {
+            let asked = world.asked().len();
+            if asked > REQUESTS * acts {
+                troubles.push((DOUBLE, format!("{asked} requests of {acts} runs of {REQUESTS}")));
+            }
+            expect(&mut troubles, DOUBLE, "statements that the server ended", &world.signals(), &0);
+        }
     }
-    if point.story != Story::Scale {
+    if point.story == Story::Warm {
+        expect(&mut troubles, DOUBLE, "replicas that were written", &writes, &Vec::new());
+    } else if point.story != Story::Scale {
         expect(&mut troubles, DOUBLE, "statements that the server ended", &world.signals(), &1);
         expect(&mut troubles, WRONG, "innocents", &trouble.wrongs.load(Ordering::Relaxed), &0);
         if trouble.innocents.load(Ordering::Relaxed) == 0 {
@@ -89,7 +99,8 @@ pub(crate) async fn judge(world: &World, point: &Point, trouble: &Trouble) -> Re
     troubles.extend(left_over(world).await.into_iter().map(|left| (STUCK, left)));
     let incidents = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
     expect(&mut troubles, DIFFERENT, "incidents", &incidents.len(), &1);
-    let struck = proxies.api.struck().len() + proxies.database.struck().len();
+    let at_target = world.target.as_ref().map_or(0, Target::struck);
+    let struck = proxies.api.struck().len() + proxies.database.struck().len() + at_target;
     // The kill that leads there is none of it.
     let reached = struck
         >= usize::from(point.at != Where::Nowhere) + usize::from(matches!(point.at, Where::Resumed(..)));

@@ -81,14 +81,18 @@ async fn one(name: &str, point: Point) -> Result {
 async fn played(name: &str, point: &Point) -> (World, Trouble) {
     let mut world = World::within(lab().await, name, PostgresOptions::default()).await;
     world.behind_proxies().await;
-    point.story.prepare(&world).await;
+    point.story.prepare(&mut world).await;
     arm(world.proxies.as_ref().expect("proxies"), point);
+    if let (Where::Request(nth), Some(target)) = (&point.at, &world.target) {
+        target.strike(*nth, point.fault.clone(), world.proxies.as_ref().expect("proxies").grip.clone());
+    }
     let mut cast = Cast::default();
     cast.tend(&mut world).await;
     world.policy(|policy| point.story.policy(policy)).await;
     let calm = until(&mut world, &mut cast, async |world| {
         let within = world.condition("WithinObjective").await.starts_with("True");
-        within && world.condition("DataAvailable").await.starts_with("True")
+        let available = world.condition("DataAvailable").await.starts_with("True");
+        within && available && point.story.is_ready(world).await
     });
     assert!(calm.await, "it never was calm\n{}", world.operator_log());
     let trouble = point.story.begin(&world).await;

@@ -25,6 +25,8 @@ pub(crate) enum Where {
     Signal(usize),
     /// The preparation of such a statement: after all that is asked before it, and before it is sent.
     Prepare(usize),
+    /// The how manieth request to the target.
+    Request(usize),
     /// The how manieth read of that kind since the first remediation was created.
     Read(Read, usize),
     /// The same since the operator was killed right after its first effect: another one finds it Executing, and looks.
@@ -68,6 +70,7 @@ impl fmt::Display for Where {
             Self::EveryOther => write!(f, "one of two changes"),
             Self::EveryThird => write!(f, "one of three requests"),
             Self::Signal(nth) => write!(f, "signal #{nth}"),
+            Self::Request(nth) => write!(f, "request #{nth}"),
             Self::Prepare(nth) => write!(f, "preparing signal #{nth}"),
             Self::Read(read, nth) => write!(f, "reading {read} #{nth}"),
             Self::Resumed(read, nth) => write!(f, "reading {read} #{nth} after a kill"),
@@ -89,7 +92,12 @@ impl Where {
                 if (method, resource, *nth) == (&call.method, &call.resource, call.nth));
         }
         match self {
-            Self::Nowhere | Self::Signal(_) | Self::Prepare(_) | Self::Read(..) | Self::Resumed(..) => false,
+            Self::Nowhere
+            | Self::Signal(_)
+            | Self::Prepare(_)
+            | Self::Request(_)
+            | Self::Read(..)
+            | Self::Resumed(..) => false,
             Self::Api(method, resource, nth) => {
                 (method, resource, *nth) == (&call.method, &call.resource, call.nth)
             }
@@ -113,7 +121,8 @@ impl Where {
             | Self::EveryOther
             | Self::EveryThird
             | Self::Signal(_)
-            | Self::Prepare(_) => None,
+            | Self::Prepare(_)
+            | Self::Request(_) => None,
         }
     }
 
@@ -141,7 +150,7 @@ fn refuse(status: u16) -> Fault {
 
 /// The few that `make test` plays: around the gate, the effect, what is noted of it, what is read for it, and the undo.
 pub(crate) fn chosen() -> Vec<Point> {
-    use Fault::{Deny, FreezeAfter, FreezeBefore, KillAfter, KillBefore, Lose};
+    use Fault::{Deny, FreezeAfter, FreezeBefore, KillAfter, Lose};
     const REMEDIATION: &str = "latencyremediations";
     const STATUS: &str = "latencyremediations/status";
     const SCALE: &str = "deployments/scale";
@@ -157,7 +166,6 @@ pub(crate) fn chosen() -> Vec<Point> {
         signal(Story::Cancel, 1, Lose),
         Point { story: Story::Cancel, at: Where::Prepare(1), fault: FreezeAfter },
         Point { story: Story::Cancel, at: Where::EveryOther, fault: Lose },
-        signal(Story::Terminate, 2, KillBefore),
         signal(Story::Terminate, 2, KillAfter),
         signal(Story::Idle, 1, KillAfter),
         Point { story: Story::Idle, at: Where::Prepare(1), fault: FreezeAfter },
@@ -171,7 +179,8 @@ pub(crate) fn chosen() -> Vec<Point> {
         api(Story::Scale, "PATCH", SCALE, 1, FreezeBefore),
         api(Story::Scale, "PATCH", SCALE, 2, KillAfter),
         Point { story: Story::Scale, at: Where::EveryOther, fault: Deny(500) },
-        Point { story: Story::Scale, at: Where::EveryOther, fault: refuse(429) },
+        Point { story: Story::Warm, at: Where::Request(1), fault: KillAfter },
+        Point { story: Story::Warm, at: Where::Request(2), fault: FreezeAfter },
     ]
 }
 
@@ -197,11 +206,22 @@ pub(crate) async fn all() -> Vec<Point> {
                 points.push(Point { story, at: Where::Signal(nth), fault });
             }
         }
+        if story == Story::Warm {
+            points.extend(requests());
+        }
         points.extend(faulty(story));
         points.extend(reads(story, &calls, looks > 0));
     }
     points.extend(zombies());
     points
+}
+
+/// The requests of a run of warming.
+fn requests() -> Vec<Point> {
+    let late = Fault::Late(Duration::from_secs(8));
+    let faults = [Fault::KillBefore, Fault::KillAfter, Fault::FreezeAfter, Fault::Lose, late, refuse(500)];
+    let pairs = (1..=2).flat_map(|nth| faults.iter().map(move |fault| (nth, fault.clone())));
+    pairs.map(|(nth, fault)| Point { story: Story::Warm, at: Where::Request(nth), fault }).collect()
 }
 
 /// What an operator reads between admission and the end of verification, each kind of it once, and what the successor of one
@@ -213,7 +233,7 @@ fn reads(story: Story, calls: &[Call], looks: bool) -> Vec<Point> {
     if story == Story::Scale {
         // The look is the same request as that of an evaluation: the first two are one of each.
         places.extend([1, 2].map(|nth| Where::Resumed(Read::Api("deployments".to_owned()), nth)));
-    } else {
+    } else if story != Story::Warm {
         places.extend([Read::Snapshot, Read::Look].map(|read| Where::Resumed(read, 1)));
     }
     for at in &places {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{Executor, PgConnection};
 use tokio::task::JoinHandle;
 
-use crate::support::{PASSWORD, Suffering, World, saturate, slow};
+use crate::support::{PASSWORD, Suffering, World, cached, calm, saturate, slow};
 
 /// What breaks, and what mends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,15 @@ pub(crate) enum Story {
     Idle,
     /// All workers are busy: replicas are added, and taken back afterwards.
     Scale,
+    /// A cache is flushed: the target is asked for what it keeps there. It has filled again after half a minute, whoever asks.
+    Warm,
 }
 
-pub(crate) const STORIES: [Story; 4] = [Story::Cancel, Story::Terminate, Story::Idle, Story::Scale];
+pub(crate) const STORIES: [Story; 5] =
+    [Story::Cancel, Story::Terminate, Story::Idle, Story::Scale, Story::Warm];
+
+/// The requests of a run of warming: each of two paths twice.
+pub(crate) const REQUESTS: usize = 4;
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active' and query ~ 'pg_sleep.600|stubborn'";
 const FORGOTTEN: &str = "application_name = 'report' and state = 'idle in transaction'";
@@ -66,6 +72,7 @@ impl Story {
             Self::Terminate => "terminate",
             Self::Idle => "idle",
             Self::Scale => "scale",
+            Self::Warm => "warm",
         }
     }
 
@@ -91,12 +98,37 @@ impl Story {
                     "action": {"type": "Scale", "scale": {"step": "100%", "max": 4, "connectionsPerPod": 2}},
                 }]);
             }
+            Self::Warm => {
+                cached::with_cache(policy);
+                let warm = json!({
+                    "service": "orders-api", "port": "http", "paths": ["/a", "/b"], "requestsPerPath": 2,
+                    "ratePerSecond": 1, "inFlight": 1, "within": "6s",
+                });
+                policy["spec"]["remediations"] = json!([{
+                    "name": "warm", "causes": ["ColdCache"], "action": {"type": "WarmCache", "warmCache": warm},
+                }]);
+            }
         }
     }
 
-    pub(crate) async fn prepare(self, world: &World) {
-        if self == Self::Terminate {
-            world.postgres.execute("orders", STUBBORN).await.expect("a function");
+    pub(crate) async fn prepare(self, world: &mut World) {
+        match self {
+            Self::Cancel | Self::Idle | Self::Scale => {}
+            Self::Terminate => {
+                world.postgres.execute("orders", STUBBORN).await.expect("a function");
+            }
+            Self::Warm => {
+                world.serve().await;
+                world.cache = Some(cached::start(world).await);
+            }
+        }
+    }
+
+    /// What has to be seen before it may begin.
+    pub(crate) async fn is_ready(self, world: &World) -> bool {
+        match &world.cache {
+            Some((redis, _)) => cached::looks(redis).await >= LOOKS,
+            None => true,
         }
     }
 
@@ -126,6 +158,7 @@ impl Story {
                 trouble.session(world, "reporting", "bystander", Some("begin")).await;
             }
             Self::Scale => trouble.tasks.push(saturated(world)),
+            Self::Warm => trouble.tasks.push(flushed(world).await),
         }
         trouble
     }
@@ -204,6 +237,26 @@ impl Innocent {
             };
         }
     }
+}
+
+/// So many looks at a cache are enough to know what is usual for it.
+const LOOKS: u64 = 8;
+
+/// The cache is empty and the API slow, until it was asked for enough, or for half a minute.
+async fn flushed(world: &World) -> JoinHandle<()> {
+    let (redis, _) = world.cache.as_ref().expect("a cache");
+    redis.execute(&["FLUSHALL"]).await.expect("flushed");
+    world.exporter.set(slow());
+    let (exporter, port) = (world.exporter.clone(), redis.port());
+    let target = world.target.as_ref().expect("a target").clone();
+    tokio::spawn(async move {
+        let begun = std::time::Instant::now();
+        while target.asked().len() < REQUESTS - 1 && begun.elapsed() < Duration::from_secs(30) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        cached::fill(port).await;
+        exporter.set(calm());
+    })
 }
 
 /// Every worker is busy until there were four ready Pods once: that was a peak, and it is over then.
