@@ -29,7 +29,7 @@ sim-planted: ## Plant a bug, simulate until it is caught, and the next one: five
 		$(CARGO) run --quiet --release -p sim -- --planted --seed $(or $(SEED),1) --hours $(or $(HOURS),1000)
 
 .PHONY: sweep
-sweep: ## Kill, freeze and mislead the operator at every request of a full incident, on real parts: half an hour (SWEEP_ONLY=cancel)
+sweep: ## Kill, freeze and mislead the operator at every request of a full incident, on real parts: an hour (SWEEP_ONLY=cancel)
 	SWEEP=full $(CARGO) test -p latency-operator --test sweep -- --nocapture
 
 .PHONY: demo
