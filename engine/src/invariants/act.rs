@@ -83,8 +83,9 @@ impl Checker {
             self.permitted(&act, late, &mut found);
             self.storm(&act, late, &mut found);
             // What was read since a late one was sent says nothing about it.
-            if late <= self.tolerance.hearing {
-                found.extend(self.doubts(sent, &intent.stored));
+            if elapsed(at, sent) <= Duration::from_secs(1) {
+                // How long the breach had been seen was asked before the first.
+                found.extend(self.doubts(sent, &intent.stored).into_iter().filter(|(id, _)| *id != "S14"));
             }
         }
         if let Some(intent) = self.intents.get_mut(key) {

@@ -109,7 +109,7 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant { id: "S21", says: "Taking back never replaces a value that somebody else has set since." },
     Invariant {
         id: "S22",
-        says: "Warming asks only for the paths that were decided, each at most as often as was decided, not after its deadline, and for each request anew only as long as S13 to S17 let it.",
+        says: "Warming asks only for the paths that were decided, each at most as often as was decided, not after its deadline, and for each request anew only as long as S13 and S15 to S17 let it.",
     },
     Invariant {
         id: "U1",

@@ -127,13 +127,13 @@ fn climb(
     false
 }
 
-/// The same is never done twice to the same by a rung, unless nothing was done the first time; `MaxAttempts` bounds that.
+/// The same is never done twice to the same by a rung, unless nothing was done the first time, or it healed and the incident
+/// was opened again: `Cooldown`, `MaxAttempts` and `Flapping` bound that.
 fn was_tried(earlier: &Remediation, action: &Action) -> bool {
     let retryable = match earlier.status.phase {
         Phase::Failed | Phase::Refused | Phase::DryRun => true,
-        Phase::Admitted | Phase::Executing | Phase::Verifying | Phase::Completed | Phase::OutcomeUnknown => {
-            false
-        }
+        Phase::Completed => earlier.status.outcome == Some(Outcome::Healed),
+        Phase::Admitted | Phase::Executing | Phase::Verifying | Phase::OutcomeUnknown => false,
     };
     !retryable && !earlier.spec.dry_run && earlier.spec.action.repeats(action)
 }
