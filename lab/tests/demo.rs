@@ -36,16 +36,6 @@ const SIGNALLED: [&str; 1] = ["the fault's own, and no other"];
 const CANCELLED: [&str; 2] = ["canceling statement due to user request", "CancelQueries Healed"];
 
 #[test]
-fn a_runaway_query_is_healed() -> Result<()> {
-    let shown = demo("runaway", &[])?;
-    shows(&shown, &IN_ANY_CASE);
-    shows(&shown, &SIGNALLED);
-    shows(&shown, &CANCELLED);
-    shows(&shown, &["begins demo/sql/fault-runaway.sql", "CauseFound: RunawayQuery (Certain)"]);
-    Ok(())
-}
-
-#[test]
 fn a_blocker_is_healed() -> Result<()> {
     let shown = demo("blocker", &[])?;
     shows(&shown, &IN_ANY_CASE);
@@ -56,9 +46,11 @@ fn a_blocker_is_healed() -> Result<()> {
 }
 
 #[test]
-fn what_would_have_been_is_seen_beside_what_was() -> Result<()> {
+fn a_runaway_query_is_healed_and_what_would_have_been_is_seen_beside_it() -> Result<()> {
     let shown = demo("runaway", &["--compare"])?;
     shows(&shown, &IN_ANY_CASE);
+    shows(&shown, &CANCELLED);
+    shows(&shown, &["begins demo/sql/fault-runaway.sql", "CauseFound: RunawayQuery (Certain)"]);
     shows(&shown, &["without (mode Observe)", "with (mode Auto)", "did nothing; dry run: cancel what"]);
     shows(&shown, &["in mode Observe: nothing", "in mode Auto: session ", SIGNALLED[0]]);
     shows(&shown, &["is terminated, as by people who were called", "In mode Observe it did nothing"]);

@@ -49,9 +49,14 @@ pub(super) fn begin(ctx: &Arc<Context>, remediation: &Remediation, warm: &WarmCa
 async fn run(ctx: Arc<Context>, mut remediation: Remediation, warm: WarmCache, fence: Timestamp) {
     let warmed = warm_up(&ctx, &mut remediation, &warm, fence).await;
     tracing::info!(name = remediation.name, %warmed, "the run of warming is over");
+    let key = (remediation.namespace.clone(), remediation.name.clone());
+    if !ctx.shared.keeper.ledger().0.knows(&key) {
+        // Nobody asks what has become of what is gone.
+        return ctx.locals.forget(&remediation);
+    }
     ctx.locals.sent(&remediation, EffectReport::Warmed(warmed));
     // The receiver is gone only when the controllers are being stopped.
-    let _ = ctx.wake.send((remediation.namespace.clone(), remediation.name.clone()));
+    let _ = ctx.wake.send(key);
 }
 
 async fn warm_up(
