@@ -95,10 +95,16 @@ pub const BUGS: &[Bug] = &[
 ];
 
 /// Bugs that 1,000 hours need not meet: a script among the regressions brings each about, and a test replays it.
-pub const RARE: &[Bug] = &[driver(
-    "late_incident_is_nobodys",
-    "a number that was taken is given up where its incident is not there yet",
-)];
+pub const RARE: &[Bug] = &[
+    engine(
+        "written_steps_need_no_window",
+        "a step that was written down for something else is taken without a full window",
+    ),
+    driver(
+        "late_incident_is_nobodys",
+        "a number that was taken is given up where its incident is not there yet",
+    ),
+];
 
 /// Bugs that harm nobody, because something else does the same: no run can catch them. They can be planted by name.
 pub const COVERED: &[Covered] = &[

@@ -294,6 +294,19 @@ fn what_was_to_go_at_once_goes_step_by_step_where_things_are_well_again_by_then(
 }
 
 #[test]
+fn what_was_to_go_at_once_waits_for_a_window_after_the_last_step_where_things_are_well_again() {
+    let mut case = Case::with(|case| {
+        let undo = case.remediation.status.undo.as_mut().unwrap();
+        (undo.writing, undo.due_by) = (Some(4), Some(DueBy::Worse));
+        undo.stepped_at = Some(case.setup.situation.readings[0].at);
+    });
+    assert!(case.waits(), "the newest reading has not seen the step");
+    let window = case.setup.snapshot.policy.evaluation.window;
+    case.setup.situation.readings[0].at = later(case.setup.situation.readings[0].at, window);
+    assert_eq!(case.undo(), (UndoState::Owed, Some(5), Some(DueBy::Calm)));
+}
+
+#[test]
 fn a_step_that_calm_allowed_is_not_carried_out_because_things_are_worse_again() {
     let mut case = owed();
     case.remediation.status = case.written();

@@ -177,10 +177,11 @@ fn rungs(place: usize) -> Vec<Rung> {
                 port: "http".into(),
                 scheme: Scheme::Http,
                 paths: vec!["/a".into(), "/b".into()],
-                requests_per_path: if place.is_multiple_of(2) { 3 } else { 8 },
+                // Long enough for what happens in the middle to be heard of, and for what is left to be seen.
+                requests_per_path: if place.is_multiple_of(2) { 3 } else { 22 },
                 rate_per_second: if place.is_multiple_of(2) { 2 } else { 1 },
                 in_flight: 2,
-                within: 30 * SECOND,
+                within: 60 * SECOND,
                 no_database: false,
             }),
         ),
