@@ -28,7 +28,8 @@ pub struct Keeper {
 
 #[derive(Default)]
 struct Kept {
-    ledger: Ledger,
+    /// Whoever reads it keeps what it was: it is copied only where it changes meanwhile.
+    ledger: Arc<Ledger>,
     complete: bool,
     by_policy: BTreeMap<PolicyKey, BTreeMap<String, Remediation>>,
     /// The newest resourceVersion that was seen of each, also of those that have gone.
@@ -53,7 +54,7 @@ impl Kept {
             }
             self.versions.insert(key, version);
         }
-        self.ledger.observe(&remediation);
+        Arc::make_mut(&mut self.ledger).observe(&remediation);
         self.by_policy.entry(policy).or_default().insert(remediation.name.clone(), remediation);
     }
 
@@ -90,7 +91,7 @@ impl Keeper {
     /// The object has gone.
     pub fn forget(&self, key: &EntryKey) {
         let mut kept = self.lock();
-        kept.ledger.forget(key);
+        Arc::make_mut(&mut kept.ledger).forget(key);
         for ((namespace, _), known) in &mut kept.by_policy {
             if *namespace == key.0 {
                 known.remove(&key.1);
@@ -112,20 +113,20 @@ impl Keeper {
         let mut kept = self.lock();
         let fleet = Fleet { leading, ledger_complete: kept.complete };
         let (ledger, answers) = admit(proposals, &kept.ledger, fleet, limits, survey, now);
-        kept.ledger = ledger;
+        kept.ledger = Arc::new(ledger);
         answers
     }
 
     /// Gives a reservation back: its object was certainly not created.
     pub fn release(&self, key: &EntryKey) {
-        self.lock().ledger.release(key);
+        Arc::make_mut(&mut self.lock().ledger).release(key);
     }
 
     /// The ledger as it is, and whether it is whole.
     #[must_use]
-    pub fn ledger(&self) -> (Ledger, bool) {
+    pub fn ledger(&self) -> (Arc<Ledger>, bool) {
         let kept = self.lock();
-        (kept.ledger.clone(), kept.complete)
+        (Arc::clone(&kept.ledger), kept.complete)
     }
 
     /// A policy's remediations that matter to it: those of the open incident, and all that are not over.

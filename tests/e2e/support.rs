@@ -124,6 +124,8 @@ pub(crate) struct World {
 /// Whatever a test was about: what happened in its world must not violate any invariant.
 impl Drop for World {
     fn drop(&mut self) {
+        // Its port may be another test's soon.
+        let _ = self.lab.prometheus.remove_target(&self.exporter.address());
         if std::thread::panicking() || self.judged {
             return;
         }
