@@ -27,6 +27,8 @@ sim-planted: ## Plant a bug, simulate until it is caught, and the next one: five
 	@# Other flags would throw away what is built; they have a folder of their own.
 	RUSTFLAGS="--cfg planted_bugs" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/planted" \
 		$(CARGO) run --quiet --release -p sim -- --planted --seed $(or $(SEED),1) --hours $(or $(HOURS),1000)
+	@# And each script that was written down with a bug brings it about again.
+	RUSTFLAGS="--cfg planted_bugs" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/planted" $(CARGO) test --quiet --release -p sim
 
 .PHONY: sweep
 sweep: ## Kill, freeze and mislead the operator at every request of a full incident, on real parts: an hour (SWEEP_ONLY=cancel)
