@@ -321,7 +321,7 @@ fn judge(
 ) -> Step {
     let verify = &remediation.spec.verify;
     let due = later(effect_at, verify.after.saturating_add(verify.window));
-    let last = later(acted_at, verify.within);
+    let last = later(acted_at, verify.within.saturating_add(remediation.spec.action.lasts()));
     let judged = seen.view.and_then(|(_, situation)| after_due(situation, due));
     let (objective, numbers) = match judged {
         Some((Overall::Healthy, numbers)) => (ObjectiveAfter::Recovered, numbers),

@@ -160,6 +160,7 @@ fn see_warmed(remediation: &Remediation, seen: &Seen<'_>, warm: &WarmCache, acte
     let verify = &remediation.spec.verify;
     let waited = elapsed(seen.now, acted_at);
     let patience = verify.within.saturating_sub(verify.after.saturating_add(verify.window));
+    let patience = patience.saturating_add(remediation.spec.action.lasts());
     let name = &warm.dependency;
     let trend = seen.view.and_then(|(_, situation)| situation.caches.get(name));
     let trend = trend.filter(|trend| trend.from >= acted_at);

@@ -275,3 +275,35 @@ fn a_target_that_fails_three_times_in_a_row_is_left_alone() {
     }
     assert_eq!(run.stops(), "3 requests in a row failed: 504");
 }
+
+#[test]
+fn a_run_that_takes_longer_than_its_verification_is_judged_all_the_same() {
+    let run = Run::begins();
+    let mut remediation = run.setup.remediation();
+    let Action::WarmCache(warm) = &mut remediation.spec.action else { panic!("it warms nothing") };
+    warm.settings.within = 600 * SECOND;
+    remediation.spec.verify.within = 30 * SECOND;
+    remediation.status.phase = Phase::Verifying;
+    remediation.status.acted_at = Some(crate::model::earlier(run.now, 500 * SECOND));
+    let seen = Seen {
+        policy_gone: false,
+        now: run.now,
+        holder: "me",
+        epoch: 7,
+        leading: true,
+        view: Some((&run.setup.snapshot, &run.setup.situation)),
+        admission: None,
+        passed_gate_at: None,
+        effect: None,
+        executing_seen_at: None,
+        look: None,
+    };
+    let mut waits = || {
+        let step = crate::advance::advance(&remediation, &seen);
+        remediation.status.effect = Some(EffectSeen::Confirmed);
+        remediation.status.effect_at = Some(run.now);
+        matches!(step, Step::Wait { .. })
+    };
+    assert!(waits(), "for lookups that find their keys");
+    assert!(waits(), "for a full window after that");
+}

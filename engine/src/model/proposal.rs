@@ -101,6 +101,17 @@ impl Action {
         }
     }
 
+    /// How long it may go on. Its verification has so much more time: it is over only when the act is.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        match self {
+            Self::WarmCache(warm) => warm.settings.within,
+            Self::CancelQuery(_) | Self::TerminateQuery(_) | Self::TerminateIdle(_) | Self::Scale(_) => {
+                Duration::ZERO
+            }
+        }
+    }
+
     /// The kinds that must be allowed for it. Who forbids that sessions are ended means those too whose statement was
     /// cancelled in vain.
     #[must_use]

@@ -219,13 +219,14 @@ impl World {
             return (Observed::missing(NoDataReason::Empty, "no series"), Seen::Dark);
         };
         let from = now.saturating_sub(u64::try_from(window.as_micros()).unwrap_or(0));
-        let (mut total, mut slow) = (0.0, 0.0);
+        let (mut total, mut slow, mut hung) = (0.0, 0.0, false);
         let ends = target.paces.iter().skip(1).map(|pace| pace.since).chain([now]);
         for (pace, end) in target.paces.iter().zip(ends) {
             let (begin, end) = (pace.since.max(from), end.min(now));
             #[allow(clippy::cast_precision_loss, reason = "a span of minutes in microseconds")]
             let requests = end.saturating_sub(begin) as f64 / 1e6 * pace.rate;
             total += requests;
+            hung |= begin < end && pace.rate < target.rate * 0.02;
             slow += if pace.slow { requests * 0.3 } else { 0.0 };
         }
         let (total, slow): (f64, f64) = (total.floor(), slow.floor());
@@ -246,9 +247,11 @@ impl World {
                     .to_vec(),
             },
         };
-        let seen = if target.hangs && total < target.rate * window.as_secs_f64() * 0.11 {
+        let few = total < target.rate * window.as_secs_f64() * 0.11;
+        let seen = if target.hangs && few {
             Seen::Breached
-        } else if total < LEAST {
+        } else if total < LEAST || (hung && few) {
+            // What still hung a moment ago does not look well yet.
             Seen::Quiet
         } else if slow / total > 0.05 {
             Seen::Breached
