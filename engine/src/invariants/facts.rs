@@ -96,6 +96,9 @@ pub enum Seen {
     Breached,
     /// All is well, positively.
     Healthy,
+    /// All is well with the few requests that a hang has left in the window: whoever knows how many are usual may still call
+    /// it broken, and whoever does not, well.
+    Ambiguous,
     /// There is too little traffic to say.
     Quiet,
     /// The source gave nothing that could be judged.

@@ -347,7 +347,7 @@ impl Checker {
                 readings.breached_since.get_or_insert(at);
             }
             Seen::Healthy => readings.breached_since = None,
-            Seen::Quiet | Seen::Dark => {}
+            Seen::Ambiguous | Seen::Quiet | Seen::Dark => {}
         }
     }
 

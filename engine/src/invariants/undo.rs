@@ -142,7 +142,7 @@ impl Checker {
             .any(|readings| {
                 newest(readings, at, slack).any(|(then, objectives, databases)| {
                     let fresh = *then >= earlier(at, span);
-                    let healthy = *objectives == Seen::Healthy
+                    let healthy = matches!(objectives, Seen::Healthy | Seen::Ambiguous)
                         && databases.is_none_or(|databases| databases == Seen::Healthy);
                     fresh && if worse { *objectives == Seen::Breached } else { healthy }
                 })

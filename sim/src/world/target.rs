@@ -250,11 +250,12 @@ impl World {
         let few = total < target.rate * window.as_secs_f64() * 0.11;
         let seen = if target.hangs && few {
             Seen::Breached
-        } else if total < LEAST || (hung && few) {
-            // What still hung a moment ago does not look well yet.
+        } else if total < LEAST {
             Seen::Quiet
         } else if slow / total > 0.05 {
             Seen::Breached
+        } else if hung && few {
+            Seen::Ambiguous
         } else {
             Seen::Healthy
         };
