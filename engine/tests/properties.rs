@@ -321,7 +321,8 @@ fn strictness() -> impl Strategy<Value = Strictness> {
 
 impl Strictness {
     /// Where a session is not to blame any more, or may not be hit, something else may be done in its place: about those it
-    /// says nothing.
+    /// says nothing. For `Likely` that is a gap of `DatabaseHealthy`, not a virtue: a database is well to it as long as none
+    /// of its causes is found, and beside much else no statement dominates.
     fn concerns(&self, action: &Action) -> bool {
         match self {
             Self::Writers | Self::Protect | Self::Likely => action.session().is_some(),
