@@ -48,7 +48,7 @@ pub use rustix::process::Signal;
 pub use say::{Say, Stderr, Voice};
 pub use session::{Finished, Session};
 pub use spec::{Ending, Spec};
-pub use toolchain::Toolchain;
+pub use toolchain::{NodeTools, Toolchain, helm};
 pub use venv::Venv;
 
 #[cfg(test)]

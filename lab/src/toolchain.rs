@@ -1,4 +1,4 @@
-//! The programs of the control plane, built from the Go modules in `lab/toolchain` and kept in the cache.
+//! The programs of the control plane, of a real node, and helm, built from the Go modules in `lab/toolchain` and kept in the cache.
 //!
 //! No ready-made kube-apiserver is packaged anywhere, so it is built from source once; the modules pin the versions
 //! with checksums.
@@ -16,10 +16,12 @@ use crate::spec::Spec;
 /// Several times what a cold build takes on two cores.
 const BUILD_LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// One Go module below `lab/toolchain`, and the commands that are built from it.
+/// Commands that are built from one Go module below `lab/toolchain`.
 struct Module {
     /// Its folder.
     folder: &'static str,
+    /// How the build is called in the cache: one module may be built in parts.
+    name: &'static str,
     /// The module whose version names the build.
     source: &'static str,
     /// Program and package.
@@ -32,6 +34,7 @@ struct Module {
 
 const KUBERNETES: Module = Module {
     folder: "kubernetes",
+    name: "kubernetes",
     source: "k8s.io/kubernetes",
     commands: &[
         ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
@@ -44,6 +47,7 @@ const KUBERNETES: Module = Module {
 
 const ETCD: Module = Module {
     folder: "etcd",
+    name: "etcd",
     source: "go.etcd.io/etcd/server/v3",
     commands: &[("etcd", "go.etcd.io/etcd/server/v3")],
     takes: "half a minute",
@@ -52,8 +56,41 @@ const ETCD: Module = Module {
 
 const KWOK: Module = Module {
     folder: "kwok",
+    name: "kwok",
     source: "sigs.k8s.io/kwok",
     commands: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
+    takes: "1 to 2 minutes",
+    stamped: false,
+};
+
+/// What a real node runs, of the same version as the control plane: an ordinary user cannot run it, so it is built apart.
+const NODE: Module = Module {
+    folder: "kubernetes",
+    name: "node",
+    source: "k8s.io/kubernetes",
+    commands: &[
+        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    ],
+    takes: "a minute after the control plane, 5 minutes alone",
+    stamped: true,
+};
+
+const COREDNS: Module = Module {
+    folder: "coredns",
+    name: "coredns",
+    source: "github.com/coredns/coredns",
+    commands: &[("coredns", "github.com/coredns/coredns")],
+    takes: "2 to 3 minutes",
+    stamped: false,
+};
+
+const HELM: Module = Module {
+    folder: "helm",
+    name: "helm",
+    source: "helm.sh/helm/v3",
+    commands: &[("helm", "helm.sh/helm/v3/cmd/helm")],
     takes: "1 to 2 minutes",
     stamped: false,
 };
@@ -106,6 +143,49 @@ impl Toolchain {
     }
 }
 
+/// Where the programs of a real node are.
+#[derive(Debug, Clone)]
+pub struct NodeTools {
+    /// Runs Pods, through containerd.
+    pub kubelet: PathBuf,
+    /// Makes Services reachable.
+    pub kube_proxy: PathBuf,
+    /// Assigns Pods to nodes.
+    pub kube_scheduler: PathBuf,
+    /// Answers names in the cluster.
+    pub coredns: PathBuf,
+}
+
+impl NodeTools {
+    /// Finds the programs in `KUBEBUILDER_ASSETS` or in the cache, and builds those that are nowhere.
+    pub async fn find_or_build(session: &Session) -> Result<Self> {
+        let (node, coredns) = tokio::try_join!(Place::of(session, &NODE), Place::of(session, &COREDNS))?;
+        let node = node.programs(session).await?;
+        let coredns = coredns.programs(session).await?;
+        Ok(Self {
+            kubelet: node.program("kubelet"),
+            kube_proxy: node.program("kube-proxy"),
+            kube_scheduler: node.program("kube-scheduler"),
+            coredns: coredns.program("coredns"),
+        })
+    }
+
+    /// The names of the programs with their paths, for people.
+    pub fn programs(&self) -> [(&'static str, &Path); 4] {
+        [
+            ("kubelet", &self.kubelet),
+            ("kube-proxy", &self.kube_proxy),
+            ("kube-scheduler", &self.kube_scheduler),
+            ("coredns", &self.coredns),
+        ]
+    }
+}
+
+/// The `helm` that lints, renders and installs the chart: in `KUBEBUILDER_ASSETS`, in the cache, or built now.
+pub async fn helm(session: &Session) -> Result<PathBuf> {
+    Ok(Place::of(session, &HELM).await?.programs(session).await?.program("helm"))
+}
+
 /// A folder with programs, and one that goes before it.
 struct Programs {
     assets: Option<PathBuf>,
@@ -156,13 +236,14 @@ impl Place {
         })?;
         let compiler = go_version(session, &place.source).await?;
         let mut hash = Sha256::new();
-        for part in [&requirements, &sums, &tools, &compiler, &place.linker_flags()] {
+        let commands = module.commands.iter().map(|(_, package)| *package).collect::<Vec<_>>().join(" ");
+        for part in [&requirements, &sums, &tools, &compiler, &place.linker_flags(), &commands] {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
         let digest = hex(&hash.finalize());
         let digest = digest.get(..12).unwrap_or(&digest);
-        place.key = Some(format!("{}-{}-{digest}", module.folder, place.version));
+        place.key = Some(format!("{}-{}-{digest}", module.name, place.version));
         Ok(place)
     }
 

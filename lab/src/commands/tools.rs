@@ -1,12 +1,16 @@
 //! `lab tools`
 
 use lab::packages::{self, Origin, Programs};
-use lab::{Result, Session, Toolchain};
+use lab::{NodeTools, Result, Session, Toolchain, helm};
 
 pub(crate) async fn run() -> Result<()> {
     let session = Session::start().await?;
     let toolchain = Toolchain::find_or_build(&session).await?;
     for (name, path) in toolchain.programs() {
+        super::print(&format!("{name:<24} {}\n", path.display()));
+    }
+    super::print(&format!("{:<24} {}\n", "helm", helm(&session).await?.display()));
+    for (name, path) in NodeTools::find_or_build(&session).await?.programs() {
         super::print(&format!("{name:<24} {}\n", path.display()));
     }
     for package in packages::ALL {
