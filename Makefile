@@ -41,6 +41,20 @@ demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runawa
 	@target=$$($(CARGO) metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); \
 	exec "$$target/debug/lab" demo --operator "$$target/debug/latency-operator"
 
+# What Cargo calls a static binary for this machine, and where it is put together as an image.
+STATIC := $(shell uname -m)-unknown-linux-musl
+TARGET_DIR = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+
+.PHONY: image
+image: ## Build the image without Docker: the Dockerfile's root file system as an archive, and what it weighs
+	@rustup target list --installed | grep -qx $(STATIC) || rustup target add $(STATIC)
+	@# The only C code is ring's, and needs nothing of a C library: any compiler will do.
+	CC_$(subst -,_,$(STATIC))=$${CC:-cc} \
+		$(CARGO) build --release --locked --target $(STATIC) --package latency-operator --bin latency-operator
+	@mkdir -p $(TARGET_DIR)/image
+	@$(CARGO) run --quiet -p lab -- image --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator \
+		--output $(TARGET_DIR)/image/latency-operator.tar
+
 .PHONY: test
 test: ## Everything that CI runs, on real parts; installs or builds what is missing into the cache folder
 	.ci/test

@@ -13,6 +13,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 use crate::config::LeaseConfig;
+use crate::connections::secrets::brief;
 use crate::telemetry::Health;
 
 /// What the leader knows about its term. Cheap to clone; a follower has none.
@@ -91,7 +92,7 @@ impl Elector {
                 }
                 Ok(Err(error)) => {
                     self.health.set_ready(false);
-                    tracing::warn!(%error, "the Lease cannot be read or written");
+                    tracing::warn!(error = brief(&error), "the Lease cannot be read or written");
                 }
             }
             tokio::time::sleep(self.config.retry_period).await;
@@ -110,7 +111,7 @@ impl Elector {
             match tokio::time::timeout(left, self.renew(leadership)).await {
                 Ok(Ok(true)) | Err(_) => {}
                 Ok(Ok(false)) => return "another operator holds it".to_owned(),
-                Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be renewed"),
+                Ok(Err(error)) => tracing::warn!(error = brief(&error), "the Lease could not be renewed"),
             }
         }
     }
@@ -132,7 +133,7 @@ impl Elector {
         };
         match tokio::time::timeout(self.config.renew_deadline, given_back).await {
             Ok(Ok(())) => tracing::info!("the Lease was given back"),
-            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be given back"),
+            Ok(Err(error)) => tracing::warn!(error = brief(&error), "the Lease could not be given back"),
             Err(_) => tracing::warn!("the Lease could not be given back in time"),
         }
     }

@@ -2,6 +2,7 @@
 
 mod account;
 mod apt;
+pub mod bottle;
 mod cache;
 pub mod caddy;
 pub mod control_plane;
@@ -9,7 +10,10 @@ pub mod cpus;
 mod error;
 pub mod exporter;
 mod files;
+pub mod forward;
 pub mod http;
+pub mod image;
+pub mod node;
 pub mod operator;
 pub mod packages;
 mod pki;
@@ -36,6 +40,7 @@ pub use caddy::{Caddy, CaddyOptions};
 pub use control_plane::{ControlPlane, ControlPlaneOptions};
 pub use error::{Error, ProcessTrouble, Result};
 pub use exporter::{Exporter, ExporterOptions, Traffic};
+pub use node::{Cluster, ClusterOptions};
 pub use operator::{Operator, OperatorOptions};
 pub use poll::until;
 pub use postgres::{Postgres, PostgresOptions};

@@ -21,19 +21,26 @@ enum Command {
     Tools,
     /// Starts everything, prints where it is, and stops it all on Ctrl-C.
     Up(commands::up::Arguments),
+    /// Starts a real cluster, on which Pods really run, in private namespaces; needs root.
+    Cluster(commands::cluster::Arguments),
+    /// Puts the operator's image together without Docker, and says what it weighs.
+    Image(commands::image::Arguments),
     /// Breaks a real API, lets the operator heal it, and shows how; fails if it did not.
     Demo(commands::demo::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let well = |()| ExitCode::SUCCESS;
     let result = match Arguments::parse().command {
-        Command::Tools => commands::tools::run().await,
-        Command::Up(arguments) => commands::up::run(arguments).await,
-        Command::Demo(arguments) => commands::demo::run(arguments).await,
+        Command::Tools => commands::tools::run().await.map(well),
+        Command::Up(arguments) => commands::up::run(arguments).await.map(well),
+        Command::Cluster(arguments) => commands::cluster::run(arguments).await,
+        Command::Image(arguments) => commands::image::run(&arguments).map(well),
+        Command::Demo(arguments) => commands::demo::run(arguments).await.map(well),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             Stderr.say(&error.to_string());
             ExitCode::FAILURE

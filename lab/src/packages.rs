@@ -43,6 +43,9 @@ pub enum Place {
         /// The oldest version that will do.
         at_least: u32,
     },
+    /// Into several folders: the programs are named with theirs, from the root; the environment variable names another
+    /// root.
+    Root,
 }
 
 /// PostgreSQL: whatever version the distribution has.
@@ -100,8 +103,28 @@ pub const PYTHON: Package = Package {
     size: "10 to 20 MB",
 };
 
+/// What runs containers on a real node. They are started by each other, so they have to come from one place.
+pub const CONTAINERS: Package = Package {
+    name: "containerd, runc, CNI plugins and nftables",
+    debian: &["containerd", "runc", "containernetworking-plugins", "nftables"],
+    overridden_by: "LAB_CONTAINERS",
+    place: Place::Root,
+    programs: &[
+        "usr/bin/containerd",
+        "usr/bin/containerd-shim-runc-v2",
+        "usr/bin/ctr",
+        "usr/sbin/runc",
+        "usr/sbin/nft",
+        "usr/lib/cni/bridge",
+        "usr/lib/cni/host-local",
+        "usr/lib/cni/loopback",
+    ],
+    version_argument: "--version",
+    size: "40 MB",
+};
+
 /// All that there are.
-pub const ALL: [&Package; 5] = [&POSTGRESQL, &PROMETHEUS, &CADDY, &REDIS, &PYTHON];
+pub const ALL: [&Package; 6] = [&POSTGRESQL, &PROMETHEUS, &CADDY, &REDIS, &PYTHON, &CONTAINERS];
 
 /// Where programs came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,7 +228,8 @@ impl Programs {
 
     async fn asked_for_version(mut self, session: &Session, package: &Package) -> Result<Self> {
         let first = package.programs.first().copied().unwrap_or_default();
-        let spec = self.spec(&format!("{first}-version"), first).arg(package.version_argument);
+        let word = first.rsplit('/').next().unwrap_or(first);
+        let spec = self.spec(&format!("{word}-version"), first).arg(package.version_argument);
         let doing = format!("asking {} for its version", self.program(first).display());
         let finished = session.run(spec, Duration::from_secs(20)).await?.success(&doing)?;
         // Prometheus prints it to standard output or error, depending on its age.
@@ -214,7 +238,8 @@ impl Programs {
         Ok(self)
     }
 
-    fn library_path(&self) -> Option<OsString> {
+    /// Where its programs find their libraries; `None` where that is the system's business.
+    pub(crate) fn library_path(&self) -> Option<OsString> {
         let root = self.root.as_deref()?;
         let folders = ["usr/lib", "lib"].into_iter().flat_map(|name| library_folders(&root.join(name)));
         std::env::join_paths(folders).ok()
@@ -251,7 +276,7 @@ impl Package {
         let path = PathBuf::from(value);
         let found = match self.place {
             Place::Path => path.is_file().then(|| Programs::alone(&path)),
-            Place::Versioned { .. } => self.complete(&path, Origin::Override, None),
+            Place::Versioned { .. } | Place::Root => self.complete(&path, Origin::Override, None),
         };
         found.map(Some).ok_or_else(|| {
             Error::setup(
@@ -264,6 +289,9 @@ impl Package {
 
     fn installed(&self) -> Option<Programs> {
         let of_distribution = self.folders(Path::new("/"));
+        if matches!(self.place, Place::Root) {
+            return of_distribution.iter().find_map(|folder| self.complete(folder, Origin::System, None));
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let searched: Vec<PathBuf> = std::env::split_paths(&path).collect();
         of_distribution.iter().chain(&searched).find_map(|folder| self.complete(folder, Origin::System, None))
@@ -271,8 +299,12 @@ impl Package {
 
     /// The folders below `root` in which the distribution puts the programs, the best one first.
     fn folders(&self, root: &Path) -> Vec<PathBuf> {
-        let Place::Versioned { parent, at_least } = self.place else {
-            return ["usr/bin", "usr/sbin", "usr/local/bin"].map(|folder| root.join(folder)).to_vec();
+        let (parent, at_least) = match self.place {
+            Place::Versioned { parent, at_least } => (parent, at_least),
+            Place::Path => {
+                return ["usr/bin", "usr/sbin", "usr/local/bin"].map(|folder| root.join(folder)).to_vec();
+            }
+            Place::Root => return vec![root.to_owned()],
         };
         let entries = std::fs::read_dir(root.join(parent)).into_iter().flatten().flatten();
         let mut versions: Vec<(u32, PathBuf)> = entries

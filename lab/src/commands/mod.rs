@@ -1,7 +1,9 @@
 //! One file for each subcommand.
 
+pub(crate) mod cluster;
 pub(crate) mod demo;
 mod end;
+pub(crate) mod image;
 pub(crate) mod tools;
 pub(crate) mod up;
 

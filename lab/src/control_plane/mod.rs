@@ -5,6 +5,8 @@ mod audit;
 mod objects;
 mod start;
 
+pub(crate) use start::flag;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -40,7 +42,8 @@ pub struct ControlPlane {
     etcd: Process,
     api_server: Process,
     controller_manager: Process,
-    kwok: Process,
+    /// A real node needs nobody who plays one.
+    kwok: Option<Process>,
 }
 
 impl ControlPlane {
@@ -125,9 +128,9 @@ impl ControlPlane {
         &self.api_server
     }
 
-    /// etcd, kube-apiserver, kube-controller-manager and kwok, in this order.
-    pub fn processes(&self) -> [&Process; 4] {
-        [&self.etcd, &self.api_server, &self.controller_manager, &self.kwok]
+    /// etcd, kube-apiserver, kube-controller-manager and, where there is one, kwok, in this order.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        [&self.etcd, &self.api_server, &self.controller_manager].into_iter().chain(&self.kwok)
     }
 }
 

@@ -9,9 +9,11 @@ use kube::Api;
 use serde_json::json;
 
 use super::{ADMIN, CONTROLLER_MANAGER, ControlPlane, KWOK, NODE, audit, client, objects};
+use crate::bottle;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::http;
+use crate::node;
 use crate::pki::{Authority, Pair};
 use crate::process::Process;
 use crate::session::Session;
@@ -46,6 +48,8 @@ const CONTROLLERS: &[&str] = &[
 pub struct ControlPlaneOptions {
     /// Lets etcd wait for the disk, as in production: for measurements. Tests need not.
     pub fsync: bool,
+    /// For real nodes: the control plane of a [`bottle`], which listens for Pods too, and has no fake Node.
+    pub in_bottle: bool,
     /// Further arguments for kube-apiserver; a repeated flag overrides the laboratory's own.
     pub api_server_args: Vec<String>,
     /// Further arguments for kube-controller-manager, such as `--horizontal-pod-autoscaler-sync-period=1s`.
@@ -78,12 +82,14 @@ impl ControlPlane {
         let (name, folder) = session.new_folder("kube-apiserver", None)?;
         let api_server = plan.api_server(session, name, &folder).await?;
         let controller_manager = plan.controller_manager(session).await?;
-        let kwok = plan.kwok(session).await?;
+        let kwok = if plan.options.in_bottle { None } else { Some(plan.kwok(session).await?) };
         let client = client(&plan.admin, api_server.log()).await?;
-        tokio::try_join!(
-            wait_for_accounts(&controller_manager, client.clone()),
-            wait_for_node(&kwok, client, api_server.log())
-        )?;
+        tokio::try_join!(wait_for_accounts(&controller_manager, client.clone()), async {
+            match &kwok {
+                Some(kwok) => wait_for_node(kwok, client, api_server.log()).await,
+                None => Ok(()),
+            }
+        })?;
         Ok(Self {
             session: session.clone(),
             plan,
@@ -113,7 +119,11 @@ impl Plan {
     fn new(session: &Session, tools: Toolchain, options: ControlPlaneOptions) -> Result<Self> {
         let (_, folder) = session.new_folder("control-plane", None)?;
         let authority = Authority::create(&folder)?;
-        let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+        let mut names =
+            vec!["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+        if options.in_bottle {
+            names.extend([bottle::NODE_ADDRESS, node::FIRST_SERVICE]);
+        }
         let server = authority.server("server", &names)?;
         let token_keys = authority.signing_key("service-account")?;
         let api_port = session.free_port()?;
@@ -165,12 +175,8 @@ impl Plan {
         let spec = Spec::new("kube-apiserver", &self.tools.kube_apiserver)
             .arg(format!("--etcd-servers={}", self.etcd_url))
             .arg(format!("--secure-port={}", self.api_port))
-            .args(["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"])
-            // Looked up in the routing table otherwise, which is empty on a machine without a network.
-            .arg("--advertise-address=127.0.0.1")
-            // Beside kwok's addresses for Pods, 10.0.0.0/24.
-            .args(["--service-cluster-ip-range=10.96.0.0/24", "--allow-privileged=true"])
-            .arg("--authorization-mode=RBAC")
+            .args(self.network())
+            .args(["--allow-privileged=true", "--authorization-mode=RBAC"])
             .arg(flag("--cert-dir", &self.folder))
             .arg(flag("--tls-cert-file", &self.server.certificate))
             .arg(flag("--tls-private-key-file", &self.server.key))
@@ -188,6 +194,28 @@ impl Plan {
         Ok(api_server)
     }
 
+    fn network(&self) -> Vec<String> {
+        if self.options.in_bottle {
+            return vec![
+                "--bind-address=0.0.0.0".to_owned(),
+                format!("--advertise-address={}", bottle::NODE_ADDRESS),
+                format!("--service-cluster-ip-range={}", node::SERVICES),
+                // The names of nodes are nowhere to be looked up.
+                "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            ];
+        }
+        [
+            "--bind-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+            // Looked up in the routing table otherwise, which is empty on a machine without a network.
+            "--advertise-address=127.0.0.1",
+            // Beside kwok's addresses for Pods, 10.0.0.0/24.
+            "--service-cluster-ip-range=10.96.0.0/24",
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
     async fn controller_manager(&self, session: &Session) -> Result<Process> {
         let kubeconfig = self.kubeconfig("controller-manager", CONTROLLER_MANAGER, &["system:masters"])?;
         let (private, _) = &self.token_keys;
@@ -203,9 +231,18 @@ impl Plan {
             .arg("--leader-elect=false")
             // Its own brake must not be what a test of a storm measures.
             .args(["--kube-api-qps=500", "--kube-api-burst=1000"])
-            .arg(format!("--controllers={}", CONTROLLERS.join(",")))
+            .arg(format!("--controllers={}", self.controllers().join(",")))
             .args(&self.options.controller_manager_args);
         session.spawn(spec).await
+    }
+
+    fn controllers(&self) -> Vec<&'static str> {
+        let mut all = CONTROLLERS.to_vec();
+        if self.options.in_bottle {
+            // Takes the taint `not-ready` away: nothing would be scheduled.
+            all.push("node-lifecycle-controller");
+        }
+        all
     }
 
     async fn kwok(&self, session: &Session) -> Result<Process> {
@@ -217,7 +254,7 @@ impl Plan {
     }
 }
 
-fn flag(name: &str, path: &Path) -> std::ffi::OsString {
+pub(crate) fn flag(name: &str, path: &Path) -> std::ffi::OsString {
     let mut text = std::ffi::OsString::from(name);
     text.push("=");
     text.push(path);

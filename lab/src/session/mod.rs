@@ -89,7 +89,7 @@ impl Session {
             reaper: Mutex::new(Some(reaper)),
             preparing: tokio::sync::Mutex::default(),
         };
-        if std::env::var_os("LAB_KEEP").is_some_and(|value| !value.is_empty() && value != "0") {
+        if is_to_be_kept() {
             inner.keep()?;
         }
         Ok(Self(Arc::new(inner)))
@@ -250,6 +250,11 @@ impl Drop for Inner {
             self.voice.say(&format!("could not remove {}; remove it by hand", self.folder.display()));
         }
     }
+}
+
+/// `LAB_KEEP=1`: whoever looks for the reason of a failure wants the logs.
+pub(crate) fn is_to_be_kept() -> bool {
+    std::env::var_os("LAB_KEEP").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 fn folder_prefix() -> String {

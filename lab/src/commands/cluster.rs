@@ -1,0 +1,99 @@
+//! `lab cluster`
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lab::{Cluster, ClusterOptions, Error, Result, Session, bottle, node};
+
+use super::end::End;
+
+/// What `lab cluster` can be told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How many nodes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// An image, as a docker-archive, that every node gets; may be repeated.
+    #[arg(long)]
+    image: Vec<PathBuf>,
+    /// A command that is run in there instead of waiting for Ctrl-C; its exit status is ours.
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    if bottle::is_inside() {
+        bottle::prepare()?;
+        return inside(arguments).await;
+    }
+    if let Some(missing) = bottle::missing() {
+        return Err(Error::Setup {
+            doing: "starting a real node".to_owned(),
+            problem: missing,
+            remedy: "`lab up` starts a control plane with Pods that only seem to run, without all that"
+                .to_owned(),
+        });
+    }
+    // In there nothing can be fetched.
+    let session = Session::start().await?;
+    node::prepare(&session).await?;
+    drop(session);
+    let status = tokio::task::spawn_blocking(bottle::enter)
+        .await
+        .map_err(|error| Error::Io { doing: "waiting for the bottle".to_owned(), source: error.into() })??;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+async fn inside(arguments: Arguments) -> Result<ExitCode> {
+    let mut end = End::listen()?;
+    let session = Session::start().await?;
+    session.say(&format!("starting a control plane and {} real node(s)", arguments.nodes));
+    let options = ClusterOptions { nodes: arguments.nodes, ..Default::default() };
+    let cluster = tokio::select! {
+        started = Cluster::start(&session, options) => started?,
+        () = end.asked() => return Ok(ExitCode::SUCCESS),
+    };
+    for image in &arguments.image {
+        cluster.import(image).await?;
+    }
+    let Some((program, args)) = arguments.command.split_first() else {
+        super::print(&describe(&cluster).await?);
+        end.asked().await;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let failed = |source| Error::Io { doing: format!("running {}", program.display()), source };
+    let mut command = tokio::process::Command::new(program);
+    command.args(args).env("KUBECONFIG", cluster.plane().kubeconfig()).env("PATH", path(&cluster).await?);
+    let status = command.status().await.map_err(failed)?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+/// With kubectl and helm before all others.
+async fn path(cluster: &Cluster) -> Result<OsString> {
+    let helm = lab::helm(cluster.session()).await?;
+    let own = [cluster.plane().kubectl(), helm.as_path()].into_iter().filter_map(|program| program.parent());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = own.map(PathBuf::from).chain(std::env::split_paths(&path));
+    std::env::join_paths(all).map_err(|error| Error::Io {
+        doing: "putting a search path together".to_owned(),
+        source: std::io::Error::other(error),
+    })
+}
+
+async fn describe(cluster: &Cluster) -> Result<String> {
+    let enter = format!("nsenter --all --target {}", std::process::id());
+    Ok(format!(
+        "# The cluster has a network and processes of its own. From another terminal, as root:\n\
+         #   nsenter --all --target \"$(pgrep -f 'lab cluster' | tail -1)\" bash   (in there: {enter})\n\
+         export KUBECONFIG={kubeconfig}\n\
+         export PATH={path}\n\
+         # nodes       {nodes}\n\
+         # logs        {folder}/*.log\n\
+         # Ctrl-C stops all of it and removes the folder.\n",
+        kubeconfig = cluster.plane().kubeconfig().display(),
+        path = path(cluster).await?.display(),
+        nodes = cluster.nodes().collect::<Vec<_>>().join(", "),
+        folder = cluster.session().folder().display(),
+    ))
+}

@@ -1,0 +1,111 @@
+//! A real cluster in a [`bottle`](crate::bottle): the control plane, and nodes on which Pods really run.
+//!
+//! Each node is a containerd with a kubelet. They share the network of the bottle, and so one kube-proxy; a scheduler and
+//! CoreDNS run beside them. Real are scheduling, probes, restarts, logs, exec, tokens, Jobs, Services, names, limits.
+//! Not there: NetworkPolicy, metrics.k8s.io.
+
+mod settings;
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::control_plane::ControlPlane;
+use crate::error::{Error, Result};
+use crate::packages::Programs;
+use crate::process::Process;
+use crate::session::Session;
+use crate::toolchain::NodeTools;
+
+/// The addresses of Services.
+pub const SERVICES: &str = "198.19.0.0/24";
+/// The address of the Service `kubernetes`.
+pub(crate) const FIRST_SERVICE: &str = "198.19.0.1";
+
+const IMPORT_LIMIT: Duration = Duration::from_secs(120);
+
+/// How a cluster is started.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// How many nodes; at most 9.
+    pub nodes: u8,
+    /// Further arguments for kube-controller-manager.
+    pub controller_manager_args: Vec<String>,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self { nodes: 1, controller_manager_args: Vec::new() }
+    }
+}
+
+/// A running cluster.
+pub struct Cluster {
+    plane: ControlPlane,
+    nodes: Vec<Node>,
+    /// kube-scheduler, kube-proxy and CoreDNS.
+    others: Vec<Process>,
+}
+
+/// One node: what runs its Pods.
+struct Node {
+    name: String,
+    containerd: Process,
+    kubelet: Process,
+    socket: PathBuf,
+    programs: Programs,
+}
+
+impl Cluster {
+    /// Its control plane.
+    pub fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    /// The session that it runs in.
+    pub fn session(&self) -> &Session {
+        self.plane.session()
+    }
+
+    /// The names of its nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().map(|node| node.name.as_str())
+    }
+
+    /// Gives an image, a docker-archive, to every node.
+    ///
+    /// # Errors
+    /// A node refuses it.
+    pub async fn import(&self, image: &Path) -> Result<()> {
+        let image = image.canonicalize().map_err(Error::path("looking for", image))?;
+        for node in &self.nodes {
+            let spec = node
+                .programs
+                .spec("ctr", "usr/bin/ctr")
+                .arg("--address")
+                .arg(&node.socket)
+                .args(["--namespace", "k8s.io", "images", "import"])
+                .arg(&image);
+            let doing = format!("giving {} to {}", image.display(), node.name);
+            self.session().run(spec, IMPORT_LIMIT).await?.success(&doing)?;
+        }
+        Ok(())
+    }
+
+    /// All that runs beside the control plane.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.nodes.iter().flat_map(|node| [&node.containerd, &node.kubelet]).chain(&self.others)
+    }
+}
+
+/// Finds, builds or downloads what a cluster runs: to be done outside, nothing can be fetched in a bottle.
+///
+/// # Errors
+/// Something cannot be had.
+pub async fn prepare(session: &Session) -> Result<()> {
+    crate::toolchain::Toolchain::find_or_build(session).await?;
+    NodeTools::find_or_build(session).await?;
+    crate::toolchain::helm(session).await?;
+    Programs::find(session, &crate::packages::CONTAINERS).await?;
+    Ok(())
+}
