@@ -64,21 +64,12 @@ async fn inside(arguments: Arguments) -> Result<ExitCode> {
     };
     let failed = |source| Error::Io { doing: format!("running {}", program.display()), source };
     let mut command = tokio::process::Command::new(program);
-    command.args(args).env("KUBECONFIG", cluster.plane().kubeconfig()).env("PATH", path(&cluster).await?);
+    command
+        .args(args)
+        .env("KUBECONFIG", cluster.plane().kubeconfig())
+        .env("PATH", cluster.search_path().await?);
     let status = command.status().await.map_err(failed)?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
-}
-
-/// With kubectl and helm before all others.
-async fn path(cluster: &Cluster) -> Result<OsString> {
-    let helm = lab::helm(cluster.session()).await?;
-    let own = [cluster.plane().kubectl(), helm.as_path()].into_iter().filter_map(|program| program.parent());
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = own.map(PathBuf::from).chain(std::env::split_paths(&path));
-    std::env::join_paths(all).map_err(|error| Error::Io {
-        doing: "putting a search path together".to_owned(),
-        source: std::io::Error::other(error),
-    })
 }
 
 async fn describe(cluster: &Cluster) -> Result<String> {
@@ -92,7 +83,7 @@ async fn describe(cluster: &Cluster) -> Result<String> {
          # logs        {folder}/*.log\n\
          # Ctrl-C stops all of it and removes the folder.\n",
         kubeconfig = cluster.plane().kubeconfig().display(),
-        path = path(cluster).await?.display(),
+        path = cluster.search_path().await?.display(),
         nodes = cluster.nodes().collect::<Vec<_>>().join(", "),
         folder = cluster.session().folder().display(),
     ))

@@ -7,6 +7,7 @@
 mod settings;
 mod start;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,13 +15,17 @@ use crate::control_plane::ControlPlane;
 use crate::error::{Error, Result};
 use crate::packages::Programs;
 use crate::process::Process;
-use crate::session::Session;
+use crate::session::{Finished, Session};
+use crate::spec::Spec;
 use crate::toolchain::NodeTools;
 
 /// The addresses of Services.
 pub const SERVICES: &str = "198.19.0.0/24";
 /// The address of the Service `kubernetes`.
 pub(crate) const FIRST_SERVICE: &str = "198.19.0.1";
+
+/// An image with next to nothing in it, for Pods that mount what they run from the machine: every node has it.
+pub const EMPTY_IMAGE: &str = settings::PAUSE;
 
 const IMPORT_LIMIT: Duration = Duration::from_secs(120);
 
@@ -90,6 +95,32 @@ impl Cluster {
             self.session().run(spec, IMPORT_LIMIT).await?.success(&doing)?;
         }
         Ok(())
+    }
+
+    /// Runs a shell script in which `kubectl` and `helm` are these and mean this cluster, to its end, whatever its exit status.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn shell(&self, script: &str, folder: &Path, limit: Duration) -> Result<Finished> {
+        let spec = Spec::new("shell", "bash")
+            .args(["-euo", "pipefail", "-c", script])
+            .folder(folder)
+            .env("KUBECONFIG", self.plane.kubeconfig())
+            .env("PATH", self.search_path().await?);
+        self.session().run(spec, limit).await
+    }
+
+    /// Where a shell finds kubectl and helm, and all others.
+    ///
+    /// # Errors
+    /// Helm cannot be had.
+    pub async fn search_path(&self) -> Result<OsString> {
+        let helm = crate::toolchain::helm(self.session()).await?;
+        let own = [self.plane.kubectl(), helm.as_path()].into_iter().filter_map(Path::parent);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let all: Vec<PathBuf> = own.map(Path::to_owned).chain(std::env::split_paths(&path)).collect();
+        std::env::join_paths(all)
+            .map_err(|error| Error::io("putting a search path together")(std::io::Error::other(error)))
     }
 
     /// All that runs beside the control plane.

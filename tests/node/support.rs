@@ -1,0 +1,287 @@
+//! What the tests share: one cluster with a database, a metrics backend, and an API that is slow when its database is.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use lab::exporter::ExporterOptions;
+use lab::forward::Forward;
+use lab::packages::{POSTGRESQL, PROMETHEUS, Programs};
+use lab::{
+    Cluster, ClusterOptions, Exporter, Postgres, PostgresOptions, Prometheus, PrometheusOptions, Session,
+    Traffic,
+};
+use serde_json::{Value, json};
+use sqlx::Connection;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+/// Names another image than the one that `make image` builds.
+pub(crate) const IMAGE: &str = "LATENCY_OPERATOR_IMAGE";
+pub(crate) const PASSWORD: &str = "lab-password";
+/// Long enough for a busy machine; what a test waits for takes a fraction of it.
+pub(crate) const SOON: Duration = Duration::from_secs(90);
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"));
+static WORLD: OnceCell<World> = OnceCell::const_new();
+
+/// Runs a test on the runtime that the shared cluster lives on.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    RUNTIME.block_on(test);
+}
+
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Outside: what is needed inside is found, built or downloaded.
+pub(crate) fn prepare() {
+    RUNTIME.block_on(async {
+        let session = Session::start().await.expect("a session");
+        lab::node::prepare(&session).await.expect("the programs of a node");
+        for package in [&POSTGRESQL, &PROMETHEUS] {
+            Programs::find(&session, package).await.expect("a package");
+        }
+    });
+}
+
+/// The cluster and what is around it.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) postgres: Postgres,
+    pub(crate) prometheus: Prometheus,
+    pub(crate) exporter: Arc<Exporter>,
+    _forwards: [Forward; 2],
+}
+
+pub(crate) async fn world() -> &'static World {
+    WORLD.get_or_init(World::start).await
+}
+
+impl World {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let session = Session::start().await.expect("a session");
+        let (cluster, postgres, prometheus) = tokio::join!(
+            Cluster::start(&session, ClusterOptions { nodes: 2, ..Default::default() }),
+            Postgres::start(&session, PostgresOptions::default()),
+            Prometheus::start(&session, PrometheusOptions::default()),
+        );
+        let cluster = cluster.expect("a cluster");
+        let (postgres, prometheus) = (postgres.expect("PostgreSQL"), prometheus.expect("Prometheus"));
+        let exporter = Arc::new(Exporter::start(ExporterOptions::default()).expect("an exporter"));
+        exporter.set(calm());
+        let image = std::env::var_os(IMAGE).map_or_else(built, PathBuf::from);
+        cluster.import(&image).await.expect("the image");
+        let prometheus_port =
+            prometheus.url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let database = Forward::start(postgres.port()).await.expect("an address");
+        let metrics = Forward::start(prometheus_port).await.expect("an address");
+        let world = Self { cluster, postgres, prometheus, exporter, _forwards: [database, metrics] };
+        world.shell("kubectl create namespace monitoring; kubectl create namespace shop").await;
+        world.service("monitoring", "prometheus", 9090, &world._forwards[1]).await;
+        world.service("shop", "orders-db-rw", 5432, &world._forwards[0]).await;
+        world.database().await;
+        world.target().await;
+        world
+    }
+
+    /// A database as CloudNativePG makes it: one owner, who may not look at the sessions of others.
+    async fn database(&self) {
+        let roles = format!(
+            "create role orders login password '{PASSWORD}'; create role reporting login password '{PASSWORD}'"
+        );
+        self.postgres.execute("postgres", &roles).await.expect("roles");
+        self.postgres.execute("postgres", "create database orders owner orders").await.expect("a database");
+        // As its operator writes it, without any label of ours.
+        let text = |host: &str| format!("postgresql://orders:{PASSWORD}@{host}:5432/orders");
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
+            "metadata": {
+                "name": "orders-db-app", "namespace": "shop",
+                "labels": {"cnpg.io/cluster": "orders-db", "cnpg.io/reload": "true"},
+            },
+            "stringData": {
+                "username": "orders", "user": "orders", "password": PASSWORD, "dbname": "orders",
+                "host": "orders-db-rw", "port": "5432",
+                "uri": text("orders-db-rw.shop"),
+                "fqdn-uri": text("orders-db-rw.shop.svc.cluster.local"),
+                "jdbc-uri": format!("jdbc:postgresql://orders-db-rw.shop:5432/orders?password={PASSWORD}&user=orders"),
+                "fqdn-jdbc-uri":
+                    format!("jdbc:postgresql://orders-db-rw.shop.svc.cluster.local:5432/orders?password={PASSWORD}&user=orders"),
+                "pgpass": format!("orders-db-rw:5432:orders:orders:{PASSWORD}\n"),
+            },
+        }))
+        .await;
+    }
+
+    /// Two real Pods that answer requests: this machine's own Python in an empty image.
+    async fn target(&self) {
+        let folders =
+            ["usr", "lib", "lib64", "bin"].into_iter().filter(|folder| Path::new("/").join(folder).exists());
+        let folders: Vec<&str> = folders.collect();
+        let volumes: Vec<Value> = folders
+            .iter()
+            .map(|folder| json!({"name": folder, "hostPath": {"path": format!("/{folder}")}}))
+            .collect();
+        let mounts: Vec<Value> = folders
+            .iter()
+            .map(|folder| json!({"name": folder, "mountPath": format!("/{folder}"), "readOnly": true}))
+            .collect();
+        self.apply(&json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "orders-api", "namespace": "shop", "labels": {"app": "orders-api"}},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": {"app": "orders-api"}},
+                "template": {
+                    "metadata": {"labels": {"app": "orders-api"}},
+                    "spec": {
+                        "terminationGracePeriodSeconds": 0,
+                        "containers": [{
+                            "name": "app", "image": lab::node::EMPTY_IMAGE, "imagePullPolicy": "Never",
+                            "command": ["/usr/bin/python3", "-m", "http.server", "8000", "--directory", "/usr/share/doc"],
+                            "ports": [{"name": "http", "containerPort": 8000}],
+                            "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
+                            "volumeMounts": mounts,
+                        }],
+                        "volumes": volumes,
+                    },
+                },
+            },
+        }))
+        .await;
+        self.shell("kubectl rollout status -n shop deployment/orders-api --timeout=60s").await;
+        let pods = self.shell("kubectl get pods -n shop -l app=orders-api -o name").await;
+        let pod = pods.lines().next().and_then(|line| line.strip_prefix("pod/")).expect("a Pod").to_owned();
+        let labels = [("namespace", "shop"), ("pod", pod.as_str())];
+        self.prometheus.add_target("app", &self.exporter.address(), &labels).expect("a target");
+    }
+
+    /// A Service for something that runs beside the cluster.
+    async fn service(&self, namespace: &str, name: &str, port: u16, to: &Forward) {
+        let to = to.address();
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace},
+            "spec": {"ports": [{"port": port, "targetPort": to.port()}]},
+        }))
+        .await;
+        self.apply(&json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": format!("{name}-1"), "namespace": namespace, "labels": {"kubernetes.io/service-name": name},
+            },
+            "addressType": "IPv4",
+            "ports": [{"port": to.port()}],
+            "endpoints": [{"addresses": [to.ip().to_string()], "conditions": {"ready": true}}],
+        }))
+        .await;
+    }
+
+    pub(crate) async fn apply(&self, object: &Value) {
+        let plane = self.cluster.plane();
+        let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        let finished = plane.kubectl_run(&args, &object.to_string()).await.expect("kubectl runs");
+        assert!(finished.status.success(), "{}\n{object:#}", finished.stderr);
+    }
+
+    /// Runs a script in which kubectl and helm mean this cluster, in the project's folder; it must succeed.
+    pub(crate) async fn shell(&self, script: &str) -> String {
+        let finished = self.cluster.shell(script, root(), SOON).await.expect("bash runs");
+        let (out, err) = (&finished.stdout, &finished.stderr);
+        if !finished.status.success() {
+            panic!("{script}\n-> {}\n{out}\n{err}\n{}", finished.status, self.seen().await);
+        }
+        finished.stdout
+    }
+
+    /// The same until it succeeds and prints what is wanted.
+    pub(crate) async fn until(&self, script: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let mut last = String::new();
+        let found = lab::until(SOON, async || {
+            let finished = self.cluster.shell(script, root(), SOON).await.expect("bash runs");
+            last = format!("{}{}", finished.stdout, finished.stderr);
+            (finished.status.success() && wanted(&finished.stdout)).then_some(finished.stdout)
+        })
+        .await;
+        match found {
+            Some(found) => found,
+            None => panic!("{script}: in the end it said\n{last}\n{}", self.seen().await),
+        }
+    }
+
+    /// What a person would look at first.
+    async fn seen(&self) -> String {
+        let look = "kubectl get pods,lp,li,lr -A -o wide; kubectl get events -A | tail -40; \
+                    kubectl logs -n latency-operator -l app.kubernetes.io/name=latency-operator --tail=30 --prefix";
+        match self.cluster.shell(&format!("set +e; {look}"), root(), SOON).await {
+            Ok(finished) => format!("{}{}", finished.stdout, finished.stderr),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// From now on the API is slow for as long as the database runs a report.
+    pub(crate) fn suffer_while_reporting(&self) -> Suffering {
+        let (exporter, url) = (self.exporter.clone(), self.postgres.superuser_url("orders"));
+        Suffering(tokio::spawn(async move {
+            let mut connection = sqlx::PgConnection::connect(&url).await.expect("a connection");
+            let query =
+                "select count(*) from pg_stat_activity where usename = 'reporting' and state = 'active'";
+            while let Ok(count) = sqlx::query_scalar::<_, i64>(query).fetch_one(&mut connection).await {
+                exporter.set(if count > 0 { slow() } else { calm() });
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }))
+    }
+
+    /// Starts the report.
+    pub(crate) async fn report(&self) -> Report {
+        let mut connection = self.postgres.connect("reporting", PASSWORD, "orders").await.expect("a session");
+        Report(tokio::spawn(async move {
+            let result = sqlx::query("select pg_sleep(600)").execute(&mut connection).await;
+            result.map(|_| ()).map_err(|error| error.to_string())
+        }))
+    }
+
+    /// How often PostgreSQL says that it has cancelled something at a user's request.
+    pub(crate) fn cancelled(&self) -> usize {
+        let log = std::fs::read_to_string(self.postgres.log()).expect("the server's log");
+        log.matches("canceling statement due to user request").count()
+    }
+}
+
+/// Where `make image` puts it: beside this very binary.
+fn built() -> PathBuf {
+    let binary = Path::new(env!("CARGO_BIN_EXE_latency-operator"));
+    let target = binary.ancestors().nth(2).expect("the target folder");
+    target.join("image/latency-operator.tar")
+}
+
+/// Ends when it is dropped.
+pub(crate) struct Suffering(tokio::task::JoinHandle<()>);
+
+impl Drop for Suffering {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A statement that takes ten minutes.
+pub(crate) struct Report(tokio::task::JoinHandle<Result<(), String>>);
+
+impl Report {
+    /// How it ended.
+    pub(crate) async fn ended(self) -> Result<(), String> {
+        tokio::time::timeout(SOON, self.0).await.expect("it ends").expect("it does not panic")
+    }
+}
+
+pub(crate) fn calm() -> Traffic {
+    Traffic::steady(100.0, Duration::from_millis(50)).in_flight(5)
+}
+
+fn slow() -> Traffic {
+    Traffic::steady(60.0, Duration::from_millis(50)).slow(0.5, Duration::from_millis(2_200)).in_flight(40)
+}
