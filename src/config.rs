@@ -1,6 +1,7 @@
 //! The operator's own configuration: one file, read once at the start, unknown fields refused.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ pub struct Config {
     /// Database roles that are never touched, whatever a policy says.
     #[serde(default)]
     pub protected_roles: Vec<String>,
+    /// Which Secrets are read of those that policies name.
+    #[serde(default)]
+    pub secrets: SecretRule,
     /// Metrics with the labels namespace and policy; off for those who count series.
     #[serde(default = "yes")]
     pub policy_metrics: bool,
@@ -66,6 +70,7 @@ impl Default for Config {
             lease: LeaseConfig::default(),
             actions: all_actions(),
             protected_roles: Vec::new(),
+            secrets: SecretRule::default(),
             policy_metrics: true,
         }
     }
@@ -77,6 +82,36 @@ fn all_actions() -> Vec<ActionKind> {
 
 fn yes() -> bool {
     true
+}
+
+/// Which Secrets are read, of those that a policy names in its own namespace. Whoever may write a policy must not borrow the
+/// operator's right to read Secrets: either the Secret itself says that it is meant, or somebody has asked the author.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum SecretRule {
+    /// Only those that carry the label `latency-operator.dev/allowed: "true"`.
+    #[default]
+    Labelled,
+    /// All but those whose label says something else than `"true"`: an admission policy of the cluster has asked whether the
+    /// policy's author may read the Secret. Without that admission policy nobody has.
+    AuthorChecked,
+}
+
+impl SecretRule {
+    /// Whether a Secret with this value of the label, or without the label, may be read.
+    #[must_use]
+    pub fn lets(self, label: Option<&str>) -> bool {
+        match (self, label) {
+            (_, Some(label)) => label == "true",
+            (Self::Labelled, None) => false,
+            (Self::AuthorChecked, None) => true,
+        }
+    }
+}
+
+impl fmt::Display for SecretRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// A Prometheus-compatible backend.
@@ -238,14 +273,29 @@ mod tests {
             ]
         );
         assert_eq!(config.lease.duration, Duration::from_secs(15));
+        assert_eq!(config.secrets, SecretRule::Labelled);
         assert!(config.policy_metrics);
+    }
+
+    #[test]
+    fn a_secret_is_read_by_its_label_or_by_its_authors_right_and_never_where_it_says_no() {
+        for (label, labelled, author_checked) in [
+            (Some("true"), true, true),
+            (None, false, true),
+            (Some("false"), false, false),
+            (Some("True"), false, false),
+            (Some(""), false, false),
+        ] {
+            assert_eq!(SecretRule::Labelled.lets(label), labelled, "{label:?}");
+            assert_eq!(SecretRule::AuthorChecked.lets(label), author_checked, "{label:?}");
+        }
     }
 
     #[test]
     fn a_whole_file_is_read() {
         let config = Config::parse(&format!(
             "apiVersion: {API_VERSION}\nbackends:\n- name: default\n  url: http://prometheus:9090\n  scrapeInterval: 1s\n  \
-             edgeNamespaceLabel: exported_namespace\nwatchNamespaces: [shop]\nlease: {{duration: 3s, renewDeadline: 2s, \
+             edgeNamespaceLabel: exported_namespace\nsecrets: AuthorChecked\nwatchNamespaces: [shop]\nlease: {{duration: 3s, renewDeadline: 2s, \
              retryPeriod: 500ms}}\nactions: []\nprotectedRoles: [postgres]\n"
         ))
         .unwrap();
@@ -253,6 +303,7 @@ mod tests {
         assert_eq!(config.backends[0].namespace_label, "namespace");
         assert_eq!(config.lease.retry_period, Duration::from_millis(500));
         assert!(config.actions.is_empty());
+        assert_eq!(config.secrets, SecretRule::AuthorChecked);
     }
 
     #[test]
@@ -268,5 +319,7 @@ mod tests {
         assert!(refused("lease: {duration: 3s}").contains("renewDeadline"));
         assert!(refused("lease: {duration: -3s}").contains("-3s"));
         assert!(refused("actions: [Explode]").contains("Explode"));
+        let said = refused("secrets: Everything");
+        assert!(said.contains("Labelled") && said.contains("AuthorChecked"), "{said}");
     }
 }

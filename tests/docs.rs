@@ -16,6 +16,7 @@ use engine::guards::{GUARDS, Stage};
 use engine::invariants::INVARIANTS;
 use engine::model::duration::format;
 use engine::remediations::REMEDIES;
+use latency_operator::api::conditions::Stalled;
 use latency_operator::api::{LatencyBudget, LatencyPolicy, convert};
 use latency_operator::config::Config;
 use latency_operator::controller::reasons::REASONS;
@@ -132,6 +133,12 @@ fn events() {
         ]
     });
     check("docs/events.md", "events", &table(&["reason", "type", "told when"], rows.collect()));
+}
+
+#[test]
+fn reasons_for_stalled() {
+    let rows = Stalled::ALL.iter().map(|(why, when)| vec![code(why.reason()), (*when).to_owned()]);
+    check("docs/policy.md", "stalled", &table(&["reason of `Stalled`", "said when"], rows.collect()));
 }
 
 #[test]

@@ -12,8 +12,48 @@ pub mod types {
     pub const WITHIN_OBJECTIVE: &str = "WithinObjective";
     /// The operator would act, if a cause were found.
     pub const REMEDIATION_ALLOWED: &str = "RemediationAllowed";
-    /// Nothing can be done before the policy is changed. Present only while it is True.
+    /// Nothing can be done before the policy, or the operator's configuration, is changed. Present only while it is True.
     pub const STALLED: &str = "Stalled";
+}
+
+/// Why a policy is stalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stalled {
+    /// The policy asks for something that this version cannot do, or cannot understand.
+    InvalidSpec,
+    /// A rung asks for an action that is switched off in the operator's configuration.
+    ActionDisabled,
+    /// The stored object cannot be decoded.
+    Undecodable,
+}
+
+impl Stalled {
+    /// Each of them, with when it is said and who mends it: the table of `docs/policy.md`.
+    pub const ALL: [(Self, &str); 3] = [
+        (
+            Self::InvalidSpec,
+            "the policy asks for something that this version does not know or cannot do; change the field that the message names",
+        ),
+        (
+            Self::ActionDisabled,
+            "a rung asks for an action that is switched off in the operator's configuration; take the rung out, or have the \
+             administrator switch the action on, and it goes on by itself",
+        ),
+        (
+            Self::Undecodable,
+            "the stored object is not what the schema says, as after a definition was changed by hand; write it anew",
+        ),
+    ];
+
+    /// The reason, in one CamelCase word.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::InvalidSpec => "InvalidSpec",
+            Self::ActionDisabled => "ActionDisabled",
+            Self::Undecodable => "Undecodable",
+        }
+    }
 }
 
 /// The three values of a condition.

@@ -11,8 +11,9 @@ use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::api::ALLOWED;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SecretRule};
 use crate::connections::services::DevOverride;
 use crate::connections::{Registry, Secrets, Services};
 use crate::controller::budgets::Budgets;
@@ -65,6 +66,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn operate(args: Args, config: Config) -> anyhow::Result<()> {
+    say_which_secrets(config.secrets);
     let clients = clients(args.dev_service_override).await?;
     let metrics = Metrics::new(config.policy_metrics);
     let health = Health::default();
@@ -77,6 +79,21 @@ async fn operate(args: Args, config: Config) -> anyhow::Result<()> {
     tokio::select! {
         served = serving => served,
         led = leading => led,
+    }
+}
+
+/// Whoever reads the log later knows what stood between a policy and the Secrets of its namespace.
+fn say_which_secrets(rule: SecretRule) {
+    match rule {
+        SecretRule::Labelled => tracing::info!(
+            secrets = %rule,
+            "Secrets are read only where they carry the label {ALLOWED}: \"true\""
+        ),
+        SecretRule::AuthorChecked => tracing::info!(
+            secrets = %rule,
+            "every Secret is read that a policy of its namespace names: that the policy's author may read it must have \
+             been checked by an admission policy"
+        ),
     }
 }
 
@@ -153,7 +170,7 @@ async fn work(
     let _ = budgets.refresh(&client).await;
 
     let clock = Clock::agreed(&client).await?;
-    let secrets = Secrets::new(client.clone());
+    let secrets = Secrets::new(client.clone(), config.secrets);
     let registry = Registry::default();
     let databases = Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone());
     let caches = Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone());

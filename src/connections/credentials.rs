@@ -241,6 +241,32 @@ mod tests {
     }
 
     #[test]
+    fn of_what_cloudnativepg_writes_the_uri_wins_and_the_host_is_of_the_policys_namespace() {
+        let mut pairs = vec![
+            ("username", "orders"),
+            ("user", "orders"),
+            ("password", "p"),
+            ("dbname", "orders"),
+            ("host", "orders-db-rw"),
+            ("port", "5432"),
+            ("fqdn-uri", "postgresql://orders:p@orders-db-rw.shop.svc.cluster.local:5432/orders"),
+            ("jdbc-uri", "jdbc:postgresql://orders-db-rw.shop:5432/orders?password=p&user=orders"),
+            ("pgpass", "orders-db-rw:5432:orders:orders:p"),
+        ];
+        assert_eq!(format!("{:?}", read(&pairs).unwrap()), "orders@orders-db-rw.shop.svc:5432/orders");
+        for (uri, host) in [
+            ("postgresql://orders:p@orders-db-rw.shop:5432/orders", "orders-db-rw.shop"),
+            ("postgresql://orders:p@orders-db-rw:5432/orders", "orders-db-rw.shop.svc"),
+        ] {
+            pairs.push(("uri", uri));
+            let credentials = read(&pairs).unwrap();
+            assert_eq!(format!("{credentials:?}"), format!("orders@{host}:5432/orders"));
+            assert_eq!(credentials.password.as_deref(), Some("p"));
+            pairs.pop();
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_and_no_value_is_quoted() {
         let secret = "s3cret";
         for (pairs, word) in [

@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use super::{Credentials, RedisCredentials};
 use crate::api::ALLOWED;
 use crate::api::text::shown;
+use crate::config::SecretRule;
 
 /// How long a Secret's content is trusted without looking again.
 const TRUSTED: Duration = Duration::from_secs(300);
@@ -53,14 +54,15 @@ impl Content {
 #[derive(Clone)]
 pub struct Secrets {
     client: Client,
+    rule: SecretRule,
     known: Arc<Mutex<Known>>,
 }
 
 impl Secrets {
-    /// Reads with this client.
+    /// Reads with this client what the rule lets it read.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { client, known: Arc::default() }
+    pub fn new(client: Client, rule: SecretRule) -> Self {
+        Self { client, rule, known: Arc::default() }
     }
 
     /// The credentials for PostgreSQL in a Secret.
@@ -138,9 +140,9 @@ impl Secrets {
                 ));
             }
         };
-        if secret.labels().get(ALLOWED).map(String::as_str) != Some("true") {
-            let detail = format!("Secret {name} is not meant for the operator; label it {ALLOWED}: \"true\"");
-            return Err(NoData::new(NoDataReason::SecretNotAllowed, detail));
+        let label = secret.labels().get(ALLOWED).map(String::as_str);
+        if !self.rule.lets(label) {
+            return Err(NoData::new(NoDataReason::SecretNotAllowed, refusal(name, label)));
         }
         Ok(Arc::new(Content {
             namespace: namespace.to_owned(),
@@ -154,6 +156,21 @@ impl Secrets {
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         // What a panicking task leaves behind here is a whole entry or none.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a Secret is not read, and both ways out of it.
+fn refusal(name: &str, label: Option<&str>) -> String {
+    match label {
+        None => format!(
+            "Secret {name} is not meant for the operator: label it {ALLOWED}: \"true\", or have the administrator set \
+             secrets: AuthorChecked in the operator's configuration, together with the admission policy that asks for the \
+             author's right to read it"
+        ),
+        Some(_) => format!(
+            "Secret {name} is not meant for the operator: its label {ALLOWED} says something else than \"true\"; set it to \
+             \"true\", or take it away where the operator's configuration says secrets: AuthorChecked"
+        ),
     }
 }
 
@@ -177,7 +194,7 @@ mod tests {
     fn secrets() -> Secrets {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        Secrets::new(Client::try_from(nowhere).unwrap())
+        Secrets::new(Client::try_from(nowhere).unwrap(), SecretRule::default())
     }
 
     /// Its content was read so long ago.

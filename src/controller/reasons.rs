@@ -43,7 +43,7 @@ reasons! {
     DATA_UNAVAILABLE, "DataUnavailable", true, "An objective, a dependency or the target cannot be read; why, and what to mend.";
     DATA_PARTIAL, "DataPartial", true, "A database can be read in part only; the GRANT that is missing.";
     DATA_RESTORED, "DataRestored", false, "What could not be read can be read again.";
-    POLICY_STALLED, "PolicyStalled", true, "The policy asks for something that this version cannot do; the field's path.";
+    POLICY_STALLED, "PolicyStalled", true, "The policy asks for something that this version cannot do, or for an action that is switched off; the field's path.";
     POLICY_INVALID, "PolicyInvalid", true, "The stored object cannot be decoded.";
 }
 

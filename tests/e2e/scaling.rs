@@ -29,7 +29,7 @@ fn undo(remediation: &LatencyRemediation) -> String {
     status.undo.map(|undo| undo.state.0).unwrap_or_default()
 }
 
-async fn until_undo(world: &World, name: &str, state: &str) -> LatencyRemediation {
+pub(crate) async fn until_undo(world: &World, name: &str, state: &str) -> LatencyRemediation {
     let mut last = String::new();
     let found = lab::until(SOON, async || {
         let now = world.remediations().get(name).await.ok()?;

@@ -104,8 +104,12 @@ pub(crate) struct World {
     pub(crate) operator: Option<Operator>,
     /// Other namespaces that its operator looks after.
     pub(crate) neighbours: Vec<String>,
-    /// The metrics backend that the operator is told of.
+    /// The URL of the metrics backend that the operator is told of, and what else is said of it in further lines.
     pub(crate) backend: String,
+    /// What its operators log.
+    pub(crate) log_level: &'static str,
+    /// Further lines of the operator's configuration.
+    pub(crate) settings: String,
     /// What stands between the operator and its servers, if anything does.
     pub(crate) proxies: Option<Proxies>,
     /// The target itself, where it is asked for something: its Service is reached there.
@@ -187,6 +191,8 @@ impl World {
             operator: None,
             neighbours: Vec::new(),
             backend: lab.prometheus.url().to_owned(),
+            log_level: "info,latency_operator=debug",
+            settings: String::new(),
             proxies: None,
             target: None,
             cache: None,
@@ -246,6 +252,16 @@ impl World {
         self.operator = Some(self.another_operator().await);
     }
 
+    /// Kills the operator and starts another one, whose configuration has these further lines.
+    #[allow(dead_code, reason = "the sweep does not")]
+    pub(crate) async fn operate_with(&mut self, settings: &str) {
+        if let Some(operator) = self.operator.take() {
+            operator.kill().await.expect("it is killed");
+        }
+        settings.clone_into(&mut self.settings);
+        self.operate().await;
+    }
+
     pub(crate) async fn another_operator(&self) -> Operator {
         Operator::start(&self.lab.session, self.options()).await.expect("an operator")
     }
@@ -256,7 +272,7 @@ impl World {
         let binary = Path::new(env!("CARGO_BIN_EXE_latency-operator"));
         let options = OperatorOptions::new(binary, kubeconfig, &self.config())
             .arg("--log-format=text")
-            .arg("--log-level=info,latency_operator=debug");
+            .arg(format!("--log-level={}", self.log_level));
         match &self.target {
             Some(target) => {
                 let (namespace, address) = (&self.namespace, target.address);
@@ -291,10 +307,11 @@ impl World {
         format!(
             "apiVersion: config.latency-operator.dev/v1alpha1\nbackends:\n- name: default\n  url: {}\n  scrapeInterval: \
              1s\n  timeout: 2s\nwatchNamespaces: [{}]\nlease: {{namespace: latency-operator, name: {}, duration: 3s, \
-             renewDeadline: 2s, retryPeriod: 500ms}}\n",
+             renewDeadline: 2s, retryPeriod: 500ms}}\n{}",
             self.backend,
             [std::slice::from_ref(&self.namespace), self.neighbours.as_slice()].concat().join(", "),
-            self.namespace
+            self.namespace,
+            self.settings
         )
     }
 

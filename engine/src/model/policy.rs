@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Name, Scheme, WarmSettings};
+use super::{ActionKind, Name, Scheme, WarmSettings};
 
 /// How much the operator may do. A later variant may do more than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -302,6 +302,24 @@ pub enum RungAction {
     Scale(ScaleSettings),
     /// Fill a cache by asking the target for what it keeps there.
     WarmCache(WarmSettings),
+}
+
+impl RungAction {
+    /// The kinds that must be allowed for everything that it may come to, as [`Action::permissions`] asks for each act.
+    ///
+    /// [`Action::permissions`]: super::Action::permissions
+    #[must_use]
+    pub fn permissions(&self) -> &'static [ActionKind] {
+        match self {
+            Self::CancelQueries { terminate_after: None, .. } => &[ActionKind::CancelQueries],
+            Self::CancelQueries { terminate_after: Some(_), .. } => {
+                &[ActionKind::CancelQueries, ActionKind::TerminateIdle]
+            }
+            Self::TerminateIdle { .. } => &[ActionKind::TerminateIdle],
+            Self::Scale(_) => &[ActionKind::Scale],
+            Self::WarmCache(_) => &[ActionKind::WarmCache],
+        }
+    }
 }
 
 /// One rung of the ladder of remedies.

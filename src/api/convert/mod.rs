@@ -1,6 +1,7 @@
 //! From API objects to the engine's values and back. What cannot be understood is named with its field's path; nothing in
 //! here panics, whatever is stored.
 
+mod actions;
 mod budget;
 mod incident;
 mod objectives;
@@ -19,6 +20,7 @@ use engine::model::{duration, ratio};
 
 use super::text::{self, shown};
 
+pub use actions::switched_off;
 pub use budget::{budget, unknown_actions};
 pub use incident::{Episode, incident};
 pub use policy::policy;

@@ -10,7 +10,7 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource};
 
 use super::{Error, Runtime};
-use crate::api::conditions::{self, Said, Status, types};
+use crate::api::conditions::{self, Said, Stalled, Status, types};
 use crate::api::convert::Problem;
 use crate::api::{GROUP, LatencyPolicy, MetadataOf};
 use crate::connections::secrets::brief;
@@ -23,12 +23,12 @@ use crate::write::{self, WriteError};
 /// Looked at again after so long, should it be somebody else's change that mends it.
 const AGAIN: Duration = Duration::from_secs(300);
 
-/// A policy asks for something that this version cannot do: `Stalled`, with each field's path.
+/// A policy asks for something that cannot be done, here or at all: `Stalled`, with each field's path.
 pub(super) async fn stall(
     ctx: &Arc<Context>,
     runtime: &mut Runtime,
     object: &LatencyPolicy,
-    problems: &[Problem],
+    (why, problems): (Stalled, &[Problem]),
 ) -> Result<Action, Error> {
     let key = runtime.key().clone();
     ctx.shared.views.set(&key, None);
@@ -39,7 +39,7 @@ pub(super) async fn stall(
     let generation = object.metadata.generation.unwrap_or_default();
     let mut status = before.clone();
     status.observed_generation = Some(generation);
-    let said = stalled("InvalidSpec", &message);
+    let said = stalled(why, &message);
     status.conditions = conditions::write(&before.conditions, said, generation, ctx.shared.clock.now());
     status.causes.clear();
     status.blocked_by.clear();
@@ -80,7 +80,7 @@ pub(super) async fn tell(ctx: &Arc<Context>, undecodable: &InvalidObject) -> Res
         None,
     );
     let conditions =
-        conditions::write(&[], stalled("Undecodable", &message), generation, ctx.shared.clock.now());
+        conditions::write(&[], stalled(Stalled::Undecodable, &message), generation, ctx.shared.clock.now());
     let regarding = ObjectReference {
         api_version: Some(format!("{GROUP}/v1alpha1")),
         kind: Some("LatencyPolicy".to_owned()),
@@ -103,7 +103,8 @@ pub(super) async fn tell(ctx: &Arc<Context>, undecodable: &InvalidObject) -> Res
 }
 
 /// What is said of a policy that cannot be acted on, whatever it said before.
-fn stalled(reason: &str, message: &str) -> Vec<Said> {
+fn stalled(why: Stalled, message: &str) -> Vec<Said> {
+    let reason = why.reason();
     let unknown = |kind| Said::new(kind, Status::Unknown, reason, "the policy is not being watched");
     vec![
         Said::new(types::READY, Status::False, reason, message),

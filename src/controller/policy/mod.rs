@@ -21,6 +21,8 @@ use super::context::Context;
 use super::isolate::Broken;
 use super::keeper::PolicyKey;
 use super::retention;
+use crate::api::conditions::Stalled;
+use crate::api::convert::Problem;
 use crate::api::{LatencyPolicy, Stored, convert};
 use crate::telemetry::metrics::PolicyLabels;
 use crate::write::WriteError;
@@ -66,9 +68,11 @@ pub async fn reconcile(object: Arc<Stored<LatencyPolicy>>, ctx: Arc<Context>) ->
     let started = Instant::now();
 
     // 1. understand (no I/O)
-    let policy = match convert::policy(object) {
+    let policy = match understand(&ctx, object) {
         Ok(policy) => policy,
-        Err(problems) => return invalid::stall(&ctx, &mut runtime, object, &problems).await,
+        Err((why, problems)) => {
+            return invalid::stall(&ctx, &mut runtime, object, (why, &problems)).await;
+        }
     };
     // 2. look (I/O, each source with its own time limit)
     let snapshot = observe::snapshot(&ctx, &mut runtime, object, policy).await?;
@@ -106,6 +110,13 @@ pub async fn reconcile(object: Arc<Stored<LatencyPolicy>>, ctx: Arc<Context>) ->
         forget(&ctx, runtime.key());
     }
     durable.and(told).map(|()| again)
+}
+
+/// The policy, or why nothing can be done for it.
+fn understand(ctx: &Context, object: &LatencyPolicy) -> Result<Policy, (Stalled, Vec<Problem>)> {
+    let policy = convert::policy(object).map_err(|problems| (Stalled::InvalidSpec, problems))?;
+    let off = convert::switched_off(&policy, &ctx.shared.actions);
+    if off.is_empty() { Ok(policy) } else { Err((Stalled::ActionDisabled, off)) }
 }
 
 /// What others see of a policy goes with it.

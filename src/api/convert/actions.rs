@@ -1,0 +1,106 @@
+//! What a policy asks for and the administrator has switched off.
+
+use engine::model::{ActionKind, Policy, Rung, RungAction};
+
+use super::{MOST_PROBLEMS, Problem};
+
+/// The fields of the policy's rungs that ask for an action that is not among the enabled ones.
+#[must_use]
+pub fn switched_off(policy: &Policy, enabled: &[ActionKind]) -> Vec<Problem> {
+    let rungs = policy.rungs.iter().enumerate();
+    let off = |(index, rung): (usize, &Rung)| -> Vec<Problem> {
+        let off = rung.action.permissions().iter().filter(|kind| !enabled.contains(kind));
+        off.map(|kind| problem(index, rung, *kind)).collect()
+    };
+    let mut problems: Vec<Problem> = rungs.flat_map(off).collect();
+    let more = problems.len().saturating_sub(MOST_PROBLEMS);
+    problems.truncate(MOST_PROBLEMS);
+    if more > 0 {
+        let message = format!("{more} more fields ask for actions that are switched off");
+        problems.push(Problem::new("spec.remediations", message));
+    }
+    problems
+}
+
+fn problem(index: usize, rung: &Rung, kind: ActionKind) -> Problem {
+    let path = format!("spec.remediations[{index}].action");
+    // What a rung does besides what its type says, another field of it asks for.
+    let besides = kind != engine::remediations::kind_of(rung);
+    let (field, fix) = match &rung.action {
+        RungAction::CancelQueries { .. } if besides => {
+            ("cancelQueries.terminateAfter", "leave the field out")
+        }
+        RungAction::CancelQueries { .. }
+        | RungAction::TerminateIdle { .. }
+        | RungAction::Scale(_)
+        | RungAction::WarmCache(_) => ("type", "take this rung out"),
+    };
+    let message = format!(
+        "{kind} is switched off in the operator's configuration (actions); {fix}, or have the administrator switch it on"
+    );
+    Problem::new(format!("{path}.{field}"), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{LatencyPolicy, convert};
+
+    fn off(rungs: &serde_json::Value, enabled: &[ActionKind]) -> Vec<String> {
+        let object: LatencyPolicy = serde_json::from_value(json!({
+            "metadata": {"name": "p"}, "spec": {"targetRef": {"name": "t"}, "remediations": rungs},
+        }))
+        .unwrap();
+        let policy = convert::policy(&object).unwrap();
+        switched_off(&policy, enabled).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_field_that_asks_for_it_is_named_with_the_way_out() {
+        let cancel = json!({"type": "CancelQueries", "cancelQueries": {"terminateAfter": "20s"}});
+        let rungs = json!([
+            {"name": "cancel", "causes": ["RunawayQuery"], "action": cancel},
+            {"name": "plain", "causes": ["RunawayQuery"], "action": {"type": "CancelQueries"}},
+            {"name": "grow", "causes": ["WorkersSaturated"], "action": {"type": "Scale", "scale": {"max": 4}}},
+        ]);
+        let all = engine::remediations::REMEDIES.iter().map(|remedy| remedy.kind).collect::<Vec<_>>();
+        assert_eq!(off(&rungs, &all), [""; 0]);
+        // Whoever forbids that sessions are ended means those too whose statement was cancelled in vain.
+        let words = "is switched off in the operator's configuration (actions);";
+        let switch = "or have the administrator switch it on";
+        let path = |index: u8, field: &str| format!("spec.remediations[{index}].action.{field}");
+        assert_eq!(
+            off(&rungs, &[ActionKind::CancelQueries]),
+            [
+                format!(
+                    "{}: TerminateIdle {words} leave the field out, {switch}",
+                    path(0, "cancelQueries.terminateAfter")
+                ),
+                format!("{}: Scale {words} take this rung out, {switch}", path(2, "type")),
+            ]
+        );
+        assert_eq!(off(&rungs, &[]).len(), 4);
+    }
+
+    #[test]
+    fn what_the_rung_may_come_to_needs_what_its_acts_need() {
+        let cancel = json!({"type": "CancelQueries", "cancelQueries": {"terminateAfter": "20s"}});
+        let rungs = json!([{"name": "cancel", "causes": ["RunawayQuery"], "action": cancel}]);
+        assert_eq!(off(&rungs, &[ActionKind::CancelQueries, ActionKind::TerminateIdle]), [""; 0]);
+        assert_eq!(off(&rungs, &[ActionKind::TerminateIdle]).len(), 1);
+    }
+
+    #[test]
+    fn they_are_bounded_in_number() {
+        let rung = |number: u8| json!({"name": format!("n{number}"), "causes": ["RunawayQuery"], "action": {"type": "CancelQueries"}});
+        let rungs: Vec<_> = (0..30).map(rung).collect();
+        let problems = off(&json!(rungs), &[]);
+        assert_eq!(problems.len(), MOST_PROBLEMS + 1);
+        assert_eq!(
+            problems.last().map(String::as_str),
+            Some("spec.remediations: 10 more fields ask for actions that are switched off")
+        );
+    }
+}
