@@ -331,12 +331,24 @@ impl Checker {
                 found.push(("S15", format!("{place:?} has been paused for {}", human(heard))));
             }
         }
+        if self.drained(act.at, heard) {
+            found.push(("S23", format!("the operator has been uninstalled for {}", human(heard))));
+        }
         let stops = |budgets: &[Budget]| budgets.iter().any(|budget| stops(budget, act));
         let versions = self.budgets.during(act.at, heard);
         let since = versions.first().is_some_and(|(since, _)| *since <= earlier(act.at, heard));
         if since && versions.iter().all(|(_, budgets)| stops(budgets)) {
             found.push(("S15", format!("a LatencyBudget has frozen or denied it for {}", human(heard))));
         }
+    }
+
+    /// Whether the Lease has been marked for all of that span.
+    fn drained(&self, at: Timestamp, heard: Duration) -> bool {
+        let versions = self.draining.during(at, heard);
+        // The clock of the process that judges may be ahead.
+        let judged = later(at, self.tolerance.clock);
+        versions.first().is_some_and(|(since, _)| *since <= earlier(at, heard))
+            && versions.iter().all(|(_, mark)| mark.is_some_and(|mark| mark.holds(judged)))
     }
 
     /// S17.

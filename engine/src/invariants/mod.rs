@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 pub use self::facts::{Fact, Place, Reading, Replicas, Request, Seen, Signal, SignalKind, Victim, What};
 use self::timeline::Timeline;
 use crate::model::{
-    Action, ActionKind, Budget, EntryKey, MANAGER, Policy, PolicyRef, Remediation, TargetRef, earlier,
+    Action, ActionKind, Budget, Draining, EntryKey, MANAGER, Policy, PolicyRef, Remediation, TargetRef,
+    earlier,
 };
 
 /// One thing that must always be true.
@@ -112,8 +113,12 @@ pub const INVARIANTS: &[Invariant] = &[
         says: "Warming asks only for the paths that were decided, each at most as often as was decided, not after its deadline, and for each request anew only as long as S13 and S15 to S17 let it.",
     },
     Invariant {
+        id: "S23",
+        says: "Nothing is done while the Lease is marked by who uninstalls the operator.",
+    },
+    Invariant {
         id: "U1",
-        says: "While replicas that were added stand and nobody else has set others, a stored LatencyRemediation owes them, or says that they were abandoned because the policy is gone.",
+        says: "While replicas that were added stand and nobody else has set others, a stored LatencyRemediation owes them, or says that they were abandoned because the policy is gone, or because the time of who uninstalls the operator was over.",
     },
     Invariant {
         id: "U2",
@@ -121,7 +126,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "U3",
-        says: "Taking back never goes below the replicas before the act, nor further than one step at a time, a window apart, nor anywhere but where the stored undo says, nor while everything is frozen.",
+        says: "Taking back never goes below the replicas before the act, nor further than one step at a time, a window apart (an interval apart, and as far as the time demands, only while the operator is being uninstalled), nor anywhere but where the stored undo says, nor while everything is frozen.",
     },
     Invariant {
         id: "H2",
@@ -259,6 +264,7 @@ pub struct Checker {
     pauses: BTreeMap<Place, Timeline<Option<String>>>,
     budgets: Timeline<Vec<Budget>>,
     lease: Timeline<(Option<String>, u64)>,
+    draining: Timeline<Option<Draining>>,
     readings: BTreeMap<(PolicyRef, String), Readings>,
     intents: BTreeMap<EntryKey, Intent>,
     /// When each was deleted, of late: whoever acts on it hears of it a little later.
@@ -310,6 +316,7 @@ impl Checker {
             What::Incident { key, open: false } => drop(self.open.remove(key)),
             What::Erased(key) => self.acts.retain(|act| act.key != *key),
             What::Lease { holder, epoch } => self.lease.push(at, (holder.clone(), *epoch)),
+            What::Draining(draining) => self.draining.push(at, *draining),
             What::Reading(reading) => self.read(at, reading),
             What::Signal(signal) => self.signalled(at, signal),
             What::Request(request) => self.requested(at, request),
