@@ -184,15 +184,9 @@ impl Case<'_> {
 
     /// What stays, and how people take it back.
     fn stays(&self) -> String {
+        let command = self.remediation.by_hand().unwrap_or_default();
         let target = &self.scale.target;
-        format!(
-            "{target} keeps its {} replicas; to take them back: kubectl -n {} scale {} {} --replicas={}",
-            self.undo.wrote,
-            self.remediation.namespace,
-            target.kind.to_string().to_lowercase(),
-            target.name,
-            self.undo.baseline
-        )
+        format!("{target} keeps its {} replicas; to take them back: {command}", self.undo.wrote)
     }
 
     /// What makes it due, whichever comes first.

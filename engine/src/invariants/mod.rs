@@ -203,6 +203,9 @@ struct Intent {
     doubts: Vec<(&'static str, String)>,
 }
 
+/// Which life of the Lease, and the term in it.
+type Term = (u64, u64);
+
 /// An act that reached the world.
 #[derive(Debug, Clone)]
 struct Act {
@@ -216,7 +219,7 @@ struct Act {
     action: Action,
     thing: Thing,
     cooldown: Duration,
-    epoch: u64,
+    term: Term,
 }
 
 /// What is acted on, as the world knows it: there are no namespaces in it, and no operator's names.
@@ -263,7 +266,9 @@ pub struct Checker {
     policies: BTreeMap<(String, String), Timeline<Option<Policy>>>,
     pauses: BTreeMap<Place, Timeline<Option<String>>>,
     budgets: Timeline<Vec<Budget>>,
-    lease: Timeline<(Option<String>, u64)>,
+    lease: Timeline<(Option<String>, Term)>,
+    /// In which life of the Lease each holder has held it.
+    lives: BTreeMap<String, u64>,
     draining: Timeline<Option<Draining>>,
     readings: BTreeMap<(PolicyRef, String), Readings>,
     intents: BTreeMap<EntryKey, Intent>,
@@ -315,7 +320,7 @@ impl Checker {
             What::Incident { key, open: true } => drop(self.open.insert(key.clone())),
             What::Incident { key, open: false } => drop(self.open.remove(key)),
             What::Erased(key) => self.acts.retain(|act| act.key != *key),
-            What::Lease { holder, epoch } => self.lease.push(at, (holder.clone(), *epoch)),
+            What::Lease { holder, epoch } => self.leads(at, holder.as_ref(), *epoch),
             What::Draining(draining) => self.draining.push(at, *draining),
             What::Reading(reading) => self.read(at, reading),
             What::Signal(signal) => self.signalled(at, signal),
@@ -339,6 +344,18 @@ impl Checker {
 
     fn violated(&mut self, id: &str, at: Timestamp, message: String) {
         self.violations.push(Violation { id: id.to_owned(), at, message });
+    }
+
+    /// A Lease that was deleted and created again counts its terms anew.
+    fn leads(&mut self, at: Timestamp, holder: Option<&String>, epoch: u64) {
+        let life = match self.lease.last() {
+            Some((_, (life, before))) => life + u64::from(epoch < *before),
+            None => 0,
+        };
+        if let Some(holder) = holder {
+            self.lives.insert(holder.clone(), life);
+        }
+        self.lease.push(at, (holder.cloned(), (life, epoch)));
     }
 
     fn read(&mut self, at: Timestamp, reading: &Reading) {

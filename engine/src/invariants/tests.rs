@@ -481,6 +481,26 @@ fn s16_and_s18_a_term_that_is_over_does_nothing() {
         }
     });
     only("S18", &newer_first);
+    // A Lease that was deleted and created again counts from 0: whoever led before leads no more all the same.
+    let mut anew = again(cancelled(), 400, other).with(|at, what| {
+        if let What::Remediation(stored) = what
+            && *at > 400
+            && let Some(executing) = &mut stored.status.executing
+        {
+            (executing.holder, executing.epoch) = ("b".into(), 0);
+        } else if let What::Reading(reading) = what
+            && *at > 400
+        {
+            reading.reader = "b".into();
+        }
+    });
+    anew.tell(300, What::Lease { holder: None, epoch: 0 });
+    anew.tell(301, What::Lease { holder: Some("b".into()), epoch: 0 });
+    assert!(anew.caught().is_empty(), "{:?}", anew.caught());
+    let mut before = cancelled();
+    before.tell(4, What::Lease { holder: None, epoch: 0 });
+    before.tell(5, What::Lease { holder: Some("b".into()), epoch: 0 });
+    only("S16", &before);
 }
 
 #[test]
