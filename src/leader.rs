@@ -3,15 +3,25 @@
 //! Whether a Lease has run out is judged by how long it has been seen unchanged on the own monotonic clock, never by
 //! comparing wall clocks. A leader knows for how long it provably holds: from before its last successful renewal was sent.
 //! A Lease is a hint all the same; what makes acting safe are the compare-and-swaps and the fences of the effects.
+//!
+//! Who uninstalls the operator marks the Lease ([`mark`]): whoever leads begins nothing any more.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod mark;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use engine::model::Draining;
+use jiff::Timestamp;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Client};
+use tokio::sync::watch;
 
+pub use self::mark::{LONGEST, Mark};
+use crate::clock::Clock;
 use crate::config::LeaseConfig;
 use crate::connections::secrets::brief;
 use crate::telemetry::Health;
@@ -23,6 +33,8 @@ pub struct Leadership {
     epoch: u64,
     renewed: Arc<Mutex<Instant>>,
     provable_for: Duration,
+    mark: watch::Sender<Option<Mark>>,
+    clock: Arc<OnceLock<Clock>>,
 }
 
 impl Leadership {
@@ -50,6 +62,48 @@ impl Leadership {
         self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
+    /// What the mark on the Lease says, as it was last read. It may be over.
+    #[must_use]
+    pub fn draining(&self) -> Option<Draining> {
+        self.mark.borrow().as_ref().and_then(Mark::draining)
+    }
+
+    /// Tells whenever the mark has changed.
+    #[must_use]
+    pub fn marks(&self) -> watch::Receiver<Option<Mark>> {
+        self.mark.subscribe()
+    }
+
+    /// From now on it is known what time it is, and so when a mark is over.
+    pub fn agree_on(&self, clock: Clock) {
+        // The first one is kept.
+        let _ = self.clock.set(clock);
+    }
+
+    /// Takes in the mark of a Lease that was read.
+    fn hear(&self, lease: &Lease) {
+        let before = self.mark.borrow().clone();
+        let now = Mark::on(lease, before.as_ref());
+        let text = |mark: &Option<Mark>| mark.as_ref().map(|mark| mark.text().to_owned());
+        if text(&before) == text(&now) {
+            return;
+        }
+        match &now {
+            Some(mark) => tracing::warn!(
+                until = mark.text(),
+                "the Lease is marked: the operator is being uninstalled; nothing is begun, and what is owed is taken back"
+            ),
+            None => tracing::warn!("the mark of an uninstallation has gone: the operator acts again"),
+        }
+        self.mark.send_replace(now);
+    }
+
+    /// Whether that Lease carries a mark that says nothing any more.
+    fn is_over(&self, lease: &Lease) -> bool {
+        let mark = Mark::on(lease, self.mark.borrow().as_ref());
+        mark.zip(self.clock.get()).is_some_and(|(mark, clock)| mark.is_over(clock))
+    }
+
     fn renewed_at(&self, at: Instant) {
         *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
@@ -61,6 +115,45 @@ pub struct Elector {
     config: LeaseConfig,
     identity: Arc<str>,
     health: Health,
+    /// When a Lease was last seen that was marked, if that is what was seen last.
+    marked: Mutex<Option<Instant>>,
+}
+
+/// What became of the end of a term.
+enum Ended {
+    GivenBack,
+    Deleted,
+    NotOurs,
+}
+
+/// The Lease as it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// Who holds it.
+    pub holder: Option<String>,
+    /// The time that the mark on it names.
+    pub marked_until: Option<Timestamp>,
+    term: Option<i32>,
+    renewed: Option<MicroTime>,
+}
+
+impl Sight {
+    fn of(lease: &Lease) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        Self {
+            holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
+            marked_until: mark::until_on(lease),
+            term: spec.lease_transitions,
+            renewed: spec.renew_time,
+        }
+    }
+
+    /// Whether somebody has taken or renewed it since `before`: with that version in hand, whose mark it has read.
+    #[must_use]
+    pub fn is_heard_since(&self, before: &Self) -> bool {
+        let of = |sight: &Self| (sight.holder.clone(), sight.term, sight.renewed.clone());
+        self.holder.is_some() && of(self) != of(before)
+    }
 }
 
 /// A Lease as it was last seen to change.
@@ -73,7 +166,56 @@ impl Elector {
     /// An elector for the configured Lease, in `namespace`. The client must not retry by itself.
     #[must_use]
     pub fn new(client: Client, namespace: &str, config: LeaseConfig, identity: &str, health: Health) -> Self {
-        Self { leases: Api::namespaced(client, namespace), config, identity: identity.into(), health }
+        Self {
+            leases: Api::namespaced(client, namespace),
+            config,
+            identity: identity.into(),
+            health,
+            marked: Mutex::default(),
+        }
+    }
+
+    /// The Lease as it is.
+    ///
+    /// # Errors
+    /// The API server cannot be asked, or refuses.
+    pub async fn look(&self) -> kube::Result<Option<Sight>> {
+        Ok(self.leases.get_opt(&self.config.name).await?.as_ref().map(Sight::of))
+    }
+
+    /// Marks the Lease, creating it where there is none, unless it is marked for longer already. The Lease as it is then;
+    /// none where somebody else wrote it at the same time.
+    ///
+    /// # Errors
+    /// The API server cannot be asked, or refuses.
+    pub async fn mark(&self, until: Timestamp) -> kube::Result<Option<Sight>> {
+        let Some(lease) = self.leases.get_opt(&self.config.name).await? else {
+            let metadata = ObjectMeta { name: Some(self.config.name.clone()), ..Default::default() };
+            let mut lease = Lease { metadata, spec: Some(LeaseSpec::default()) };
+            mark::put(&mut lease, Some(until));
+            return unless_raced(self.leases.create(&PostParams::default(), &lease).await);
+        };
+        if mark::until_on(&lease).is_some_and(|known| known >= until) {
+            return Ok(Some(Sight::of(&lease)));
+        }
+        self.put(lease, until).await
+    }
+
+    /// The drain is over: the mark lingers from now on, and no longer.
+    ///
+    /// # Errors
+    /// The API server cannot be asked, or refuses.
+    pub async fn lift(&self, now: Timestamp) -> kube::Result<Option<Sight>> {
+        match self.leases.get_opt(&self.config.name).await? {
+            Some(lease) if mark::text_on(&lease).is_some() => self.put(lease, now).await,
+            Some(lease) => Ok(Some(Sight::of(&lease))),
+            None => Ok(None),
+        }
+    }
+
+    async fn put(&self, mut lease: Lease, until: Timestamp) -> kube::Result<Option<Sight>> {
+        mark::put(&mut lease, Some(until));
+        unless_raced(self.leases.replace(&self.config.name, &PostParams::default(), &lease).await)
     }
 
     /// Waits until this process leads.
@@ -116,41 +258,79 @@ impl Elector {
         }
     }
 
-    /// Gives the Lease back, so that the next one need not wait.
+    /// Gives the Lease back, so that the next one need not wait. Where it is marked nobody comes next, and it is deleted.
     pub async fn release(&self, leadership: &Leadership) {
-        let given_back = async {
-            let mut lease = self.leases.get(&self.config.name).await?;
-            if lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref())
-                != Some(leadership.identity())
-            {
-                return Ok(());
+        self.end_in_time(leadership, true).await;
+    }
+
+    /// The same, but the Lease stays, with its mark if it has one.
+    pub async fn give_back(&self, leadership: &Leadership) {
+        self.end_in_time(leadership, false).await;
+    }
+
+    async fn end_in_time(&self, leadership: &Leadership, for_good: bool) {
+        let ended = async {
+            loop {
+                match self.end(leadership, for_good).await {
+                    // Somebody has written the mark meanwhile.
+                    Err(kube::Error::Api(status)) if status.code == 409 => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    ended => return ended,
+                }
             }
-            if let Some(spec) = &mut lease.spec {
-                spec.holder_identity = None;
-                spec.lease_duration_seconds = Some(1);
-            }
-            self.leases.replace(&self.config.name, &PostParams::default(), &lease).await.map(|_| ())
         };
-        match tokio::time::timeout(self.config.renew_deadline, given_back).await {
-            Ok(Ok(())) => tracing::info!("the Lease was given back"),
+        match tokio::time::timeout(self.config.renew_deadline, ended).await {
+            Ok(Ok(Ended::GivenBack)) => tracing::info!("the Lease was given back"),
+            Ok(Ok(Ended::Deleted)) => {
+                tracing::info!("the operator is being uninstalled: the Lease was deleted")
+            }
+            Ok(Ok(Ended::NotOurs)) => tracing::info!("the Lease is not ours any more"),
             Ok(Err(error)) => tracing::warn!(error = brief(&error), "the Lease could not be given back"),
             Err(_) => tracing::warn!("the Lease could not be given back in time"),
         }
     }
 
+    async fn end(&self, leadership: &Leadership, for_good: bool) -> kube::Result<Ended> {
+        let Some(mut lease) = self.leases.get_opt(&self.config.name).await? else {
+            return Ok(Ended::NotOurs);
+        };
+        if lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) != Some(leadership.identity())
+        {
+            return Ok(Ended::NotOurs);
+        }
+        if for_good && mark::text_on(&lease).is_some() && !leadership.is_over(&lease) {
+            let preconditions =
+                Preconditions { uid: lease.metadata.uid, resource_version: lease.metadata.resource_version };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            self.leases.delete(&self.config.name, &params).await?;
+            return Ok(Ended::Deleted);
+        }
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = None;
+            spec.lease_duration_seconds = Some(1);
+        }
+        self.leases.replace(&self.config.name, &PostParams::default(), &lease).await?;
+        Ok(Ended::GivenBack)
+    }
+
     async fn try_acquire(&self, observed: &mut Option<Observed>) -> kube::Result<Option<Leadership>> {
         let Some(lease) = self.leases.get_opt(&self.config.name).await? else {
+            if self.was_marked() {
+                return Ok(None);
+            }
             let sent = Instant::now();
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(self.config.name.clone()), ..Default::default() },
                 spec: Some(self.spec(0)),
             };
             return match self.leases.create(&PostParams::default(), &lease).await {
-                Ok(_) => Ok(Some(self.leadership(0, sent))),
+                Ok(lease) => Ok(Some(self.leadership(0, sent, &lease))),
                 Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
                 Err(error) => Err(error),
             };
         };
+        self.remember(&lease);
         let spec = lease.spec.clone().unwrap_or_default();
         if !self.free(&lease, &spec, observed) {
             return Ok(None);
@@ -160,10 +340,23 @@ impl Elector {
         // With the resourceVersion that was read: of two that find it free, one wins.
         let taken = Lease { spec: Some(self.spec(transitions)), ..lease };
         match self.leases.replace(&self.config.name, &PostParams::default(), &taken).await {
-            Ok(_) => Ok(Some(self.leadership(transitions, sent))),
+            Ok(lease) => Ok(Some(self.leadership(transitions, sent, &lease))),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Notes whether the Lease is marked.
+    fn remember(&self, lease: &Lease) {
+        let marked = mark::text_on(lease).map(|_| Instant::now());
+        *self.marked.lock().unwrap_or_else(PoisonError::into_inner) = marked;
+    }
+
+    /// Whether a Lease that has gone was marked: then its leader has ended because the operator is being uninstalled, and so
+    /// will this process. It does not begin anew what has just been ended, unless it is still there after a while.
+    fn was_marked(&self) -> bool {
+        let marked = *self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        marked.is_some_and(|at| at.elapsed() < Draining::LINGERS)
     }
 
     /// Whether nobody holds it: it was given back, or has not changed before our eyes for its whole duration.
@@ -193,26 +386,42 @@ impl Elector {
         if !ours {
             return Ok(false);
         }
+        leadership.hear(&lease);
         let sent = Instant::now();
         let mut renewed = self.spec(spec.lease_transitions.unwrap_or(0));
         renewed.acquire_time = spec.acquire_time;
-        let renewed = Lease { spec: Some(renewed), ..lease };
-        self.leases.replace(&self.config.name, &PostParams::default(), &renewed).await?;
-        leadership.renewed_at(sent);
-        Ok(true)
+        let is_over = leadership.is_over(&lease);
+        let mut renewed = Lease { spec: Some(renewed), ..lease };
+        if is_over {
+            mark::put(&mut renewed, None);
+        }
+        match self.leases.replace(&self.config.name, &PostParams::default(), &renewed).await {
+            Ok(renewed) => {
+                leadership.renewed_at(sent);
+                leadership.hear(&renewed);
+                Ok(true)
+            }
+            // Somebody has marked it meanwhile, or has taken it: the next look tells.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
-    fn leadership(&self, transitions: i32, sent: Instant) -> Leadership {
-        Leadership {
+    fn leadership(&self, transitions: i32, sent: Instant, lease: &Lease) -> Leadership {
+        let leadership = Leadership {
             identity: self.identity.clone(),
             epoch: u64::try_from(transitions).unwrap_or(0),
             renewed: Arc::new(Mutex::new(sent)),
             provable_for: self.config.renew_deadline,
-        }
+            mark: watch::Sender::new(None),
+            clock: Arc::default(),
+        };
+        leadership.hear(lease);
+        leadership
     }
 
     fn spec(&self, transitions: i32) -> LeaseSpec {
-        let now = MicroTime(jiff::Timestamp::now());
+        let now = MicroTime(Timestamp::now());
         LeaseSpec {
             holder_identity: Some(self.identity.to_string()),
             lease_duration_seconds: i32::try_from(self.config.duration.as_secs()).ok(),
@@ -221,5 +430,14 @@ impl Elector {
             lease_transitions: Some(transitions),
             ..Default::default()
         }
+    }
+}
+
+/// A write that another one came before says nothing.
+fn unless_raced(written: kube::Result<Lease>) -> kube::Result<Option<Sight>> {
+    match written {
+        Ok(lease) => Ok(Some(Sight::of(&lease))),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -15,11 +15,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::causes;
+use crate::guards::leadership::nothing_begins;
 use crate::guards::{self, Context, Stage};
 use crate::model::{
-    Action, Admission, Candidate, EffectSeen, Executing, GuardVerdict, Mode, NoData, ObjectiveAfter, Outcome,
-    Phase, Policy, Reading, RecordKind, Refusal, Remediation, RemediationStatus, Scale, Snapshot, UndoState,
-    Verdict, Warmed, WorkloadNow, duration::human, elapsed, later,
+    Action, Admission, Candidate, Draining, EffectSeen, Executing, GuardVerdict, Mode, NoData,
+    ObjectiveAfter, Outcome, Phase, Policy, Reading, RecordKind, Refusal, Remediation, RemediationStatus,
+    Scale, Snapshot, UndoState, Verdict, Warmed, WorkloadNow, duration::human, elapsed, later,
 };
 use crate::remediations::remedy;
 use crate::tick::{Overall, Situation};
@@ -78,6 +79,13 @@ pub struct Seen<'a> {
     pub executing_seen_at: Option<Timestamp>,
     /// What the world shows, where the last step asked to look.
     pub look: Option<&'a Look>,
+}
+
+impl Seen<'_> {
+    /// The operator is being uninstalled.
+    fn draining(&self) -> Option<Draining> {
+        self.admission.as_ref()?.fleet.draining(self.now)
+    }
 }
 
 /// What is to be done next. One thing at a time.
@@ -151,7 +159,12 @@ fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         return if remediation.held { Step::Release } else { Step::Done };
     }
     let waited = elapsed(seen.now, remediation.created_at);
+    let draining = seen.draining();
     let Some((snapshot, _)) = seen.view else {
+        // There is nothing to wait for: no look would let it through.
+        if let Some(draining) = draining {
+            return refuse(remediation, seen, "Leadership", nothing_begins(draining));
+        }
         if waited < PATIENCE {
             return wait(seen, Duration::from_secs(1), "a current look at the policy");
         }
@@ -163,7 +176,10 @@ fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     let context =
         Context { stage: Stage::Gate, now: seen.now, candidate: &candidate, view: seen.view, admission };
     let verdicts = guards::evaluate(&context);
-    let Some(refusal) = worst(&verdicts) else { return pass_gate(remediation, seen) };
+    // Of several that refuse, the one that will not change its mind is named.
+    let uninstalled = |verdict: &&GuardVerdict| draining.is_some() && verdict.guard == "Leadership";
+    let foremost = verdicts.iter().filter(|verdict| !verdict.passed).find(uninstalled);
+    let Some(refusal) = foremost.or_else(|| worst(&verdicts)) else { return pass_gate(remediation, seen) };
     // A leader that has just taken over has not seen the breach itself yet: it waits until it may judge, and no longer.
     let settle = snapshot
         .policy
@@ -174,7 +190,7 @@ fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     let transient = verdicts.iter().filter(|verdict| !verdict.passed).all(|verdict| {
         matches!(&*verdict.guard, "Freshness" | "StillBreached" | "MinRequests" | "Confidence" | "Leadership")
     });
-    if young && transient && waited < PATIENCE.saturating_add(settle) {
+    if young && transient && draining.is_none() && waited < PATIENCE.saturating_add(settle) {
         return wait(seen, LOOK_EVERY, &refusal.message);
     }
     refuse(remediation, seen, &refusal.guard, refusal.message.clone())
@@ -278,6 +294,11 @@ fn verifying(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     if let Some(trouble) = worse(remediation, seen, acted_at) {
         return made_worse(remediation, seen, acted_at, &trouble);
     }
+    if let Some(draining) = seen.draining().filter(|_| remediation.owes())
+        && (draining.is_late(seen.now) || is_well(seen))
+    {
+        return cut_short(remediation, seen, acted_at);
+    }
     match (remediation.status.effect, remediation.status.effect_at) {
         (Some(effect), Some(effect_at)) => judge(remediation, seen, effect, acted_at, effect_at),
         _ => effect::see(remediation, seen, acted_at),
@@ -296,6 +317,24 @@ fn worse(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -> Opt
     let trouble = causes::trouble_in_databases(&situation.findings, &remediation.spec.cause)
         .find(|finding| finding.onset.is_none_or(|onset| later(onset, CLOCK_SLACK) >= acted_at))?;
     Some(format!("{} ({}): {}", trouble.cause, trouble.confidence, trouble.sentence))
+}
+
+fn is_well(seen: &Seen<'_>) -> bool {
+    seen.view.is_some_and(|(_, situation)| situation.overall == Overall::Healthy)
+}
+
+/// The operator is being uninstalled, and what was done has to be taken back before: nobody waits for a verdict. Until
+/// things are well, or its time is over, it is watched on: it may yet turn out to have made things worse.
+fn cut_short(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -> Step {
+    let mut status = remediation.status.clone();
+    let effect = *status.effect.get_or_insert(EffectSeen::Unknown);
+    status.effect_at.get_or_insert(seen.now);
+    status.objective = Some(ObjectiveAfter::Inconclusive);
+    status.outcome = Some(Outcome::of(effect, ObjectiveAfter::Inconclusive));
+    let span = human(elapsed(seen.now, acted_at));
+    let sentence =
+        format!("the operator is being uninstalled: {span} after the act no verdict is waited for");
+    conclude(remediation, seen, status, Phase::Completed, sentence)
 }
 
 fn made_worse(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp, trouble: &str) -> Step {

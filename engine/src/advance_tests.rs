@@ -16,6 +16,7 @@ struct Eyes {
     effect: Option<EffectReport>,
     executing_seen_at: Option<Timestamp>,
     look: Option<Look>,
+    draining: Option<Draining>,
 }
 
 impl Eyes {
@@ -31,6 +32,7 @@ impl Eyes {
             effect: None,
             executing_seen_at: None,
             look: None,
+            draining: None,
         }
     }
 
@@ -45,7 +47,7 @@ impl Eyes {
             view: (!self.blind).then_some((&self.setup.snapshot, &self.setup.situation)),
             admission: Some(Admission {
                 ledger: &ledger,
-                fleet: Fleet { leading: self.leading, ledger_complete: true },
+                fleet: Fleet { leading: self.leading, ledger_complete: true, draining: self.draining },
                 limits: &limits,
                 survey: &crate::model::Survey::default(),
             }),
@@ -137,6 +139,24 @@ fn a_leader_that_has_just_taken_over_waits_until_it_may_judge_and_an_old_one_ref
     // A word of a person is not a matter of time.
     eyes.setup.snapshot.policy.suspended = true;
     eyes.written(&eyes.admitted(), Phase::Refused);
+}
+
+#[test]
+fn who_is_being_uninstalled_refuses_at_once_and_goes_on_with_what_has_passed() {
+    let mut eyes = Eyes::open();
+    eyes.draining = Some(Draining { until: later(eyes.now, 60 * SECOND) });
+    let refused_by = |eyes: &Eyes| {
+        let refused = eyes.written(&eyes.admitted(), Phase::Refused).refused.unwrap();
+        assert!(refused.message.contains("being uninstalled"), "{}", refused.message);
+        refused.guard
+    };
+    assert_eq!(refused_by(&eyes), "Leadership");
+    eyes.setup.snapshot.operator.leading_since = earlier(eyes.now, SECOND);
+    assert_eq!(refused_by(&eyes), "Leadership", "also who has just taken over");
+    eyes.blind = true;
+    assert_eq!(refused_by(&eyes), "Leadership", "also without a look at the policy");
+    eyes.passed_gate_at = Some(eyes.now);
+    let Step::Effect { .. } = eyes.step(&eyes.executing("me", 7)) else { panic!("it was interrupted") };
 }
 
 #[test]

@@ -441,7 +441,7 @@ fn ledger(entries: &[(u64, usize, bool, u64)], candidate: &Candidate) -> Ledger 
 fn asked(candidate: &Candidate, ledger: &Ledger, limits: &Limits) -> Vec<GuardVerdict> {
     let admission = Admission {
         ledger,
-        fleet: Fleet { leading: true, ledger_complete: true },
+        fleet: Fleet { leading: true, ledger_complete: true, draining: None },
         limits,
         survey: &engine::model::Survey::default(),
     };

@@ -93,6 +93,23 @@ impl Operator {
         Ok(Self { listen, process })
     }
 
+    /// Starts `drain --within <within>` of the same program, with the same configuration; what it says is in the log.
+    pub async fn drain(session: &Session, options: OperatorOptions, within: &str) -> Result<Process> {
+        let (name, folder) = session.new_folder("drain", None)?;
+        let config = folder.join("config.yaml");
+        std::fs::write(&config, &options.config).map_err(Error::path("writing", &config))?;
+        let spec = Spec::new("drain", &options.binary)
+            .args(["drain", "--config"])
+            .arg(&config)
+            .args(["--within", within])
+            .args(options.args)
+            .env("KUBECONFIG", &options.kubeconfig)
+            .env("RUST_BACKTRACE", "1")
+            .envs(options.env)
+            .ending(Ending::Kill);
+        session.spawn_in(spec, name, &folder).await
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.listen

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use engine::invariants::{Place, What};
-use engine::model::{Autoscaler, Budget, Freeze, Mode};
+use engine::model::{Autoscaler, Budget, Draining, Freeze, Mode, later};
 
 use crate::exec::{SECOND, Sim};
 use crate::operator::{self, watch};
@@ -232,6 +232,16 @@ fn people(sim: &Rc<Sim>, item: &Item) {
                 world.tell(What::Paused { place, until: None });
             });
         }
+        Item::Drain { span } => {
+            // The operator's clock says until when: a second behind at most.
+            let until = later(world.instant(), std::time::Duration::from_secs(*span));
+            let draining = Some(Draining { until });
+            let known = world.api.lease.draining.is_some_and(|known| known.until >= until);
+            let lease = LeaseObject { draining, ..world.api.lease.clone() };
+            if !known {
+                let _ = world.write_lease(&lease);
+            }
+        }
         Item::DeleteRemediation => {
             let newest = world.api.remediations.values().max_by_key(|stored| stored.object.created_at);
             let key = newest.map(|stored| (stored.object.namespace.clone(), stored.object.name.clone()));
@@ -437,7 +447,7 @@ fn faults(sim: &Rc<Sim>, item: &Item) {
             let lease = LeaseObject {
                 holder: Some("somebody".into()),
                 epoch: world.api.lease.epoch + 1,
-                version: world.api.lease.version,
+                ..world.api.lease.clone()
             };
             let _ = world.write_lease(&lease);
         }

@@ -94,6 +94,8 @@ pub enum Item {
     Limit { per_hour: u32, concurrent: u32, span: u64 },
     /// Somebody deletes the newest remediation.
     DeleteRemediation,
+    /// Somebody begins to uninstall the operator, and gives it up.
+    Drain { span: u64 },
 
     /// A request meets something.
     Ambush { node: Node, op: Op, blow: Blow, span: u64 },
@@ -180,7 +182,8 @@ impl Item {
             | Self::Edit { .. }
             | Self::Freeze { .. }
             | Self::Limit { .. }
-            | Self::DeleteRemediation => false,
+            | Self::DeleteRemediation
+            | Self::Drain { .. } => false,
         }
     }
 
@@ -197,6 +200,7 @@ const TROUBLE: Micros = 14 * MINUTE;
 const PEOPLE: Micros = 25 * MINUTE;
 const FAULT: Micros = 5 * MINUTE;
 const STORY: Micros = 20 * MINUTE;
+const DRAIN: Micros = 50 * MINUTE;
 
 /// The plan of an episode whose restless part lasts so long.
 #[must_use]
@@ -210,6 +214,8 @@ pub fn draw(seed: u64, lasts: Micros) -> Vec<Planned> {
     stream(&mut plan, &mut dice, begin, lasts, PEOPLE, single(people));
     stream(&mut plan, &mut dice, begin, lasts, FAULT, single(fault));
     stream(&mut plan, &mut dice, begin, lasts, STORY, story::any);
+    // By dice of their own: all else is what it would be without them.
+    stream(&mut plan, &mut Dice::new(seed ^ 0x5851_f42d_4c95_7f2d), begin, lasts, DRAIN, story::drained);
     // Something is still owed when it gets quiet, and something was refused that an answer calls admitted: what a leader takes
     // it for is seen only if it leads on.
     let last = lasts.saturating_sub(dice.between(10, 20) * MINUTE);

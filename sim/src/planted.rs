@@ -56,6 +56,7 @@ pub const BUGS: &[Bug] = &[
     engine("no_paused", "the guard Paused lets everything through"),
     engine("no_still_breached", "the guard StillBreached lets everything through"),
     engine("no_target_conflict", "the guard TargetConflict lets everything through"),
+    engine("no_draining", "the guard Leadership lets everything through while the operator is uninstalled"),
     engine("no_ownership", "the guard Ownership lets everything through"),
     engine("warming_asks_nobody", "warming goes on whatever has changed since it began"),
     engine(
@@ -79,6 +80,7 @@ pub const BUGS: &[Bug] = &[
         "worse_is_undone_at_once_in_calm",
         "what was to go at once while things were worse goes at once later, too",
     ),
+    driver("mark_is_not_heard", "a leader takes no notice of the mark on its Lease"),
     driver("effect_before_intent", "the effect is sent before the gate's write"),
     driver("ledger_in_memory_only", "a leader knows nothing of what earlier ones have done and finished"),
     driver("signal_by_pid", "the signal's statement asks for the pid only"),

@@ -24,6 +24,28 @@ pub fn any(dice: &mut Dice) -> Story {
     }
 }
 
+/// Somebody begins to uninstall the operator: at any time, or while something is owed or about to be done. A leader is killed in
+/// the middle, or told to end; the operator is still there afterwards.
+pub fn drained(dice: &mut Dice) -> Story {
+    let (mut story, mut at) = (Story::new(), 0);
+    if dice.percent(70) {
+        let policy = dice.below(POLICIES.len());
+        story.push((0, trouble(dice, policy)));
+        at = if dice.percent(50) { after(dice, 15, 90) } else { after(dice, 90, 900) };
+    }
+    story.push((at, Item::Drain { span: dice.between(10, 300) }));
+    let (node, then) = (dice.below(2), at + after(dice, 1, 300));
+    match dice.below(6) {
+        0 => story.push((then, Item::Kill { node })),
+        1 | 2 => story.push((then, Item::Stop { node })),
+        // Twice at one time, or once more.
+        3 => story.push((then, Item::Drain { span: dice.between(10, 300) })),
+        4 => ambush(&mut story, at, Op::Restore, Blow::CrashAfter),
+        _ => {}
+    }
+    story
+}
+
 fn after(dice: &mut Dice, low: u64, high: u64) -> Micros {
     dice.between(low * 1000, high * 1000) * (SECOND / 1000)
 }

@@ -33,6 +33,8 @@ pub const PAUSED_REASON: &str = "latency-operator.dev/paused-reason";
 pub const OPT_OUT: &str = "latency-operator.dev/opt-out";
 /// On a LatencyRemediation: it stays until nothing is owed any more.
 pub const FINALIZER: &str = "latency-operator.dev/undo";
+/// On the Lease: the operator is being uninstalled; until then (RFC 3339) what is owed is taken back.
+pub const DRAINING_UNTIL: &str = "latency-operator.dev/draining-until";
 /// On everything that belongs to a policy: the policy's name.
 pub const POLICY_LABEL: &str = "latency-operator.dev/policy";
 /// On a Secret: the operator may read it, when it is `"true"`.

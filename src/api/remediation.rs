@@ -301,7 +301,7 @@ pub struct Undo {
     pub writing: Option<i32>,
     /// When it is due at the latest; once it is due, since when.
     pub due_at: Instant,
-    /// What made it due: Calm, MaxHold or Worse.
+    /// What made it due: Calm, MaxHold, Worse or Drain (the operator was being uninstalled).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_by: Option<Word>,
     /// When the last step was seen to be done.

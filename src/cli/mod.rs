@@ -1,6 +1,8 @@
 //! The command line.
 
 mod crds;
+mod drain;
+mod process;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +19,8 @@ pub struct Cli {
 enum Command {
     /// Run the operator.
     Run(run::Args),
+    /// Before the operator is uninstalled: let it take back what it owes, or do it where none runs.
+    Drain(drain::Args),
     /// Print the CustomResourceDefinitions, or write them into a folder.
     Crds(crds::Args),
 }
@@ -29,5 +33,6 @@ pub fn main(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Crds(args) => crds::print(&args),
         Command::Run(args) => run::run(args),
+        Command::Drain(args) => drain::drain(args),
     }
 }

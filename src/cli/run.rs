@@ -1,36 +1,15 @@
 //! `latency-operator run`
 
-use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context;
-use kube::Client;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::api::ALLOWED;
-use crate::clock::Clock;
-use crate::config::{Config, SecretRule};
+use super::process::{self, Clients, Logging};
+use crate::config::Config;
 use crate::connections::services::DevOverride;
-use crate::connections::{Registry, Secrets, Services};
-use crate::controller::budgets::Budgets;
-use crate::controller::events::Publisher;
-use crate::controller::keeper::Keeper;
-use crate::controller::{self, Shared, Views};
-use crate::leader::{Elector, Leadership};
-use crate::observe::kubernetes::Scope;
-use crate::observe::postgres::Databases;
-use crate::observe::probe::Probes;
-use crate::observe::prometheus::Prometheus;
-use crate::observe::redis::Caches;
-use crate::telemetry::logs::{self, LogFormat};
+use crate::leader::Elector;
 use crate::telemetry::{Health, Metrics, server};
-
-/// What is under way may take so long after a signal to stop; shorter than a Pod's usual grace of 30 s.
-const GRACE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -40,12 +19,8 @@ pub(super) struct Args {
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// How log lines look.
-    #[arg(long, value_enum, default_value = "json")]
-    log_format: LogFormat,
-    /// What is logged: a level, or directives such as info,latency_operator=debug.
-    #[arg(long, default_value = "info")]
-    log_level: String,
+    #[command(flatten)]
+    logging: Logging,
     /// For laboratories only, whose Pods have no address that can be reached: asks a Service's port at this address of
     /// loopback in place of its Pods. May be given several times; those of one port take turns.
     #[arg(long, value_name = "NAMESPACE/SERVICE:PORT=127.0.0.1:PORT")]
@@ -53,47 +28,24 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("another TLS provider has been installed"))?;
-    logs::start(args.log_format, &args.log_level)?;
     let config = Config::read(args.config.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(operate(args, config));
-    // Whoever has lost the Lease ends, whatever a resolver of names is still waiting for.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    ended
+    process::start(&args.logging, operate(args.listen, args.dev_service_override, config))
 }
 
-async fn operate(args: Args, config: Config) -> anyhow::Result<()> {
-    say_which_secrets(config.secrets);
-    let clients = clients(args.dev_service_override).await?;
+async fn operate(listen: SocketAddr, overrides: Vec<DevOverride>, config: Config) -> anyhow::Result<()> {
+    process::say_which_secrets(config.secrets);
+    let clients = process::clients(overrides).await?;
     let metrics = Metrics::new(config.policy_metrics);
     let health = Health::default();
     let (stop, stopping) = watch::channel(false);
-    tokio::spawn(wait_for_signal(stop));
+    tokio::spawn(process::wait_for_signal(stop));
 
     // Served to the very end: who stops slowly should be seen to do so.
-    let serving = server::serve(args.listen, metrics.clone(), health.clone());
+    let serving = server::serve(listen, metrics.clone(), health.clone());
     let leading = lead(config, clients, metrics, health, stopping);
     tokio::select! {
         served = serving => served,
         led = leading => led,
-    }
-}
-
-/// Whoever reads the log later knows what stood between a policy and the Secrets of its namespace.
-fn say_which_secrets(rule: SecretRule) {
-    match rule {
-        SecretRule::Labelled => tracing::info!(
-            secrets = %rule,
-            "Secrets are read only where they carry the label {ALLOWED}: \"true\""
-        ),
-        SecretRule::AuthorChecked => tracing::info!(
-            secrets = %rule,
-            "every Secret is read that a policy of its namespace names: that the policy's author may read it must have \
-             been checked by an admission policy"
-        ),
     }
 }
 
@@ -105,7 +57,7 @@ async fn lead(
     health: Health,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let identity = identity();
+    let identity = process::identity();
     let namespace =
         config.lease.namespace.clone().unwrap_or_else(|| clients.reading.default_namespace().to_owned());
     let elector =
@@ -125,161 +77,12 @@ async fn lead(
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leading(true);
 
-    let work = work(config, clients, leadership.clone(), metrics, health, stopping.clone());
+    let work = process::work(config, clients, leadership.clone(), metrics, health, stopping.clone());
     tokio::select! {
         lost = elector.keep(&leadership) => anyhow::bail!("the Lease was lost: {lost}"),
-        worked = finish(work, stopping) => {
+        worked = process::finish(work, stopping) => {
             elector.release(&leadership).await;
             worked
         }
     }
-}
-
-/// Lets the work end by itself once the signal has come, and no longer than the grace.
-async fn finish(
-    work: impl Future<Output = anyhow::Result<()>>,
-    mut stopping: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let overdue = async {
-        let _ = stopping.wait_for(|stop| *stop).await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        worked = work => worked,
-        () = overdue => {
-            tracing::warn!("what was under way did not end in time; a successor resolves it");
-            Ok(())
-        }
-    }
-}
-
-async fn work(
-    config: Config,
-    Clients { reading: client, watching, mutating, services }: Clients,
-    leadership: Leadership,
-    metrics: Metrics,
-    health: Health,
-    stopping: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let scopes = Scope::all(&config.watch_namespaces);
-    let keeper = Keeper::default();
-    let listed = controller::list_remediations(&client, &scopes).await;
-    keeper.build(listed.context("the LatencyRemediations cannot be listed, so nothing may be done")?);
-
-    let budgets = Budgets::default();
-    let _ = budgets.refresh(&client).await;
-
-    let clock = Clock::agreed(&client).await?;
-    let secrets = Secrets::new(client.clone(), config.secrets);
-    let registry = Registry::default();
-    let databases = Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone());
-    let caches = Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone());
-    let prometheus = Prometheus::new(&config.backends, clock, metrics.clone())?;
-    let probes = Probes::new(services.clone(), clock, metrics.clone());
-    let (publisher, publishing) =
-        Publisher::new(client.clone(), leadership.identity().to_owned(), metrics.clone());
-    let publishing = tokio::spawn(publishing);
-    let shared = Arc::new(Shared {
-        client,
-        watching,
-        mutating,
-        clock,
-        leadership,
-        lease: config.lease,
-        keeper,
-        budgets: budgets.clone(),
-        actions: config.actions,
-        protected_roles: config.protected_roles,
-        secrets,
-        registry,
-        services,
-        databases,
-        caches,
-        prometheus,
-        probes,
-        publisher,
-        metrics,
-        leading_since: clock.now(),
-        views: Views::default(),
-    });
-    health.set_ready(true);
-    let watching = shared.watching.clone();
-    tokio::select! {
-        () = controller::lead(shared, scopes, stopping) => {}
-        () = budgets.follow(watching) => anyhow::bail!("the watch of LatencyBudgets has ended"),
-    }
-    // Every publisher has gone with the controllers: what was handed in is written, and the task ends.
-    if tokio::time::timeout(Duration::from_secs(3), publishing).await.is_err() {
-        tracing::warn!("not every Event could be written in time");
-    }
-    Ok(())
-}
-
-/// The operator's ways to the API server.
-struct Clients {
-    /// Reads; it retries by itself.
-    reading: Client,
-    /// Watches: the server ends each after five minutes at most, so that a silence longer than that is a broken connection.
-    watching: Client,
-    /// Writes; it never repeats what it sends.
-    mutating: Client,
-    /// From Services to addresses.
-    services: Services,
-}
-
-/// What asks for one thing gets it in this time, or asks again: one API server of several may hang.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
-async fn clients(overrides: Vec<DevOverride>) -> anyhow::Result<Clients> {
-    let mut config =
-        kube::Config::infer().await.context("no access to a cluster: neither in a Pod nor by KUBECONFIG")?;
-    let agent = concat!("latency-operator/", env!("CARGO_PKG_VERSION"));
-    config.headers.push((reqwest::header::USER_AGENT, reqwest::header::HeaderValue::from_static(agent)));
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.read_timeout = Some(Duration::from_secs(300));
-    let watching = Client::try_from(config.clone())?;
-    config.read_timeout = Some(ANSWER_WITHIN);
-    let reading = Client::try_from(config.clone())?;
-    for DevOverride { namespace, service, port, to } in &overrides {
-        tracing::warn!(
-            namespace,
-            service,
-            port,
-            %to,
-            "for a laboratory: a Service is asked at another address than its Pods'"
-        );
-    }
-    let services = Services::new(reading.clone(), api_server(&config), overrides);
-    config.default_retry = false;
-    Ok(Clients { reading, watching, mutating: Client::try_from(config)?, services })
-}
-
-/// Where the API server is reached, as far as that is said by address.
-fn api_server(config: &kube::Config) -> impl Iterator<Item = IpAddr> {
-    let inside = std::env::var("KUBERNETES_SERVICE_HOST").ok();
-    let used = config.cluster_url.host().map(str::to_owned);
-    let all = inside.into_iter().chain(used);
-    all.filter_map(|host| host.trim_matches(['[', ']']).parse().ok())
-}
-
-/// Unique for each process, and telling where it runs.
-fn identity() -> String {
-    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
-    let host = host.unwrap_or_else(|| "latency-operator".to_owned());
-    format!("{host}_{:016x}", RandomState::new().hash_one(std::process::id()))
-}
-
-async fn wait_for_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be waited for; the operator can only be killed");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping: what is under way is finished");
-    let _ = stop.send(true);
 }

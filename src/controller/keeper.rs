@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::model::{EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation, Survey};
+use engine::model::{Draining, EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation, Survey};
 use engine::{Admitted, admit};
 use jiff::Timestamp;
 
@@ -106,12 +106,13 @@ impl Keeper {
         &self,
         proposals: &[Proposal],
         leading: bool,
+        draining: Option<Draining>,
         limits: &Limits,
         survey: &Survey,
         now: Timestamp,
     ) -> Vec<Admitted> {
         let mut kept = self.lock();
-        let fleet = Fleet { leading, ledger_complete: kept.complete };
+        let fleet = Fleet { leading, ledger_complete: kept.complete, draining };
         let (ledger, answers) = admit(proposals, &kept.ledger, fleet, limits, survey, now);
         kept.ledger = Arc::new(ledger);
         answers
@@ -144,6 +145,15 @@ impl Keeper {
     #[must_use]
     pub fn policies(&self) -> Vec<PolicyKey> {
         self.lock().by_policy.keys().cloned().collect()
+    }
+
+    /// Those of a namespace, or of all, that are not over or owe something.
+    #[must_use]
+    pub fn unsettled(&self, namespace: Option<&str>) -> Vec<EntryKey> {
+        let kept = self.lock();
+        let here = |one: &&Remediation| namespace.is_none_or(|wanted| wanted == one.namespace);
+        let known = kept.by_policy.values().flat_map(BTreeMap::values).filter(here);
+        known.filter(|one| one.is_open() || one.owes()).map(key_of).collect()
     }
 
     /// All remediations of a policy.

@@ -37,7 +37,7 @@ reasons! {
     REMEDIATION_UNDONE, "RemediationUndone", false, "What was done has been taken back.";
     UNDO_OVERDUE, "UndoOverdue", true, "What was done has been held for `maxHold` and cannot be taken back yet; why.";
     UNDO_CONTESTED, "UndoContested", true, "Somebody else has changed since what was done: theirs stands, nothing is taken back.";
-    UNDO_ABANDONED, "UndoAbandoned", true, "What was done stays; the command that takes it back, where there is something to take back.";
+    UNDO_ABANDONED, "UndoAbandoned", true, "What was done stays: its target or policy is gone, or the operator is being uninstalled; the command that takes it back, where there is something to take back.";
     OBJECTIVE_RECOVERED, "ObjectiveRecovered", false, "Calm has lasted for `recoverFor` and the incident is closed.";
     INCIDENT_ESCALATED, "IncidentEscalated", true, "The operator is at its end; people have to decide.";
     DATA_UNAVAILABLE, "DataUnavailable", true, "An objective, a dependency or the target cannot be read; why, and what to mend.";

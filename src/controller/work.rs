@@ -90,7 +90,8 @@ async fn lead_scope(shared: Arc<Shared>, scope: Scope, stop: watch::Receiver<boo
         tokio::join!(
             policies(ctx.clone(), &scope, stop.clone()),
             remediations(ctx.clone(), &scope, woken, stop.clone()),
-            until(retention::keep_up(ctx.clone(), scope.clone()), stop.clone())
+            until(retention::keep_up(ctx.clone(), scope.clone()), stop.clone()),
+            until(hurry(ctx.clone(), scope.clone()), stop.clone())
         );
         // Whoever is told to end finds its outcome open, and says so.
         ctx.runs.end();
@@ -99,6 +100,17 @@ async fn lead_scope(shared: Arc<Shared>, scope: Scope, stop: watch::Receiver<boo
         () = watching => tracing::error!("the watches of metadata have ended"),
         () = controllers => {}
     }
+}
+
+/// As soon as the Lease is marked, what is owed is due: whatever waits looks again at once.
+async fn hurry(ctx: Arc<Context>, scope: Scope) {
+    let mut marks = ctx.shared.leadership.marks();
+    while marks.changed().await.is_ok() {
+        for key in ctx.shared.keeper.unsettled(scope.namespace()) {
+            let _ = ctx.wake.send(key);
+        }
+    }
+    std::future::pending().await
 }
 
 /// Goes on until `stop`.
@@ -240,10 +252,7 @@ struct Keeping {
 
 impl Keeping {
     fn new(ctx: Arc<Context>, scope: &Scope) -> Self {
-        let namespace = match scope {
-            Scope::Cluster => None,
-            Scope::Namespace(namespace) => Some(namespace.clone()),
-        };
+        let namespace = scope.namespace().map(str::to_owned);
         Self { ctx, namespace, listed: Mutex::default() }
     }
 

@@ -43,6 +43,15 @@ impl Scope {
         }
     }
 
+    /// Its namespace, where it is one.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Cluster => None,
+            Self::Namespace(namespace) => Some(namespace),
+        }
+    }
+
     /// The API for a namespaced kind within the scope.
     pub fn api<K>(&self, client: Client) -> Api<K>
     where

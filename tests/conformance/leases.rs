@@ -39,7 +39,12 @@ pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
         };
         let real = understood(real);
         let epoch = u64::try_from(number).expect("a number");
-        let simulated = world.write_lease(&LeaseObject { holder: Some(holder), epoch, version: ours[known] });
+        let simulated = world.write_lease(&LeaseObject {
+            holder: Some(holder),
+            epoch,
+            draining: None,
+            version: ours[known],
+        });
         assert_eq!(
             real.clone().map(|_| ()),
             simulated,

@@ -9,7 +9,7 @@ use crate::support::{SOON, World, eventually, phase, run, slow};
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
 
-async fn leads(operator: &Operator) -> bool {
+pub(crate) async fn leads(operator: &Operator) -> bool {
     operator
         .metrics()
         .await
@@ -17,7 +17,7 @@ async fn leads(operator: &Operator) -> bool {
 }
 
 /// Starts a second replica; the first one leads, both are ready.
-async fn two(world: &mut World) -> Operator {
+pub(crate) async fn two(world: &mut World) -> Operator {
     world.operate().await;
     let first = world.operator.as_ref().expect("an operator");
     eventually("the first replica leads", SOON, async || leads(first).await.then_some(())).await;

@@ -24,7 +24,7 @@ pub(crate) async fn scaled(world: &World) -> LatencyRemediation {
     found.await
 }
 
-fn undo(remediation: &LatencyRemediation) -> String {
+pub(crate) fn undo(remediation: &LatencyRemediation) -> String {
     let status = remediation.status.clone().unwrap_or_default();
     status.undo.map(|undo| undo.state.0).unwrap_or_default()
 }
@@ -41,7 +41,7 @@ pub(crate) async fn until_undo(world: &World, name: &str, state: &str) -> Latenc
         .unwrap_or_else(|| panic!("the undo never became {state}, it is {last}\n{}", world.operator_log()))
 }
 
-async fn until_released(world: &World, name: &str) {
+pub(crate) async fn until_released(world: &World, name: &str) {
     eventually("the finalizer is gone", SOON, async || {
         let now = world.remediations().get(name).await.expect("the remediation");
         now.metadata.finalizers.unwrap_or_default().is_empty().then_some(())
@@ -462,7 +462,7 @@ fn a_kind_that_is_deleted_and_put_back_loses_nothing_that_is_owed() {
 }
 
 /// The numbers that were written, in order.
-fn scale_writes(world: &World) -> Vec<i64> {
+pub(crate) fn scale_writes(world: &World) -> Vec<i64> {
     world
         .writes()
         .into_iter()

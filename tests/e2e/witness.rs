@@ -2,10 +2,10 @@
 //! engine's invariants. The operator has no say in either.
 
 use engine::invariants::{Checker, Fact, Replicas, Request, Signal, SignalKind, Tolerance, Victim, What};
-use engine::model::{Action, Phase, PolicyRef, TargetKind, TargetRef, WorkloadKey};
+use engine::model::{Action, Draining, Phase, PolicyRef, TargetKind, TargetRef, WorkloadKey};
 use jiff::Timestamp;
 use lab::control_plane::AuditEvent;
-use latency_operator::api::{LatencyBudget, LatencyPolicy, LatencyRemediation, convert};
+use latency_operator::api::{DRAINING_UNTIL, LatencyBudget, LatencyPolicy, LatencyRemediation, convert};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -74,7 +74,9 @@ fn from_event(world: &World, event: &AuditEvent) -> Vec<What> {
             let Some(lease) = stored::<Value>(event) else { return Vec::new() };
             let holder = lease["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
             let epoch = lease["spec"]["leaseTransitions"].as_u64().unwrap_or_default();
-            vec![What::Lease { holder: holder.map(str::to_owned), epoch }]
+            let mark = lease["metadata"]["annotations"][DRAINING_UNTIL].as_str();
+            let draining = mark.and_then(|mark| mark.parse().ok()).map(|until| Draining { until });
+            vec![What::Lease { holder: holder.map(str::to_owned), epoch }, What::Draining(draining)]
         }
         _ => Vec::new(),
     }

@@ -2,7 +2,8 @@
 //!
 //! It does not ask whether the policy acts at the moment (mode, pause, suspension), nor for budgets and rests: it is part of
 //! an act that was allowed. What stops it: somebody else's later value, a freeze of All, and, for capacity that was added,
-//! anything but fresh health of objectives and databases. Each step is written down before it is done, so that a successor
+//! anything but fresh health of objectives and databases. (Nothing takes capacity away yet.) What an operator that is being
+//! uninstalled cannot take back in time is given up: people are told the command. Each step is written down before it is done, so that a successor
 //! knows it for ours; doing it twice does no more than once.
 
 use std::time::Duration;
@@ -66,6 +67,9 @@ pub(super) fn next(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     }
     match seen.look {
         None => Step::Look(remediation.spec.action.clone()),
+        Some(Look::Unreadable(no_data)) if case.is_late() => {
+            case.end(UndoState::Abandoned, case.given_up(&no_data.to_string()))
+        }
         Some(Look::Unreadable(no_data)) => case.wait(&no_data.to_string()),
         Some(Look::Gone | Look::Running) => {
             case.end(UndoState::Abandoned, format!("{} is gone: nothing is left to take back", scale.target))
@@ -92,6 +96,12 @@ impl Case<'_> {
         if self.remediation.status.acted_at.is_none() && now.replicas == undo.baseline {
             return self.never_arrived();
         }
+        if self.is_late() && now.is_ours() && now.replicas > undo.baseline {
+            // Also where a later act's stand, which has been given up as well.
+            let why = self.may_step(DueBy::Drain).err();
+            let why = why.unwrap_or_else(|| "there was no time for a look after the last step".to_owned());
+            return self.end(UndoState::Abandoned, self.given_up(&why));
+        }
         if now.replicas != undo.wrote || !now.is_ours() {
             let sentence = format!(
                 "{} has set {} replicas after we had set {}: theirs stands",
@@ -107,7 +117,7 @@ impl Case<'_> {
         match self.due() {
             None => self.wait("it is not due yet"),
             // Also where a step is written down: it may be one that was for Worse, or a later act has been stepped down since.
-            Some(by) if by != DueBy::Worse && !self.has_been_seen() => {
+            Some(by) if by != DueBy::Worse && !self.has_been_seen(by) => {
                 self.wait("a full window after the last step has not been read yet")
             }
             Some(by) => match self.may_step(by) {
@@ -143,6 +153,10 @@ impl Case<'_> {
 
     /// Interrupted, and nothing was done. What was sent may yet arrive for a while.
     fn never_arrived(&self) -> Step {
+        if self.is_late() && self.seen.now < self.undo.due_at {
+            let sentence = self.given_up("what was sent and never answered may yet arrive");
+            return self.end(UndoState::Abandoned, sentence);
+        }
         if self.seen.now < self.undo.due_at {
             return Step::Wait { until: self.undo.due_at, why: "what was sent may yet arrive".to_owned() };
         }
@@ -156,16 +170,23 @@ impl Case<'_> {
         if !matches!(situation.overall, Overall::Breached(_)) || self.is_worse() {
             return None;
         }
+        Some(format!("the policy was deleted while the objectives were broken: {}", self.stays()))
+    }
+
+    /// The operator is being uninstalled, and there is no time left.
+    fn is_late(&self) -> bool {
+        self.seen.draining().is_some_and(|draining| draining.is_late(self.seen.now))
+    }
+
+    fn given_up(&self, why: &str) -> String {
+        format!("the operator is being uninstalled, and until then {why}: {}", self.stays())
+    }
+
+    /// What stays, and how people take it back.
+    fn stays(&self) -> String {
+        let command = self.remediation.by_hand().unwrap_or_default();
         let target = &self.scale.target;
-        Some(format!(
-            "the policy was deleted while the objectives were broken: {target} keeps its {} replicas; to take them \
-             back: kubectl -n {} scale {} {} --replicas={}",
-            self.undo.wrote,
-            self.remediation.namespace,
-            target.kind.to_string().to_lowercase(),
-            target.name,
-            self.undo.baseline
-        ))
+        format!("{target} keeps its {} replicas; to take them back: {command}", self.undo.wrote)
     }
 
     /// What makes it due, whichever comes first.
@@ -179,7 +200,11 @@ impl Case<'_> {
                 && situation.incident.is_none()
                 && situation.calm >= snapshot.policy.evaluation.recover_for
         });
-        let begun = self.undo.due_by.filter(|by| *by != DueBy::Worse);
+        if self.seen.draining().is_some() {
+            return Some(DueBy::Drain);
+        }
+        // What was due because of an uninstallation that was given up is so no more.
+        let begun = self.undo.due_by.filter(|by| matches!(by, DueBy::Calm | DueBy::MaxHold));
         match begun {
             Some(by) => Some(by),
             None if calm => Some(DueBy::Calm),
@@ -242,8 +267,10 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Whether a full window has been read since the last step down of this workload, whichever act that took back.
-    fn has_been_seen(&self) -> bool {
+    /// Whether a full window has been read since the last step down of this workload, whichever act that took back. Who is being
+    /// uninstalled has no time for that: an interval must do. A few bad seconds show in the window's quantile, too: of requests
+    /// that come evenly, six of two minutes suffice to break a p95.
+    fn has_been_seen(&self, by: DueBy) -> bool {
         #[cfg(planted_bugs)]
         if crate::planted::is("undo_steps_without_a_pause") {
             return true;
@@ -259,7 +286,9 @@ impl Case<'_> {
         let others = others.filter(|(_, entry)| entry.resource.same_as(resource));
         let last = others.filter_map(|(_, entry)| entry.stepped_at).chain(self.undo.stepped_at).max();
         let newest = situation.readings.iter().map(|reading| reading.at).min();
-        match last.map(|at| later(at, snapshot.policy.evaluation.window)) {
+        let evaluation = &snapshot.policy.evaluation;
+        let pause = if by == DueBy::Drain { evaluation.interval } else { evaluation.window };
+        match last.map(|at| later(at, pause)) {
             Some(since) => newest.is_some_and(|at| at >= since),
             None => true,
         }
@@ -282,7 +311,8 @@ impl Case<'_> {
         let undo = self.undo;
         // All of it at once is for as long as things are worse: afterwards it goes step by step. And a step that calm allowed
         // is not carried out because things are worse again: that is said, and then it is all of it.
-        let stands = (by == DueBy::Worse) == (undo.due_by == Some(DueBy::Worse));
+        // Nor are the longer steps of who is being uninstalled those of who stays.
+        let stands = undo.due_by.is_some_and(|before| manner(before) == manner(by));
         #[cfg(planted_bugs)]
         let stands = stands || crate::planted::is("worse_is_undone_at_once_in_calm");
         if let Some(to) = undo.writing.filter(|_| stands) {
@@ -293,6 +323,7 @@ impl Case<'_> {
         let to = match by {
             DueBy::Worse => undo.baseline,
             DueBy::Calm | DueBy::MaxHold => undo.wrote.saturating_sub(self.spec.step).max(undo.baseline),
+            DueBy::Drain => undo.wrote.saturating_sub(self.step_in_time()).max(undo.baseline),
         };
         if to >= undo.wrote {
             return self.end(UndoState::Done, format!("{} has {} replicas", self.scale.target, undo.wrote));
@@ -301,11 +332,29 @@ impl Case<'_> {
             DueBy::Calm => "calm has returned".to_owned(),
             DueBy::MaxHold => format!("it was held for {}", human(self.spec.max_hold)),
             DueBy::Worse => "it made things worse".to_owned(),
+            DueBy::Drain => "the operator is being uninstalled".to_owned(),
         };
         let target = &self.scale.target;
         let sentence = format!("{why}: {target} goes from {} to {to} replicas", undo.wrote);
-        let due_at = if undo.due_by.is_some() { undo.due_at } else { undo.due_at.min(self.seen.now) };
+        let due_at = match (by, undo.due_by) {
+            // Should the operator stay after all, it is held for as long as it was meant to.
+            (DueBy::Drain, _) | (_, Some(DueBy::Calm | DueBy::MaxHold | DueBy::Worse)) => undo.due_at,
+            (DueBy::Calm | DueBy::MaxHold | DueBy::Worse, None | Some(DueBy::Drain)) => {
+                undo.due_at.min(self.seen.now)
+            }
+        };
         self.write(Undo { writing: Some(to), due_by: Some(by), due_at, ..undo.clone() }, sentence)
+    }
+
+    /// As far as usual at a time, or further where there would not be time for all of it: each step is followed by an interval
+    /// and a look that may come another one later.
+    fn step_in_time(&self) -> u32 {
+        let left = self.seen.draining().map(|draining| elapsed(draining.until, self.seen.now));
+        let each = self.spec.watch.evaluation.interval.saturating_mul(2).as_millis().max(1);
+        let steps = left.unwrap_or_default().as_millis() / each;
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX).max(1);
+        let added = self.undo.wrote.saturating_sub(self.undo.baseline);
+        self.spec.step.max(added.div_ceil(steps))
     }
 
     fn stepped(&self, replicas: u32) -> Step {
@@ -356,7 +405,19 @@ impl Case<'_> {
 
     fn wait(&self, why: &str) -> Step {
         let interval = self.spec.watch.evaluation.interval;
-        wait(self.seen, interval.clamp(Duration::from_secs(1), Duration::from_secs(15)), why)
+        // Who is being uninstalled has little time.
+        let longest = Duration::from_secs(if self.seen.draining().is_some() { 2 } else { 15 });
+        wait(self.seen, interval.clamp(Duration::from_secs(1), longest), why)
+    }
+}
+
+/// How far steps go, and what lies between them: a step is carried out in the manner in which it was written down, or written
+/// down anew.
+fn manner(by: DueBy) -> &'static str {
+    match by {
+        DueBy::Calm | DueBy::MaxHold => "a step and a window",
+        DueBy::Drain => "in time",
+        DueBy::Worse => "at once",
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::super::{EffectReport, Look, Seen, Step, advance};
 use crate::guards::testing::{Setup, finding};
 use crate::model::{
-    Admission, Confidence, DueBy, EffectSeen, Executing, FieldManager, Fleet, MANAGER, ObjectiveAfter,
-    Outcome, Phase, Remediation, RemediationStatus, UndoState, Verdict, WorkloadNow, earlier, later,
+    Admission, Confidence, Draining, DueBy, EffectSeen, Executing, FieldManager, Fleet, MANAGER,
+    ObjectiveAfter, Outcome, Phase, Remediation, RemediationStatus, UndoState, Verdict, WorkloadNow, earlier,
+    later,
 };
 use crate::tick::Overall;
 
@@ -18,6 +19,7 @@ struct Case {
     look: WorkloadNow,
     leading: bool,
     policy_gone: bool,
+    draining: Option<Draining>,
     effect: Option<EffectReport>,
 }
 
@@ -38,7 +40,7 @@ fn owed() -> Case {
         ..RemediationStatus::default()
     };
     let look = workload(6, &[MANAGER]);
-    Case { setup, remediation, look, leading: true, policy_gone: false, effect: None }
+    Case { setup, remediation, look, leading: true, policy_gone: false, draining: None, effect: None }
 }
 
 fn workload(replicas: u32, managers: &[&str]) -> WorkloadNow {
@@ -48,7 +50,10 @@ fn workload(replicas: u32, managers: &[&str]) -> WorkloadNow {
 
 impl Case {
     fn next(&self) -> Step {
-        let look = Look::Workload(self.look.clone());
+        self.next_seeing(&Look::Workload(self.look.clone()))
+    }
+
+    fn next_seeing(&self, look: &Look) -> Step {
         let seen = Seen {
             now: self.setup.now,
             holder: "me",
@@ -58,14 +63,14 @@ impl Case {
             policy_gone: self.policy_gone,
             admission: Some(Admission {
                 ledger: &self.setup.ledger,
-                fleet: Fleet { leading: self.leading, ledger_complete: true },
+                fleet: Fleet { leading: self.leading, ledger_complete: true, draining: self.draining },
                 limits: &self.setup.limits,
                 survey: &self.setup.survey,
             }),
             passed_gate_at: None,
             effect: self.effect.as_ref(),
             executing_seen_at: Some(earlier(self.setup.now, 60 * SECOND)),
-            look: Some(&look),
+            look: Some(look),
         };
         advance(&self.remediation, &seen)
     }
@@ -317,4 +322,172 @@ fn a_step_that_calm_allowed_is_not_carried_out_because_things_are_worse_again() 
     case.remediation.status = case.written();
     let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
     assert_eq!((scale.from, scale.to), (6, 4));
+}
+
+/// The operator is being uninstalled, and has so much time left; calm has not returned.
+fn draining(left: u32, change: impl FnOnce(&mut Case)) -> Case {
+    Case::with(|case| {
+        case.setup.situation.calm = Duration::ZERO;
+        case.draining = Some(Draining { until: later(case.setup.now, left * SECOND) });
+        change(case);
+    })
+}
+
+fn breached(case: &mut Case) {
+    case.setup.situation.overall = Overall::Breached(crate::model::Severity::P1);
+}
+
+#[test]
+fn who_is_being_uninstalled_takes_back_at_once_what_is_healthy_and_nothing_else() {
+    assert!(Case::with(|case| case.setup.situation.calm = Duration::ZERO).waits(), "it is not due otherwise");
+    assert_eq!(draining(60, |_| ()).undo(), (UndoState::Owed, Some(5), Some(DueBy::Drain)));
+    assert!(draining(60, breached).waits());
+    assert!(draining(60, |case| case.setup.situation.overall = Overall::NoData).waits());
+    assert!(
+        draining(60, |case| {
+            case.setup.situation.findings = vec![finding("BlockingQuery", Confidence::Likely)];
+        })
+        .waits(),
+        "a database in trouble"
+    );
+    assert!(draining(60, |case| case.leading = false).waits());
+    let frozen = |case: &mut Case| case.setup.limits.unreadable = Some("they cannot be listed".into());
+    assert!(draining(60, frozen).waits(), "a freeze of All cannot be ruled out");
+    assert_eq!(draining(60, |case| case.look = workload(9, &["kubectl"])).undo().0, UndoState::Contested);
+    assert_eq!(draining(0, |case| case.look = workload(9, &["kubectl"])).undo().0, UndoState::Contested);
+    let worse = draining(60, |case| {
+        breached(case);
+        case.remediation.status.outcome = Some(Outcome::Worse);
+        case.setup.situation.findings = vec![finding("BlockingQuery", Confidence::Certain)];
+    });
+    assert_eq!(worse.undo(), (UndoState::Owed, Some(4), Some(DueBy::Worse)));
+}
+
+#[test]
+fn who_is_being_uninstalled_steps_an_interval_apart_and_as_far_as_the_time_demands() {
+    let stepped = |ago: u32| {
+        draining(60, |case| {
+            let at = earlier(case.setup.now, ago * SECOND);
+            case.remediation.status.undo.as_mut().unwrap().stepped_at = Some(at);
+        })
+    };
+    // The interval is a second, the window five.
+    assert!(stepped(0).waits(), "nothing was seen of the last step");
+    assert_eq!(stepped(1).undo().1, Some(5));
+    // Each step takes two intervals: three steps are possible, two, one.
+    let far = |left: u32| {
+        draining(left, |case| {
+            let undo = case.remediation.status.undo.as_mut().unwrap();
+            undo.wrote = 10;
+            case.look = workload(10, &[MANAGER]);
+        })
+        .undo()
+        .1
+    };
+    assert_eq!([far(60), far(7), far(5), far(3), far(1)], [Some(9), Some(8), Some(7), Some(4), Some(4)]);
+}
+
+#[test]
+fn what_was_written_down_in_one_manner_is_not_carried_out_in_another() {
+    let written = |writing: u32, by: DueBy, drains: bool| {
+        let mut case = draining(60, |case| {
+            let undo = case.remediation.status.undo.as_mut().unwrap();
+            (undo.writing, undo.due_by) = (Some(writing), Some(by));
+        });
+        if !drains {
+            case.draining = None;
+            case.setup.situation.calm = 10 * SECOND;
+        }
+        case
+    };
+    assert_eq!(written(4, DueBy::Drain, false).undo(), (UndoState::Owed, Some(5), Some(DueBy::Calm)));
+    assert_eq!(written(5, DueBy::Calm, true).undo(), (UndoState::Owed, Some(5), Some(DueBy::Drain)));
+    assert!(matches!(written(4, DueBy::Drain, true).next(), Step::Restore { .. }));
+}
+
+#[test]
+fn what_cannot_be_taken_back_in_time_is_given_up_with_the_command_and_released() {
+    let command = "kubectl -n shop scale deployment orders-api --replicas=4";
+    let given_up = |change: fn(&mut Case)| {
+        let case = draining(0, change);
+        let Step::Write { status, record } = case.next() else { panic!("{:?}", case.next()) };
+        let crate::model::RecordKind::Undo { sentence, .. } = record else { panic!("{record:?}") };
+        assert!(sentence.contains(command) && sentence.contains("being uninstalled"), "{sentence}");
+        assert_eq!(status.undo.as_ref().map(|undo| undo.state), Some(UndoState::Abandoned), "{sentence}");
+        let after = Case { remediation: Remediation { status: *status, ..case.remediation }, ..owed() };
+        let held = Case { remediation: Remediation { held: true, ..after.remediation.clone() }, ..after };
+        assert_eq!(held.next(), Step::Release);
+        sentence
+    };
+    assert!(given_up(breached).contains("the objectives are broken (P1)"));
+    assert!(given_up(|case| case.setup.situation.overall = Overall::NoData).contains("is not known"));
+    given_up(|_| ());
+    // Interrupted, and what was sent may yet arrive.
+    given_up(|case| {
+        (case.remediation.status.phase, case.remediation.status.acted_at) = (Phase::Failed, None);
+        case.remediation.status.undo.as_mut().unwrap().due_at = later(case.setup.now, SECOND);
+        case.look = workload(4, &["kubectl"]);
+    });
+    // What is ours all the same: a later act on it has been given up.
+    given_up(|case| case.look = workload(8, &[MANAGER]));
+}
+
+#[test]
+fn a_step_that_was_done_is_noted_before_the_rest_is_given_up() {
+    let case = draining(0, |case| {
+        let undo = case.remediation.status.undo.as_mut().unwrap();
+        (undo.writing, undo.due_by) = (Some(5), Some(DueBy::Drain));
+        case.look = workload(5, &[MANAGER]);
+    });
+    let undo = case.written().undo.unwrap();
+    assert_eq!((undo.state, undo.wrote), (UndoState::Owed, 5));
+}
+
+#[test]
+fn what_cannot_be_seen_is_given_up_too_once_the_time_is_over() {
+    let unreadable = |left: u32| {
+        let case = draining(left, |_| ());
+        let look =
+            Look::Unreadable(crate::model::NoData::new(crate::model::NoDataReason::Timeout, "no answer"));
+        case.next_seeing(&look)
+    };
+    assert!(matches!(unreadable(9), Step::Wait { .. }));
+    let Step::Write { status, .. } = unreadable(0) else { panic!("it waits for ever") };
+    assert_eq!(status.undo.unwrap().state, UndoState::Abandoned);
+}
+
+#[test]
+fn an_uninstallation_that_is_given_up_leaves_things_as_if_there_had_been_none() {
+    let mut case = draining(60, |_| ());
+    let due_at = case.remediation.status.undo.as_ref().unwrap().due_at;
+    case.remediation.status = case.written();
+    case.remediation.status.undo.as_mut().unwrap().writing = None;
+    assert_eq!(case.remediation.status.undo.as_ref().unwrap().due_at, due_at, "it is held as long as meant");
+    case.draining = Some(Draining { until: earlier(case.setup.now, Draining::LINGERS) });
+    assert!(case.waits(), "it is not due");
+    case.setup.situation.calm = 10 * SECOND;
+    assert_eq!(case.undo().2, Some(DueBy::Calm));
+}
+
+#[test]
+fn a_verdict_is_not_waited_for_where_things_are_well_or_the_time_is_over() {
+    let verifying = |left: u32, change: fn(&mut Case)| {
+        let mut case = verifying();
+        case.draining = Some(Draining { until: later(case.setup.now, left * SECOND) });
+        change(&mut case);
+        case
+    };
+    let well = verifying(60, |case| case.setup.situation.overall = Overall::Healthy);
+    let status = well.written();
+    assert_eq!((status.phase, status.outcome), (Phase::Completed, Some(Outcome::Inconclusive)));
+    assert_eq!(status.undo.unwrap().state, UndoState::Owed);
+    // While it is broken it is watched on, for it may have made things worse.
+    assert_eq!(verifying(60, |_| ()).written().phase, Phase::Verifying);
+    let worse = verifying(60, |case| {
+        case.setup.situation.findings = vec![finding("BlockingQuery", Confidence::Certain)];
+    });
+    assert_eq!(worse.written().outcome, Some(Outcome::Worse));
+    assert_eq!(verifying(0, |_| ()).written().phase, Phase::Completed);
+    let owes_nothing = verifying(0, |case| case.remediation.status.undo = None);
+    assert_eq!(owes_nothing.written().phase, Phase::Verifying, "nobody waits for it");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Seen, Step, candidate_of, conclude, nothing_done, refuse, write};
+use crate::guards::leadership::nothing_begins;
 use crate::guards::{self, Context, Stage};
 use crate::model::{
     CacheTrend, EffectSeen, Name, NoData, ObjectiveAfter, Observed, Outcome, Phase, Remediation, Snapshot,
@@ -189,6 +190,10 @@ impl Warming {
         let is_gone = seen.admission.as_ref().is_some_and(|admission| !admission.ledger.knows(&own));
         if remediation.deleting || is_gone {
             return Pace::Stop("its LatencyRemediation is being deleted, or gone".to_owned());
+        }
+        // The process ends soon, and what has been asked for stays good: it ends here, and not in the middle.
+        if let Some(draining) = seen.draining() {
+            return Pace::Stop(nothing_begins(draining));
         }
         if !seen.leading {
             return Pace::Hold("the Lease is not provably held".to_owned());

@@ -3,8 +3,8 @@
 use super::*;
 use crate::guards::testing::{Setup, budget};
 use crate::model::{
-    Action, Admission, CacheBaseline, Confidence, Fleet, Freeze, Ledger, Limits, NoDataReason, Pause,
-    PausedBy, Severity, Survey,
+    Action, Admission, CacheBaseline, Confidence, Draining, Fleet, Freeze, Ledger, Limits, NoDataReason,
+    Pause, PausedBy, Severity, Survey,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,6 +18,7 @@ struct Run {
     deleting: bool,
     gone: bool,
     limits: Limits,
+    draining: Option<Draining>,
     warming: Warming,
 }
 
@@ -29,7 +30,17 @@ impl Run {
         let now = setup.now;
         let warming = Warming::new(&warm, now, later(now, 25 * SECOND));
         let limits = Limits::default();
-        Self { setup, now, leading: true, blind: false, deleting: false, gone: false, limits, warming }
+        Self {
+            setup,
+            now,
+            leading: true,
+            blind: false,
+            deleting: false,
+            gone: false,
+            limits,
+            draining: None,
+            warming,
+        }
     }
 
     fn turn(&mut self) -> Turn {
@@ -50,7 +61,7 @@ impl Run {
             view: (!self.blind).then_some((&self.setup.snapshot, &self.setup.situation)),
             admission: Some(Admission {
                 ledger: &ledger,
-                fleet: Fleet { leading: self.leading, ledger_complete: true },
+                fleet: Fleet { leading: self.leading, ledger_complete: true, draining: self.draining },
                 limits: &self.limits,
                 survey: &survey,
             }),
@@ -306,4 +317,14 @@ fn a_run_that_takes_longer_than_its_verification_is_judged_all_the_same() {
     };
     assert!(waits(), "for lookups that find their keys");
     assert!(waits(), "for a full window after that");
+}
+
+#[test]
+fn who_is_being_uninstalled_asks_for_nothing_more() {
+    let mut run = Run::begins();
+    assert!(run.sends().is_some());
+    run.warming.answered(Ok(()));
+    run.wait(SECOND);
+    run.draining = Some(Draining { until: later(run.now, 60 * SECOND) });
+    assert!(run.stops().contains("being uninstalled"));
 }

@@ -11,7 +11,7 @@ mod database_healthy;
 mod flapping;
 mod freshness;
 mod ineffective;
-mod leadership;
+pub(crate) mod leadership;
 mod max_attempts;
 mod min_available;
 mod min_requests;

@@ -78,7 +78,7 @@ impl Setup {
             calm: Duration::ZERO,
         };
         let candidate = candidate(&snapshot);
-        let fleet = Fleet { leading: true, ledger_complete: true };
+        let fleet = Fleet { leading: true, ledger_complete: true, draining: None };
         Self {
             now,
             snapshot,

@@ -78,7 +78,7 @@ impl Checker {
         let mut found = request_found(sent, request, intent);
         let first = intent.landed.is_none();
         if !first {
-            let act = act_of(at, key, intent);
+            let act = self.act_of(at, key, intent);
             self.terms(&act, late, &mut found);
             self.permitted(&act, late, &mut found);
             self.storm(&act, late, &mut found);
@@ -226,7 +226,7 @@ impl Checker {
     /// What holds for every act. `late`: how long it may have been under way.
     fn acted(&mut self, at: Timestamp, key: &EntryKey, late: Duration, mut found: Found) {
         let Some(intent) = self.intents.get(key) else { return };
-        let act = act_of(at, key, intent);
+        let act = self.act_of(at, key, intent);
         if intent.executing_at.is_none() {
             found.push(("S3", format!("{} took effect and was never stored as Executing", key.1)));
         }
@@ -276,17 +276,17 @@ impl Checker {
     /// S16 and S18.
     fn terms(&self, act: &Act, late: Duration, found: &mut Found) {
         let versions = self.lease.during(act.at, late);
-        let over = |(_, (_, epoch)): &(Timestamp, (Option<String>, u64))| *epoch > act.epoch;
+        let over = |(_, (_, term)): &(Timestamp, (Option<String>, super::Term))| *term > act.term;
         if !versions.is_empty() && versions.iter().all(over) {
-            found.push(("S16", format!("term {} was over {} before", act.epoch, human(late))));
+            found.push(("S16", format!("term {} was over {} before", act.term.1, human(late))));
         }
-        let newer = self.acts.iter().find(|before| before.thing == act.thing && before.epoch > act.epoch);
+        let newer = self.acts.iter().find(|before| before.thing == act.thing && before.term > act.term);
         if let Some(newer) = newer {
             found.push((
                 "S18",
                 format!(
                     "{} of term {} reached {} before it, of term {}",
-                    newer.key.1, newer.epoch, act.thing, act.epoch
+                    newer.key.1, newer.term.1, act.thing, act.term.1
                 ),
             ));
         }
@@ -331,12 +331,24 @@ impl Checker {
                 found.push(("S15", format!("{place:?} has been paused for {}", human(heard))));
             }
         }
+        if self.drained(act.at, heard) {
+            found.push(("S23", format!("the operator has been uninstalled for {}", human(heard))));
+        }
         let stops = |budgets: &[Budget]| budgets.iter().any(|budget| stops(budget, act));
         let versions = self.budgets.during(act.at, heard);
         let since = versions.first().is_some_and(|(since, _)| *since <= earlier(act.at, heard));
         if since && versions.iter().all(|(_, budgets)| stops(budgets)) {
             found.push(("S15", format!("a LatencyBudget has frozen or denied it for {}", human(heard))));
         }
+    }
+
+    /// Whether the Lease has been marked for all of that span.
+    fn drained(&self, at: Timestamp, heard: Duration) -> bool {
+        let versions = self.draining.during(at, heard);
+        // The clock of the process that judges may be ahead.
+        let judged = later(at, self.tolerance.clock);
+        versions.first().is_some_and(|(since, _)| *since <= earlier(at, heard))
+            && versions.iter().all(|(_, mark)| mark.is_some_and(|mark| mark.holds(judged)))
     }
 
     /// S17.
@@ -420,22 +432,26 @@ impl Checker {
         }
         found
     }
-}
 
-fn act_of(at: Timestamp, key: &EntryKey, intent: &Intent) -> Act {
-    let spec = &intent.stored.spec;
-    let deadline = intent.executing_at.map_or(at, |gate| later(gate, spec.deadline));
-    Act {
-        at,
-        rests_from: at.min(deadline),
-        key: key.clone(),
-        policy: spec.policy.clone(),
-        incident: spec.incident.clone(),
-        rung: spec.rung.clone(),
-        action: spec.action.clone(),
-        thing: thing_of(&spec.action),
-        cooldown: spec.cooldown,
-        epoch: intent.stored.status.executing.as_ref().map_or(0, |executing| executing.epoch),
+    fn act_of(&self, at: Timestamp, key: &EntryKey, intent: &Intent) -> Act {
+        let spec = &intent.stored.spec;
+        let deadline = intent.executing_at.map_or(at, |gate| later(gate, spec.deadline));
+        let executing = intent.stored.status.executing.as_ref();
+        let term = executing.map_or((0, 0), |executing| {
+            (self.lives.get(&executing.holder).copied().unwrap_or_default(), executing.epoch)
+        });
+        Act {
+            at,
+            rests_from: at.min(deadline),
+            key: key.clone(),
+            policy: spec.policy.clone(),
+            incident: spec.incident.clone(),
+            rung: spec.rung.clone(),
+            action: spec.action.clone(),
+            thing: thing_of(&spec.action),
+            cooldown: spec.cooldown,
+            term,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Budget, EntryKey, Policy, PolicyRef, Remediation, TargetRef, WorkloadKey};
+use crate::model::{Budget, Draining, EntryKey, Policy, PolicyRef, Remediation, TargetRef, WorkloadKey};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ pub enum What {
         /// Its `leaseTransitions`.
         epoch: u64,
     },
+    /// The Lease was marked by who uninstalls the operator, or the mark was changed or taken away: until when nothing may be
+    /// begun, and what is owed may be given up from when on.
+    Draining(Option<Draining>),
     /// An operator has looked at what a policy promises: what the source and the databases truly offered it.
     Reading(Reading),
     /// A session of a database was signalled.

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 pub use self::facts::{Fact, Place, Reading, Replicas, Request, Seen, Signal, SignalKind, Victim, What};
 use self::timeline::Timeline;
 use crate::model::{
-    Action, ActionKind, Budget, EntryKey, MANAGER, Policy, PolicyRef, Remediation, TargetRef, earlier,
+    Action, ActionKind, Budget, Draining, EntryKey, MANAGER, Policy, PolicyRef, Remediation, TargetRef,
+    earlier,
 };
 
 /// One thing that must always be true.
@@ -112,8 +113,12 @@ pub const INVARIANTS: &[Invariant] = &[
         says: "Warming asks only for the paths that were decided, each at most as often as was decided, not after its deadline, and for each request anew only as long as S13 and S15 to S17 let it.",
     },
     Invariant {
+        id: "S23",
+        says: "Nothing is done while the Lease is marked by who uninstalls the operator.",
+    },
+    Invariant {
         id: "U1",
-        says: "While replicas that were added stand and nobody else has set others, a stored LatencyRemediation owes them, or says that they were abandoned because the policy is gone.",
+        says: "While replicas that were added stand and nobody else has set others, a stored LatencyRemediation owes them, or says that they were abandoned because the policy is gone, or because the time of who uninstalls the operator was over.",
     },
     Invariant {
         id: "U2",
@@ -121,7 +126,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "U3",
-        says: "Taking back never goes below the replicas before the act, nor further than one step at a time, a window apart, nor anywhere but where the stored undo says, nor while everything is frozen.",
+        says: "Taking back never goes below the replicas before the act, nor further than one step at a time, a window apart (an interval apart, and as far as the time demands, only while the operator is being uninstalled), nor anywhere but where the stored undo says, nor while everything is frozen.",
     },
     Invariant {
         id: "H2",
@@ -198,6 +203,9 @@ struct Intent {
     doubts: Vec<(&'static str, String)>,
 }
 
+/// Which life of the Lease, and the term in it.
+type Term = (u64, u64);
+
 /// An act that reached the world.
 #[derive(Debug, Clone)]
 struct Act {
@@ -211,7 +219,7 @@ struct Act {
     action: Action,
     thing: Thing,
     cooldown: Duration,
-    epoch: u64,
+    term: Term,
 }
 
 /// What is acted on, as the world knows it: there are no namespaces in it, and no operator's names.
@@ -258,7 +266,10 @@ pub struct Checker {
     policies: BTreeMap<(String, String), Timeline<Option<Policy>>>,
     pauses: BTreeMap<Place, Timeline<Option<String>>>,
     budgets: Timeline<Vec<Budget>>,
-    lease: Timeline<(Option<String>, u64)>,
+    lease: Timeline<(Option<String>, Term)>,
+    /// In which life of the Lease each holder has held it.
+    lives: BTreeMap<String, u64>,
+    draining: Timeline<Option<Draining>>,
     readings: BTreeMap<(PolicyRef, String), Readings>,
     intents: BTreeMap<EntryKey, Intent>,
     /// When each was deleted, of late: whoever acts on it hears of it a little later.
@@ -309,7 +320,8 @@ impl Checker {
             What::Incident { key, open: true } => drop(self.open.insert(key.clone())),
             What::Incident { key, open: false } => drop(self.open.remove(key)),
             What::Erased(key) => self.acts.retain(|act| act.key != *key),
-            What::Lease { holder, epoch } => self.lease.push(at, (holder.clone(), *epoch)),
+            What::Lease { holder, epoch } => self.leads(at, holder.as_ref(), *epoch),
+            What::Draining(draining) => self.draining.push(at, *draining),
             What::Reading(reading) => self.read(at, reading),
             What::Signal(signal) => self.signalled(at, signal),
             What::Request(request) => self.requested(at, request),
@@ -332,6 +344,18 @@ impl Checker {
 
     fn violated(&mut self, id: &str, at: Timestamp, message: String) {
         self.violations.push(Violation { id: id.to_owned(), at, message });
+    }
+
+    /// A Lease that was deleted and created again counts its terms anew.
+    fn leads(&mut self, at: Timestamp, holder: Option<&String>, epoch: u64) {
+        let life = match self.lease.last() {
+            Some((_, (life, before))) => life + u64::from(epoch < *before),
+            None => 0,
+        };
+        if let Some(holder) = holder {
+            self.lives.insert(holder.clone(), life);
+        }
+        self.lease.push(at, (holder.cloned(), (life, epoch)));
     }
 
     fn read(&mut self, at: Timestamp, reading: &Reading) {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::{Checker, EntryKey, Intent, MANAGER, Replicas, Seen, Thing, act::newest, thing_of};
 use crate::model::{
-    Action, DueBy, Freeze, Phase, Remediation, Undo, UndoState, duration::human, earlier, elapsed,
+    Action, Draining, DueBy, Freeze, Phase, Remediation, Undo, UndoState, duration::human, earlier, elapsed,
+    later,
 };
 
 impl Checker {
@@ -95,22 +96,28 @@ impl Checker {
         if undo.due_by == Some(DueBy::Worse) {
             return;
         }
-        if undo.wrote.saturating_sub(replicas.to) > spec.step {
+        let drains = undo.due_by == Some(DueBy::Drain);
+        let marked = |mark: Draining| later(mark.over_at(), self.tolerance.clock);
+        if drains && !self.some_mark(at, |mark| marked(mark) >= earlier(at, self.tolerance.late)) {
+            found.push(("U3", "it was taken back for an uninstallation that there was not".to_owned()));
+        }
+        if !drains && undo.wrote.saturating_sub(replicas.to) > spec.step {
             found.push((
                 "U3",
                 format!("it went from {} to {}, a step is {}", undo.wrote, replicas.to, spec.step),
             ));
         }
         let thing = thing_of(&intent.stored.spec.action);
-        let window = spec.watch.evaluation.window;
+        let evaluation = &spec.watch.evaluation;
+        let pause = if drains { evaluation.interval } else { evaluation.window };
         let of_thing = self.intents.values().filter(|other| thing_of(&other.stored.spec.action) == thing);
         if let Some(last) = of_thing.filter_map(|other| other.stepped).max() {
             let apart = elapsed(at, last);
             // The last step was noted a moment after it was done.
-            if apart.saturating_add(self.tolerance.clock) < window {
+            if apart.saturating_add(self.tolerance.clock) < pause {
                 found.push((
                     "U3",
-                    format!("the last step was {} before, a window is {}", human(apart), human(window)),
+                    format!("the last step was {} before, {} must lie between", human(apart), human(pause)),
                 ));
             }
         }
@@ -154,6 +161,12 @@ impl Checker {
         }
     }
 
+    /// Whether some mark on the Lease that was in force of late satisfies `allows`.
+    fn some_mark(&self, at: Timestamp, allows: impl Fn(Draining) -> bool) -> bool {
+        let marks = self.draining.during(at, self.tolerance.late);
+        marks.iter().filter_map(|(_, mark)| *mark).any(allows)
+    }
+
     fn frozen(&self, at: Timestamp, key: &EntryKey, found: &mut Vec<(&'static str, String)>) {
         let late = self.tolerance.late;
         let versions = self.budgets.during(at, late);
@@ -190,7 +203,10 @@ impl Checker {
         });
         let state = undo.map(|undo| undo.state);
         let excused = match state {
-            Some(UndoState::Abandoned) => policy_gone || self.policies.is_empty(),
+            Some(UndoState::Abandoned) => {
+                let late = |mark: Draining| mark.is_late(later(at, self.tolerance.clock));
+                policy_gone || self.policies.is_empty() || self.some_mark(at, late)
+            }
             Some(UndoState::Contested) => ours.replicas != was.wrote,
             Some(UndoState::None | UndoState::Done | UndoState::Owed) | None => false,
         };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ActionKind, Candidate, Limits, Outcome, PastAct, Phase, PolicyRef, Remediation, ResourceKey, Survey,
-    elapsed,
+    elapsed, later,
 };
 
 /// Namespace and name of a LatencyRemediation.
@@ -221,6 +221,47 @@ pub struct Fleet {
     pub leading: bool,
     /// The ledger was built from a consistent list by this leader.
     pub ledger_complete: bool,
+    /// The Lease is marked: the operator is being uninstalled. A mark that is over means nothing.
+    pub draining: Option<Draining>,
+}
+
+/// The operator is being uninstalled: nothing is begun, and what is owed is taken back while there is time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Draining {
+    /// What has not been taken back by then stays, and people are told how to do it.
+    pub until: Timestamp,
+}
+
+impl Draining {
+    /// So long nothing is begun after the end: whoever uninstalls has yet to delete the operator. After that the mark is one
+    /// of an uninstallation that was given up.
+    pub const LINGERS: Duration = Duration::from_secs(120);
+
+    /// From when on it is as if there had never been a mark.
+    #[must_use]
+    pub fn over_at(self) -> Timestamp {
+        later(self.until, Self::LINGERS)
+    }
+
+    /// Whether it still says something at `now`.
+    #[must_use]
+    pub fn holds(self, now: Timestamp) -> bool {
+        now < self.over_at()
+    }
+
+    /// Whether there is no time left to take anything back.
+    #[must_use]
+    pub fn is_late(self, now: Timestamp) -> bool {
+        now >= self.until
+    }
+}
+
+impl Fleet {
+    /// The mark on the Lease, if it still says something at `now`.
+    #[must_use]
+    pub fn draining(self, now: Timestamp) -> Option<Draining> {
+        self.draining.filter(|draining| draining.holds(now))
+    }
 }
 
 /// What the guards of admission look at.
@@ -240,7 +281,6 @@ pub struct Admission<'a> {
 mod tests {
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::later;
 
     fn ledger(phase: Phase, acted_ago: Option<Duration>) -> (Ledger, EntryKey, Timestamp) {
         let setup = Setup::acting();

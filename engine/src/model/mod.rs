@@ -37,7 +37,7 @@ pub use cache::{COLD, CacheBaseline, CacheLoss, CacheMemory, CacheTrend, LossKin
 pub use finding::{Confidence, Evidence, Finding, Subject};
 pub use incident::{ClosedIncident, Incident};
 pub(crate) use ledger::in_the_last_hour;
-pub use ledger::{Admission, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
+pub use ledger::{Admission, Draining, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
     CacheUse, Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,

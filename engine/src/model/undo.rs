@@ -62,6 +62,8 @@ pub enum DueBy {
     MaxHold,
     /// The act has made things worse.
     Worse,
+    /// The operator is being uninstalled: nobody is left who could do it later.
+    Drain,
 }
 
 /// See the module. Written before the effect that it takes back.

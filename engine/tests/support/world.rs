@@ -197,7 +197,7 @@ impl World {
             }
             (None, None) => {}
         }
-        let fleet = Fleet { leading: true, ledger_complete: true };
+        let fleet = Fleet { leading: true, ledger_complete: true, draining: None };
         let (ledger, answers) =
             admit(&ticked.proposals, &self.ledger, fleet, &self.limits(), &Survey::default(), self.now);
         self.ledger = ledger;
@@ -396,7 +396,7 @@ impl World {
             policy_gone: self.policy_gone,
             admission: Some(Admission {
                 ledger: &self.ledger,
-                fleet: Fleet { leading: true, ledger_complete: true },
+                fleet: Fleet { leading: true, ledger_complete: true, draining: None },
                 limits,
                 survey: &self.survey,
             }),

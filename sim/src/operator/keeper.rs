@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::model::{EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation, Survey};
+use engine::model::{Draining, EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation, Survey};
 use engine::{Admitted, admit};
 use jiff::Timestamp;
 
@@ -98,11 +98,12 @@ impl Keeper {
         &mut self,
         proposals: &[Proposal],
         leading: bool,
+        draining: Option<Draining>,
         limits: &Limits,
         survey: &Survey,
         now: Timestamp,
     ) -> Vec<Admitted> {
-        let fleet = Fleet { leading, ledger_complete: self.complete };
+        let fleet = Fleet { leading, ledger_complete: self.complete, draining };
         let (ledger, answers) = admit(proposals, &self.ledger, fleet, limits, survey, now);
         self.ledger = ledger;
         answers

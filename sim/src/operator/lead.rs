@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use engine::model::Remediation;
+use engine::model::{Draining, EntryKey, Remediation};
 
-use super::{LEASE, Operator, RENEW_DEADLINE, RETRY, policy, retention, watch};
+use super::{LEASE, Operator, RENEW_DEADLINE, RETRY, policy, remediation, retention, watch};
 use crate::exec::{MS, Micros, SECOND};
+use crate::planted;
 use crate::world::api::{Answer, ApiError, LeaseObject};
 use crate::world::faults::Op;
 
@@ -17,8 +18,8 @@ type Observed = Option<(u64, Micros)>;
 
 /// The life of a process.
 pub(super) async fn run(operator: Rc<Operator>) {
-    let mut observed: Observed = None;
-    while !matches!(acquire(&operator, &mut observed).await, Ok(true)) {
+    let (mut observed, mut marked): (Observed, Option<Micros>) = (None, None);
+    while !matches!(acquire(&operator, &mut observed, &mut marked).await, Ok(true)) {
         operator.sim.sleep(RETRY).await;
     }
     operator.sim.spawn(operator.node, keep(operator.clone()));
@@ -38,17 +39,26 @@ pub(super) async fn run(operator: Rc<Operator>) {
 }
 
 /// Tries to take the Lease once.
-async fn acquire(operator: &Operator, observed: &mut Observed) -> Answer<bool> {
+async fn acquire(operator: &Operator, observed: &mut Observed, marked: &mut Option<Micros>) -> Answer<bool> {
     let lease = operator.ask(Op::Read, |world| Ok(world.api.lease.clone())).await?;
+    let now = operator.sim.now();
+    if lease.version != 0 {
+        *marked = lease.draining.map(|_| now);
+    } else if marked.is_some_and(|at| u128::from(now.saturating_sub(at)) < Draining::LINGERS.as_micros()) {
+        // Who has been uninstalled does not begin anew.
+        return Ok(false);
+    }
     if lease.version != 0 && lease.holder.is_some() && !is_free(operator, &lease, observed) {
         return Ok(false);
     }
     let epoch = if lease.version == 0 { 0 } else { lease.epoch + 1 };
     let sent = operator.sim.now();
-    let taken = LeaseObject { holder: Some(operator.identity.clone()), epoch, version: lease.version };
+    let draining = lease.draining;
+    let taken = LeaseObject { holder: Some(operator.identity.clone()), epoch, ..lease };
     match operator.ask(Op::Lease, move |world| world.write_lease(&taken)).await {
         Ok(()) => {
             operator.epoch.set(epoch);
+            operator.draining.set(draining.filter(|_| !planted::is("mark_is_not_heard")));
             operator.renewed.set(sent);
             Ok(true)
         }
@@ -82,15 +92,30 @@ async fn keep(operator: Rc<Operator>) {
     }
 }
 
-async fn renew(operator: &Operator) -> Answer<bool> {
+async fn renew(operator: &Rc<Operator>) -> Answer<bool> {
     let lease = operator.ask(Op::Read, |world| Ok(world.api.lease.clone())).await?;
     if lease.holder.as_ref() != Some(&operator.identity) || lease.epoch != operator.epoch.get() {
         return Ok(false);
     }
+    hear(operator, lease.draining);
     let sent = operator.sim.now();
-    operator.ask(Op::Lease, move |world| world.write_lease(&lease)).await?;
+    let draining = lease.draining.filter(|draining| draining.holds(operator.now()));
+    let renewed = LeaseObject { draining, ..lease };
+    operator.ask(Op::Lease, move |world| world.write_lease(&renewed)).await?;
     operator.renewed.set(sent);
+    hear(operator, draining);
     Ok(true)
+}
+
+/// Takes in the mark; what waits looks again at once.
+fn hear(operator: &Rc<Operator>, draining: Option<Draining>) {
+    if planted::is("mark_is_not_heard") || operator.draining.replace(draining) == draining {
+        return;
+    }
+    let keys: Vec<EntryKey> = operator.remediations.borrow().keys().cloned().collect();
+    for key in keys {
+        remediation::wake(operator, &key);
+    }
 }
 
 /// Ends in good order: what is under way is finished, within a grace, and the Lease given back.
@@ -107,8 +132,13 @@ pub(super) async fn stop(operator: Rc<Operator>) {
     if let Ok(lease) = lease
         && lease.holder.as_ref() == Some(&operator.identity)
     {
-        let given_back = LeaseObject { holder: None, ..lease };
-        let _ = operator.ask(Op::Lease, move |world| world.write_lease(&given_back)).await;
+        let version = lease.version;
+        let _ = if lease.draining.is_some_and(|draining| draining.holds(operator.now())) {
+            operator.ask(Op::Lease, move |world| world.delete_lease(version)).await
+        } else {
+            let given_back = LeaseObject { holder: None, ..lease };
+            operator.ask(Op::Lease, move |world| world.write_lease(&given_back)).await
+        };
     }
     operator.die("it was told to").await;
 }

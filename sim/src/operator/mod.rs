@@ -20,7 +20,9 @@ use std::rc::Rc;
 
 use engine::Situation;
 use engine::advance::EffectReport;
-use engine::model::{EntryKey, Limits, Observed, Pause, PostgresFacts, RedisFacts, Snapshot, State, Survey};
+use engine::model::{
+    Draining, EntryKey, Limits, Observed, Pause, PostgresFacts, RedisFacts, Snapshot, State, Survey,
+};
 use jiff::Timestamp;
 
 use self::keeper::{Keeper, PolicyKey};
@@ -66,6 +68,8 @@ pub struct Operator {
     alive: Cell<bool>,
     epoch: Cell<u64>,
     renewed: Cell<Micros>,
+    /// The mark on the Lease, as it was last read.
+    draining: Cell<Option<Draining>>,
     leading_since: Cell<Timestamp>,
     keeper: RefCell<Keeper>,
     limits: RefCell<Limits>,
@@ -106,6 +110,7 @@ pub fn start(sim: &Rc<Sim>, node: Node) {
         alive: Cell::new(true),
         epoch: Cell::new(0),
         renewed: Cell::new(0),
+        draining: Cell::new(None),
         leading_since: Cell::new(Timestamp::UNIX_EPOCH),
         keeper: RefCell::default(),
         limits: RefCell::new(Limits {

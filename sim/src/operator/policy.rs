@@ -309,7 +309,14 @@ fn admit(operator: &Operator, ticked: &Tick, now: jiff::Timestamp) -> Vec<Admitt
     let survey = if ticked.proposals.is_empty() { Rc::default() } else { operator.survey() };
     let limits = operator.limits.borrow().clone();
     let leading = operator.leading();
-    operator.keeper.borrow_mut().admit(&ticked.proposals, leading, &limits, &survey, now)
+    operator.keeper.borrow_mut().admit(
+        &ticked.proposals,
+        leading,
+        operator.draining.get(),
+        &limits,
+        &survey,
+        now,
+    )
 }
 
 async fn create(operator: &Rc<Operator>, ticked: &Tick, answers: &[Admitted]) {

@@ -271,7 +271,7 @@ fn seen<T>(
         policy_gone: known.policy_gone,
         admission: Some(Admission {
             ledger,
-            fleet: Fleet { leading, ledger_complete },
+            fleet: Fleet { leading, ledger_complete, draining: operator.draining.get() },
             limits,
             survey: &survey,
         }),

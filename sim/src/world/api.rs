@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::invariants::{Replicas, What};
 use engine::model::{
-    Budget, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Phase, Policy, PolicyRef,
+    Budget, Draining, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Phase, Policy, PolicyRef,
     Remediation, RemediationStatus, Scale, Severity, TargetRef, UndoState, WorkloadKey, WorkloadNow,
 };
 use jiff::Timestamp;
@@ -78,6 +78,8 @@ pub struct LeaseObject {
     pub holder: Option<String>,
     /// `leaseTransitions`.
     pub epoch: u64,
+    /// The mark of who uninstalls the operator.
+    pub draining: Option<Draining>,
     /// `metadata.resourceVersion`; 0 where it does not exist.
     pub version: u64,
 }
@@ -478,13 +480,29 @@ impl World {
         }
         let version = self.api.bump();
         let taken = self.api.lease.epoch != lease.epoch || self.api.lease.holder != lease.holder;
+        let marked = self.api.lease.draining != lease.draining;
         self.api.lease = LeaseObject { version, ..lease.clone() };
+        if marked {
+            self.tell(What::Draining(lease.draining));
+        }
         if taken {
             if lease.holder.is_some() {
                 self.counts.terms += 1;
             }
             self.tell(What::Lease { holder: lease.holder.clone(), epoch: lease.epoch });
         }
+        Ok(())
+    }
+
+    /// The Lease is deleted, if it is the one that was read.
+    pub fn delete_lease(&mut self, version: u64) -> Answer<()> {
+        if self.api.lease.version != version {
+            return Err(ApiError::Conflict);
+        }
+        self.api.bump();
+        self.api.lease = LeaseObject::default();
+        self.tell(What::Draining(None));
+        self.tell(What::Lease { holder: None, epoch: 0 });
         Ok(())
     }
 }

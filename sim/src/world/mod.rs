@@ -167,6 +167,7 @@ impl World {
             | What::Incident { .. }
             | What::Erased(_)
             | What::Lease { .. }
+            | What::Draining(_)
             | What::Signal(_)
             | What::Request(_)
             | What::Replicas(_)

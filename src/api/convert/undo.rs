@@ -39,7 +39,7 @@ pub(super) fn spec(reader: &mut Reader, undo: &api::UndoSpec) -> UndoSpec {
 
 pub(super) fn status(reader: &mut Reader, undo: &api::Undo) -> Option<Undo> {
     let due_by = match &undo.due_by {
-        Some(word) => Some(reader.word("status.undo.dueBy", word, "Calm, MaxHold and Worse")?),
+        Some(word) => Some(reader.word("status.undo.dueBy", word, "Calm, MaxHold, Worse and Drain")?),
         None => None,
     };
     Some(Undo {

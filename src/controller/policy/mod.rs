@@ -93,6 +93,7 @@ pub async fn reconcile(object: Arc<Stored<LatencyPolicy>>, ctx: Arc<Context>) ->
     let answers = ctx.shared.keeper.admit(
         &ticked.proposals,
         ctx.shared.leadership.held(),
+        ctx.shared.leadership.draining(),
         &ctx.shared.budgets.limits(),
         &survey,
         snapshot.now,

@@ -244,7 +244,7 @@ fn with_seen<T>(
         policy_gone: known.policy_gone,
         admission: Some(Admission {
             ledger: &ledger,
-            fleet: Fleet { leading, ledger_complete },
+            fleet: Fleet { leading, ledger_complete, draining: shared.leadership.draining() },
             limits,
             survey: &survey,
         }),
