@@ -13,6 +13,7 @@
 
 mod docs;
 mod installing;
+mod leaving;
 mod support;
 
 use std::process::{Command, ExitCode};
@@ -23,7 +24,7 @@ use libtest_mimic::{Arguments, Trial};
 /// A test's name and what it does.
 type Test = (&'static str, fn());
 
-const TESTS: &[&[Test]] = &[installing::TESTS];
+const TESTS: &[&[Test]] = &[installing::TESTS, leaving::TESTS];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -59,10 +60,16 @@ fn main() -> ExitCode {
 fn enter() -> ExitCode {
     support::prepare();
     if std::env::var_os(support::IMAGE).is_none() {
-        let built = Command::new("make")
-            .args(["--no-print-directory", "image"])
-            .current_dir(support::root())
-            .status();
+        let mut make = Command::new("make");
+        make.args(["--no-print-directory", "image"]).current_dir(support::root());
+        // What Cargo tells its tests about their package would make another Cargo compile all anew: build scripts ask for it.
+        let of_tests = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        for (name, _) in std::env::vars_os() {
+            if of_tests.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                make.env_remove(name);
+            }
+        }
+        let built = make.env_remove("LD_LIBRARY_PATH").status();
         assert!(built.expect("make runs").success(), "the image cannot be built");
     }
     let status = bottle::enter().expect("a bottle");

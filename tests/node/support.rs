@@ -189,7 +189,10 @@ impl World {
 
     /// Runs a script in which kubectl and helm mean this cluster, in the project's folder; it must succeed.
     pub(crate) async fn shell(&self, script: &str) -> String {
-        let finished = self.cluster.shell(script, root(), SOON).await.expect("bash runs");
+        let finished = match self.cluster.shell(script, root(), SOON).await {
+            Ok(finished) => finished,
+            Err(error) => panic!("{script}\n-> {error}\n{}", self.seen().await),
+        };
         let (out, err) = (&finished.stdout, &finished.stderr);
         if !finished.status.success() {
             panic!("{script}\n-> {}\n{out}\n{err}\n{}", finished.status, self.seen().await);
@@ -245,6 +248,46 @@ impl World {
         }))
     }
 
+    /// The process behind the report is stopped: what it is told it hears of when the guard is dropped.
+    pub(crate) async fn deafen(&self) -> Deaf {
+        let query = "select pid from pg_stat_activity where usename = 'reporting' and state = 'active'";
+        let mut connection = self.postgres.superuser("orders").await.expect("a connection");
+        let look = async || {
+            sqlx::query_scalar::<_, i32>(query).fetch_optional(&mut connection).await.expect("an answer")
+        };
+        let pid = lab::until(SOON, look).await.expect("the report runs");
+        self.shell(&format!("kill -STOP {pid}")).await;
+        Deaf(pid)
+    }
+
+    /// Every worker of the API is busy, and it is slow; or all is calm.
+    pub(crate) fn saturate(&self, busy: bool) {
+        if busy {
+            self.exporter.set_view("stock", slow());
+        }
+        self.exporter.set(if busy { slow() } else { calm() });
+    }
+
+    /// No release of the chart is there; what one leaves is.
+    pub(crate) async fn uninstalled(&self) {
+        self.shell(
+            "if helm status latency-operator --namespace latency-operator >/dev/null 2>&1; then \
+             helm uninstall latency-operator --namespace latency-operator --wait; fi",
+        )
+        .await;
+    }
+
+    /// Nothing of the operator is left but its definitions and their history.
+    pub(crate) async fn nothing_is_left(&self) {
+        let look = "kubectl get all,configmap,secret,lease,pdb,role,rolebinding,serviceaccount -n latency-operator -o name; \
+                    kubectl get clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding \
+                    -o name | grep latency-operator || true";
+        let of_the_namespace = ["serviceaccount/default", "configmap/kube-root-ca.crt"];
+        let only_those = |left: &str| left.lines().all(|line| of_the_namespace.contains(&line));
+        // Pods that end are not waited for by everything that deletes them.
+        self.until(look, only_those).await;
+    }
+
     /// How often PostgreSQL says that it has cancelled something at a user's request.
     pub(crate) fn cancelled(&self) -> usize {
         let log = std::fs::read_to_string(self.postgres.log()).expect("the server's log");
@@ -257,6 +300,15 @@ fn built() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_latency-operator"));
     let target = binary.ancestors().nth(2).expect("the target folder");
     target.join("image/latency-operator.tar")
+}
+
+/// Hears again when it is dropped.
+pub(crate) struct Deaf(i32);
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("kill").args(["-CONT", &self.0.to_string()]).status();
+    }
 }
 
 /// Ends when it is dropped.

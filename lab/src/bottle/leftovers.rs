@@ -57,8 +57,18 @@ impl Place {
     }
 }
 
+/// Makes a group of that name in that of a bottle, and says where it is in every hierarchy.
+pub(super) fn make_group(folder: &Path, name: &str) -> Result<String> {
+    let path = format!("{}/{name}", group_of(folder));
+    for hierarchy in hierarchies() {
+        let group = hierarchy.join(&path);
+        DirBuilder::new().create(&group).map_err(Error::path("creating", &group))?;
+    }
+    Ok(path)
+}
+
 /// The name of a bottle's control group.
-pub(super) fn group_of(folder: &Path) -> String {
+fn group_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 

@@ -117,9 +117,9 @@ pub fn prepare() -> Result<()> {
     std::fs::write(forward, "1").map_err(Error::path("writing", forward))
 }
 
-/// The control group below which the Pods of this bottle are.
-pub(crate) fn group() -> Result<String> {
-    Ok(leftovers::group_of(&folder()?))
+/// Makes the control group below which the Pods of a node are: each kubelet ends what is in its own and is not known to it.
+pub(crate) fn group(node: &str) -> Result<String> {
+    leftovers::make_group(&folder()?, node)
 }
 
 fn folder() -> Result<PathBuf> {

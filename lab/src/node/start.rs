@@ -31,7 +31,6 @@ impl Cluster {
     /// # Errors
     /// This program runs in none, or a part does not start.
     pub async fn start(session: &Session, options: ClusterOptions) -> Result<Self> {
-        let group = bottle::group()?;
         let tools = NodeTools::find_or_build(session).await?;
         let programs = Programs::find(session, &CONTAINERS).await?;
         let plane_options = ControlPlaneOptions {
@@ -45,7 +44,7 @@ impl Cluster {
         let dns = dns(&plane, &tools).await?;
         let mut nodes = Vec::new();
         for number in 1..=options.nodes.clamp(1, 9) {
-            nodes.push(Node::start(&plane, &tools, &programs, &group, Numbered::new(number)).await?);
+            nodes.push(Node::start(&plane, &tools, &programs, Numbered::new(number)).await?);
         }
         let proxy =
             proxy(&plane, &tools, &programs, nodes.first().map_or("node-1", |node| &node.name)).await?;
@@ -64,14 +63,14 @@ impl Node {
         plane: &ControlPlane,
         tools: &NodeTools,
         programs: &Programs,
-        group: &str,
         node: Numbered,
     ) -> Result<Self> {
         if node.address != bottle::NODE_ADDRESS {
             bottle::address(&node.address)?;
         }
         let (containerd, socket) = containerd(plane.session(), programs, &node).await?;
-        let kubelet = kubelet(plane, tools, group, &node, &socket).await?;
+        let group = bottle::group(&node.name)?;
+        let kubelet = kubelet(plane, tools, &group, &node, &socket).await?;
         Ok(Self { name: node.name, containerd, kubelet, socket, programs: programs.clone() })
     }
 
