@@ -12,6 +12,7 @@
 mod acting;
 mod budgets;
 mod caching;
+mod canaries;
 mod failing;
 mod hostile;
 mod input;
