@@ -74,6 +74,8 @@ impl Stage {
     async fn new() -> Self {
         let mut world = World::new("canaries").await;
         world.log_level = "debug,latency_operator=trace";
+        // It cuts the operator's sessions off.
+        world.signals_itself = true;
         let change = format!("alter role latency_operator password '{}'", canary::DATABASE);
         world.postgres.execute("orders", &change).await.expect("a password");
         let (redis, lookups) = cached::start_with(&world, canary::CACHE, canary::KEY).await;

@@ -42,9 +42,10 @@ fn all_rungs(policy: &mut Value) {
     spec["historyLimit"] = 1.into();
     spec["guards"] = json!({"cooldown": "1s", "maxAttemptsPerIncident": 10});
     spec["diagnosis"]["workersPerPod"] = 2.into();
+    // Long enough that it is asked in the middle whether it may go on.
     let warm = json!({
-        "service": "orders-api", "port": "http", "paths": ["/api/v1/portfolios"], "requestsPerPath": 4,
-        "ratePerSecond": 4, "within": "10s",
+        "service": "orders-api", "port": "http", "paths": ["/api/v1/portfolios"], "requestsPerPath": 9,
+        "ratePerSecond": 1, "within": "20s",
     });
     spec["remediations"].as_array_mut().expect("rungs").extend([
         json!({"name": "idle", "causes": ["IdleInTransaction"], "action": {
