@@ -115,7 +115,7 @@ impl fmt::Display for SecretRule {
 }
 
 /// A Prometheus-compatible backend.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backend {
     /// The name by which policies refer to it.
@@ -147,6 +147,26 @@ pub struct Backend {
     /// Further headers, for example a tenant.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+}
+
+impl Backend {
+    /// What nobody may read who reads what it answers: a login in the URL, and the values of headers.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let password = self.url.password().map(|password| percent_encoding::percent_decode_str(password));
+        let password = password.map(|password| password.decode_utf8_lossy().into_owned());
+        self.headers.values().cloned().chain(password).collect()
+    }
+}
+
+/// Without what may be secret.
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("name", &self.name)
+            .field("host", &self.url.host_str())
+            .finish_non_exhaustive()
+    }
 }
 
 fn fifteen_seconds() -> Duration {
@@ -218,7 +238,10 @@ impl Config {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        // The parser would show the lines around a mistake: headers with their values, URLs with their passwords.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let config: Self = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| without_values(&error.to_string()))?;
         config.problem().map_or(Ok(config.clone()), Err)
     }
 
@@ -250,6 +273,33 @@ impl Config {
         }
         None
     }
+}
+
+/// A message of the parser without the texts that it quotes, but for lengths of time: what stands in the wrong place may be a
+/// secret.
+fn without_values(message: &str) -> String {
+    let mut shown = String::with_capacity(message.len());
+    let mut quoted: Option<String> = None;
+    let mut escaped = false;
+    for letter in message.chars() {
+        match (&mut quoted, letter) {
+            (None, '"') => quoted = Some(String::new()),
+            (None, letter) => shown.push(letter),
+            (Some(text), '"') if !escaped => {
+                shown.push_str(&format!("\"{}\"", if is_span(text) { text } else { "…" }));
+                quoted = None;
+            }
+            (Some(text), letter) => text.push(letter),
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    shown
+}
+
+/// Something that was meant as a length of time.
+fn is_span(text: &str) -> bool {
+    let begins = text.trim_start_matches('-').starts_with(|letter: char| letter.is_ascii_digit());
+    begins && text.len() <= 8 && text.ends_with(['h', 'm', 's'])
 }
 
 #[cfg(test)]
@@ -304,6 +354,27 @@ mod tests {
         assert_eq!(config.lease.retry_period, Duration::from_millis(500));
         assert!(config.actions.is_empty());
         assert_eq!(config.secrets, SecretRule::AuthorChecked);
+    }
+
+    #[test]
+    fn no_value_is_quoted() {
+        for text in [
+            "backends: [{name: a, url: 'http://x', headers: {X-Lab: [s3cret]}}]",
+            "backends: [{name: a, url: 'http://x', headers: s3cret}]",
+            "backends:\n- name: a\n  headers: {X-Lab: s3cret}\n  nonsense: 1",
+            "backends: [{name: a, url: 'http://u:s3cret@x:y'}]",
+            "backends: [{name: a, url: 'ftp://u:s3cret@x'}]",
+            "backends: [{name: a, url: 'http://u:s3cret\\\"s3cret@x:y'}]",
+        ] {
+            let said = refused(text);
+            assert!(!said.contains("s3cret"), "{text}: {said}");
+            assert!(said.contains("line") || said.contains("backends[0]"), "it does not say where: {said}");
+        }
+        assert_eq!(without_values(r#"a "b\"c" d "e""#), r#"a "…" d "…""#);
+        let config = format!(
+            "apiVersion: {API_VERSION}\nbackends: [{{name: a, url: 'http://u:s3cret@x', headers: {{h: s3cret}}}}]"
+        );
+        assert!(!format!("{:?}", Config::parse(&config).unwrap()).contains("s3cret"));
     }
 
     #[test]

@@ -181,10 +181,45 @@ pub(super) fn decoded(text: &str) -> Result<String, String> {
     }
 }
 
-/// What is said of a parameter that is not known: its name, never its value.
+/// Parameters that clients of PostgreSQL and Redis know, and that would reach a file, another server or the session's settings.
+const REFUSED: [&str; 26] = [
+    "client_encoding",
+    "dbname",
+    "host",
+    "hostaddr",
+    "krbsrvname",
+    "options",
+    "passfile",
+    "password",
+    "path",
+    "port",
+    "replication",
+    "requirepeer",
+    "service",
+    "ssl_ca_certs",
+    "ssl_ca_data",
+    "ssl_ca_path",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_keyfile",
+    "sslcert",
+    "sslcrl",
+    "sslkey",
+    "sslpassword",
+    "sslrootcert",
+    "user",
+];
+
+/// What is said of a parameter that is not accepted: its name where that is one that there is, and never its value. Of a uri
+/// whose password has a `?` in it, a part of the password stands where the name of a parameter would.
 pub(super) fn refused_parameter(key: &str) -> String {
-    let shown: String = key.chars().filter(char::is_ascii_graphic).take(40).collect();
-    format!("key uri has the parameter {shown}, which is not accepted")
+    match REFUSED.iter().find(|known| **known == key) {
+        Some(known) => format!("key uri has the parameter {known}, which is not accepted"),
+        None => "key uri has a parameter after its ? that is not known; take it out, or, if that is a part of the password, \
+                 write %3F for the ?"
+            .to_owned(),
+    }
 }
 
 /// A DNS name or an IP address; above all no path of a socket.
@@ -283,6 +318,8 @@ mod tests {
             (vec![("uri", "postgres://u:s3cret@db/x?sslrootcert=/etc/passwd")], "sslrootcert"),
             (vec![("uri", "postgres://u:s3cret@db/x?options=-c%20s3cret")], "options"),
             (vec![("uri", "postgres://u:s3cret@db/x?host=/tmp")], "host"),
+            (vec![("uri", "postgres://u:p@db/x?s3cret")], "not known"),
+            (vec![("uri", "postgres://u:12?s3cret@db/x")], "no user"),
             (vec![("uri", "postgres://u:s3cret%ff@db/x")], "escape"),
             (vec![("uri", "postgres://u:s3cret%00@db/x")], "escape"),
         ] {

@@ -4,6 +4,7 @@
 
 mod bounded;
 pub mod credentials;
+pub(crate) mod hidden;
 pub mod http;
 pub mod postgres;
 pub mod redis;

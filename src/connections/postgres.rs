@@ -13,6 +13,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgDatabaseErro
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection};
 
+use super::hidden::without;
 use super::{Credentials, SslMode};
 
 /// The server gives up a statement of ours after this.
@@ -117,7 +118,7 @@ impl Slot {
                 Ok(Answer { rows, peer })
             }
             Ok(Err(sqlx::Error::Database(error))) => {
-                let failure = refused(&*error);
+                let failure = refused(credentials, &*error);
                 // Class 57 is the server's own doing: shutting down, terminated by an administrator, a time limit.
                 if error.code().is_none_or(|code| !code.starts_with("57P")) {
                     self.open = Some(open);
@@ -126,7 +127,7 @@ impl Slot {
             }
             Ok(Err(error)) => Err(Failure::Lost(NoData::new(
                 NoDataReason::Unreachable,
-                format!("the connection broke: {}", cut(&error)),
+                format!("the connection broke: {}", said(credentials, &error)),
             ))),
             Err(_) => {
                 let detail = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
@@ -165,12 +166,15 @@ async fn connect(credentials: &Credentials) -> Result<Open, NoData> {
         Ok(connection) => Ok(Open { connection, peer }),
         Err(sqlx::Error::Database(error)) => Err(refused_login(credentials, &place, &*error)),
         Err(sqlx::Error::Tls(error)) => {
-            let detail =
-                format!("TLS with {place} failed: {}; check sslmode and ca.crt in the Secret", cut(&error));
+            let detail = format!(
+                "TLS with {place} failed: {}; check sslmode and ca.crt in the Secret",
+                said(credentials, &error)
+            );
             Err(NoData::new(NoDataReason::TlsFailed, detail))
         }
         Err(error) => {
-            Err(NoData::new(NoDataReason::Unreachable, format!("{place} cannot be reached: {}", cut(&error))))
+            let detail = format!("{place} cannot be reached: {}", said(credentials, &error));
+            Err(NoData::new(NoDataReason::Unreachable, detail))
         }
     }
 }
@@ -222,7 +226,7 @@ fn options(credentials: &Credentials) -> PgConnectOptions {
 }
 
 fn refused_login(credentials: &Credentials, place: &str, error: &dyn sqlx::error::DatabaseError) -> NoData {
-    let message = clean(error.message());
+    let message = said(credentials, &error.message());
     // The words are translated, the name of the function that said them is not.
     let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
     let (reason, fix) = match error.code().as_deref() {
@@ -243,8 +247,8 @@ fn refused_login(credentials: &Credentials, place: &str, error: &dyn sqlx::error
     NoData::new(reason, format!("{place} refused role {}: {message}{fix}", credentials.user))
 }
 
-fn refused(error: &dyn sqlx::error::DatabaseError) -> Failure {
-    let message = clean(error.message());
+fn refused(credentials: &Credentials, error: &dyn sqlx::error::DatabaseError) -> Failure {
+    let message = said(credentials, &error.message());
     match error.code().as_deref() {
         // A time limit strikes anywhere in a statement, also after it has done its work.
         Some("57014") => Failure::Lost(NoData::new(NoDataReason::Timeout, message)),
@@ -266,4 +270,9 @@ pub(crate) fn clean(message: &str) -> String {
 
 fn cut(error: &dyn std::fmt::Display) -> String {
     clean(&error.to_string())
+}
+
+/// What the other side says, cut, and without the password: whoever asked for it in clear text may repeat it.
+fn said(credentials: &Credentials, words: &dyn std::fmt::Display) -> String {
+    clean(&without(credentials.password.as_slice(), &words.to_string()))
 }

@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::RedisCredentials;
 use super::bounded::{Bounded, Gauge, Trouble, tls_error};
+use super::hidden::without;
 use super::postgres::clean;
 
 /// We give up waiting for answers after this.
@@ -293,10 +294,7 @@ pub(crate) fn refusal(credentials: &RedisCredentials, command: &str, error: &Ser
 /// The server's words, without the password and not for long.
 pub(crate) fn said(credentials: &RedisCredentials, error: &ServerError) -> String {
     let words = format!("{} {}", error.code(), error.details().unwrap_or_default());
-    match credentials.password.as_deref() {
-        Some(password) => clean(&words.replace(password, "[password]")),
-        None => clean(&words),
-    }
+    clean(&without(credentials.password.as_slice(), &words))
 }
 
 /// It answers to whoever comes that there are too many, and hangs up.

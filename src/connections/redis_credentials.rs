@@ -235,6 +235,7 @@ mod tests {
             (vec![("uri", "rediss://u:s3cret@cache?ssl_cert_reqs=none")], "ssl_cert_reqs"),
             (vec![("uri", "rediss://u:s3cret@cache#insecure")], "#"),
             (vec![("uri", "rediss://u:s3cret@cache"), ("tls", "false")], "tls is false"),
+            (vec![("uri", "redis://u:12?s3cret@cache/0")], "not known"),
             (vec![("uri", "redis://u:s3cret%ff@cache")], "escape"),
             (vec![("uri", "redis://u:s3cret%00@cache")], "escape"),
         ] {

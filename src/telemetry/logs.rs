@@ -18,9 +18,10 @@ pub enum LogFormat {
 /// # Errors
 /// The filter cannot be understood, or logging has been started before.
 pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    // Of an answer that it cannot read kube's client logs the whole, as a warning: of a Secret, the passwords. Whoever asks
-    // for that by name gets it.
-    let filter = EnvFilter::try_new(format!("kube_client::client=error,{filter}"))?;
+    // Of an answer that it cannot read kube's client logs the whole, as a warning: of a Secret, the passwords. What a database
+    // server notices is logged in its own words: they may be anything that it was told. Whoever asks for that by name gets it.
+    let quiet = "kube_client::client=error,sqlx::postgres::notice=off";
+    let filter = EnvFilter::try_new(format!("{quiet},{filter}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)

@@ -36,6 +36,7 @@ impl Drop for Task {
 struct Seen {
     asked: Mutex<Asked>,
     status: AtomicU16,
+    body: Mutex<String>,
     connections: AtomicUsize,
     struck: AtomicUsize,
     trap: Mutex<Trap>,
@@ -58,6 +59,12 @@ impl Target {
     /// From now on it answers with this status; a redirect leads to another port of this machine.
     pub(crate) fn answers(&self, status: u16) {
         self.seen.status.store(status, Ordering::SeqCst);
+    }
+
+    /// From now on its answers say this.
+    #[allow(dead_code, reason = "the sweep does not care")]
+    pub(crate) fn says(&self, body: &str) {
+        body.clone_into(&mut self.seen.body.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn asked(&self) -> Asked {
@@ -111,8 +118,11 @@ impl Seen {
             Some((_, Fault::Refuse { status: refused, .. }, _)) => status = refused,
             Some(_) | None => {}
         }
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let length = body.len();
         let head = format!(
-            "HTTP/1.1 {status} so\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
+            "HTTP/1.1 {status} so\r\nlocation: http://127.0.0.1:1/\r\nx-body: {body}\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{body}"
         );
         let _ = stream.write_all(head.as_bytes()).await;
     }

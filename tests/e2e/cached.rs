@@ -21,18 +21,23 @@ impl Drop for Lookups {
 
 /// The cache, with its Secret in the world's namespace, and those who use it.
 pub(crate) async fn start(world: &World) -> (Redis, Lookups) {
-    let user = format!("on >{PASSWORD} resetkeys -@all {RIGHTS}");
+    start_with(world, PASSWORD, "key").await
+}
+
+/// The same with another password, and other names of keys.
+pub(crate) async fn start_with(world: &World, password: &str, prefix: &'static str) -> (Redis, Lookups) {
+    let user = format!("on >{password} resetkeys -@all {RIGHTS}");
     let options = RedisOptions::default().password("of the application").user("latency-operator", user);
     let redis = Redis::start(&world.lab.session, options).await.expect("Redis");
-    redis.fill(0, "key", KEYS, 100).await.expect("filled");
-    let lookups = look_up(redis.port());
-    secret(world, redis.port(), PASSWORD).await;
+    redis.fill(0, prefix, KEYS, 100).await.expect("filled");
+    let lookups = look_up(redis.port(), prefix);
+    secret(world, redis.port(), password).await;
     (redis, lookups)
 }
 
 /// The application: some 200 lookups a second, 95 of 100 of keys that are there as long as nobody removes them. It connects
 /// again where it is cut off.
-fn look_up(port: u16) -> Lookups {
+fn look_up(port: u16, prefix: &'static str) -> Lookups {
     let url = format!("redis://:of%20the%20application@127.0.0.1:{port}");
     Lookups(tokio::spawn(async move {
         let client = redis::Client::open(url).expect("a client");
@@ -45,7 +50,7 @@ fn look_up(port: u16) -> Lookups {
             loop {
                 let mut pipeline = redis::pipe();
                 for number in 0..19 {
-                    pipeline.cmd("GET").arg(format!("key:{}", (turn * 19 + number) % KEYS)).ignore();
+                    pipeline.cmd("GET").arg(format!("{prefix}:{}", (turn * 19 + number) % KEYS)).ignore();
                 }
                 pipeline.cmd("GET").arg("nothing").ignore();
                 if pipeline.query_async::<()>(&mut connection).await.is_err() {

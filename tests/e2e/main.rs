@@ -12,6 +12,7 @@
 mod acting;
 mod budgets;
 mod caching;
+mod canaries;
 mod draining;
 mod failing;
 mod hostile;

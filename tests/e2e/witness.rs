@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::{OPERATOR, World};
 
+/// What a Probe asks for, and no warming.
+pub(crate) const PROBED: &str = "/api/health";
+
 /// The invariants that were violated, with what happened.
 pub(super) fn violations(world: &World) -> Vec<String> {
     let mut facts = from_audit(world);
@@ -196,7 +199,8 @@ fn from_target(world: &World, known: &[Fact]) -> Vec<Fact> {
         let remediation = key.unwrap_or_else(|| (world.namespace.clone(), "nobody's".to_owned()));
         Fact { at, what: What::Request(Request { path, sent: None, remediation }) }
     };
-    world.asked().into_iter().map(request).collect()
+    // That path is a Probe's, wherever one is set up beside a warming.
+    world.asked().into_iter().filter(|(_, path)| path != PROBED).map(request).collect()
 }
 
 fn kind_of(text: &str, cancel: &str, terminate: &str) -> Option<SignalKind> {

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use self::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Backend;
+use crate::connections::hidden::without;
 use crate::telemetry::Metrics;
 
 /// An answer is cut off here; a reading is a few kilobytes.
@@ -263,13 +264,16 @@ async fn ask(backend: &Connected, query: &str) -> Result<Vec<u8>, NoData> {
     url.set_path(&path);
     let timeout = format!("{}s", backend.config.timeout.as_secs().max(1));
     let mut request = backend.http.post(url).form(&[("query", query), ("timeout", timeout.as_str())]);
+    let mut secrets = backend.config.secrets();
     if let Some(path) = &backend.config.bearer_token_file {
-        request = request.bearer_auth(token(path).await.map_err(|error| {
+        let token = token(path).await.map_err(|error| {
             NoData::new(
                 NoDataReason::Unreachable,
                 format!("{name}: bearerTokenFile {}: {error}", path.display()),
             )
-        })?);
+        })?;
+        request = request.bearer_auth(&token);
+        secrets.push(token);
     }
     let broken = |error: &reqwest::Error| {
         // The URL is the administrator's business, and may carry a secret.
@@ -297,9 +301,18 @@ async fn ask(backend: &Connected, query: &str) -> Result<Vec<u8>, NoData> {
     }
     // Prometheus says what is wrong with a query in JSON, with a status of 4xx or 5xx.
     if status.is_success() || json {
-        return Ok(body);
+        return Ok(unrepeated(&secrets, body));
     }
     Err(NoData::new(NoDataReason::HttpError, format!("{name} answered with HTTP status {}", status.as_u16())))
+}
+
+/// An answer without what it was asked with.
+fn unrepeated(secrets: &[String], body: Vec<u8>) -> Vec<u8> {
+    match String::from_utf8(body) {
+        Ok(text) => without(secrets, &text).into_bytes(),
+        // It is no JSON either, and nothing of it is shown.
+        Err(error) => error.into_bytes(),
+    }
 }
 
 async fn token(path: &PathBuf) -> std::io::Result<String> {

@@ -351,7 +351,7 @@ fn a_password_that_the_server_repeats_is_not_repeated() {
     else {
         panic!("no error")
     };
-    assert_eq!(said(&credentials(), &error), "ERR unknown command 'AUTH', args: '[password]'");
+    assert_eq!(said(&credentials(), &error), "ERR unknown command 'AUTH', args: '[hidden]'");
     let told = refusal(&credentials(), "PING", &error);
     assert!(!told.to_string().contains(PASSWORD), "{told}");
 }
