@@ -117,6 +117,8 @@ pub struct Elector {
     health: Health,
     /// When a Lease was last seen that was marked, if that is what was seen last.
     marked: Mutex<Option<Instant>>,
+    /// So much longer than others it waits before it takes a Lease that is free.
+    courtesy: Duration,
 }
 
 /// What became of the end of a term.
@@ -172,7 +174,14 @@ impl Elector {
             identity: identity.into(),
             health,
             marked: Mutex::default(),
+            courtesy: Duration::ZERO,
         }
+    }
+
+    /// One that lets others go first: it takes the Lease only where several tries of theirs have not come.
+    #[must_use]
+    pub fn after_others(self) -> Self {
+        Self { courtesy: self.config.retry_period.saturating_mul(3), ..self }
     }
 
     /// The Lease as it is.
@@ -361,14 +370,17 @@ impl Elector {
 
     /// Whether nobody holds it: it was given back, or has not changed before our eyes for its whole duration.
     fn free(&self, lease: &Lease, spec: &LeaseSpec, observed: &mut Option<Observed>) -> bool {
-        if spec.holder_identity.as_deref().is_none_or(str::is_empty) {
+        let given_back = spec.holder_identity.as_deref().is_none_or(str::is_empty);
+        if given_back && self.courtesy.is_zero() {
             return true;
         }
         let version = lease.metadata.resource_version.clone();
         match observed {
             Some(seen) if seen.version == version => {
                 let promised = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-                seen.since.elapsed() > Duration::from_secs(promised).max(self.config.duration)
+                let promised = Duration::from_secs(promised).max(self.config.duration);
+                let held = if given_back { Duration::ZERO } else { promised };
+                seen.since.elapsed() > held.saturating_add(self.courtesy)
             }
             _ => {
                 *observed = Some(Observed { version, since: Instant::now() });

@@ -118,7 +118,7 @@ impl Case<'_> {
             None => self.wait("it is not due yet"),
             // Also where a step is written down: it may be one that was for Worse, or a later act has been stepped down since.
             Some(by) if by != DueBy::Worse && !self.has_been_seen(by) => {
-                self.wait("a full window after the last step has not been read yet")
+                self.wait("what came of the last step has not been read for long enough yet")
             }
             Some(by) => match self.may_step(by) {
                 Ok(()) => self.step(by),
