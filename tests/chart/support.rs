@@ -33,9 +33,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// One with nothing in it but the namespace of the release.
     pub(crate) async fn empty() -> Self {
+        Self::with(ControlPlaneOptions::default()).await
+    }
+
+    /// The same with an API server of its own kind.
+    pub(crate) async fn with(options: ControlPlaneOptions) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let session = Session::start().await.expect("a session");
-        let plane = ControlPlane::start(&session, ControlPlaneOptions::default()).await;
+        let plane = ControlPlane::start(&session, options).await;
         let plane = plane.expect("a control plane");
         plane.namespace(NAMESPACE).await.expect("the operator's namespace");
         let helm = Helm::find_or_build(&session).await.expect("helm");

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use lab::control_plane::AuditEvent;
-use lab::{Operator, OperatorOptions, Release};
+use lab::{ControlPlaneOptions, Operator, OperatorOptions, Release};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, NAMESPACE, SOON, installed, run};
@@ -160,5 +160,38 @@ fn in_the_whole_cluster_the_installed_account_is_enough() {
             events.into_iter().filter(|event| event.user_agent.starts_with("latency-operator/")).collect();
         assert!(ours.len() > 10);
         assert_eq!(refused(&ours), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_incident_goes_with_its_policy_where_the_api_server_asks_who_may_say_so() {
+    run(async {
+        // As some distributions are set up.
+        let plugin = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned();
+        let options = ControlPlaneOptions { api_server_args: vec![plugin], ..Default::default() };
+        let cluster = Cluster::with(options).await;
+        let installed = cluster.helm.install(&cluster.plane, &Release::new(json!({}))).await;
+        installed.expect("helm runs").success("installing").expect("it is installed");
+        cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], "").await;
+        cluster.plane.namespace("shop").await.expect("a namespace");
+        cluster.apply(&policy("shop")).await;
+        let uid = cluster
+            .kubectl(&["get", "lp", "orders-api", "-n", "shop", "-o", "jsonpath={.metadata.uid}"], "")
+            .await;
+        let incident = json!({
+            "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyIncident",
+            "metadata": {"name": "orders-api-1", "namespace": "shop", "ownerReferences": [{
+                "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyPolicy", "name": "orders-api",
+                "uid": uid, "controller": true, "blockOwnerDeletion": true,
+            }]},
+            "spec": {
+                "policyRef": {"name": "orders-api", "uid": uid}, "target": "Deployment/orders-api", "ordinal": 1,
+                "firstBreachedAt": "2026-11-26T21:00:00Z", "openedAt": "2026-11-26T21:00:30Z",
+            },
+        });
+        let account = cluster.plane.kubeconfig_with_token(NAMESPACE, NAMESPACE).await.expect("a kubeconfig");
+        let args = ["create", "-f", "-", "--dry-run=server"];
+        let said = cluster.kubectl_as(&account, &args, &incident.to_string()).await;
+        assert!(said.is_ok(), "{said:?}");
     });
 }

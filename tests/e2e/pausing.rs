@@ -87,6 +87,7 @@ fn a_policy_that_is_being_deleted_acts_no_more() {
 fn what_cannot_be_seen_once_more_before_the_act_is_not_acted_on() {
     run(async {
         let mut world = World::alone("once-more").await;
+        world.takes_rights_away = true;
         let lab = world.lab;
         let role = async |verbs: Value| {
             // Refused where the second rule of the chart's is not the one that is meant.

@@ -115,6 +115,8 @@ pub(crate) struct World {
     pub(crate) system_identifier: String,
     /// The test itself ends sessions of the operator.
     pub(crate) signals_itself: bool,
+    /// The test itself takes rights away from the operator.
+    pub(crate) takes_rights_away: bool,
     /// What happened has been judged by the test.
     pub(crate) judged: bool,
 }
@@ -129,6 +131,8 @@ impl Drop for World {
         }
         let violations = self.violations();
         assert!(violations.is_empty(), "in {}: {violations:#?}\n{}", self.namespace, self.operator_log());
+        let refused = self.refused();
+        assert!(self.takes_rights_away || refused.is_empty(), "the chart does not grant: {refused:#?}");
     }
 }
 
@@ -190,6 +194,7 @@ impl World {
             cache: None,
             system_identifier,
             signals_itself: false,
+            takes_rights_away: false,
             judged: false,
         };
         world.exporter.set(calm());
@@ -208,9 +213,9 @@ impl World {
             "fullnameOverride": self.namespace, "serviceAccount": {"name": ACCOUNT},
             "config": {"lease": {"name": self.namespace}},
         });
-        let plane = &self.lab.control_plane;
-        let granted = plane.apply_of(&self.lab.helm, &Release::new(values), &["templates/lease.yaml"]);
-        granted.await.expect("the chart's right to a Lease");
+        let (plane, release) = (&self.lab.control_plane, Release::new(values));
+        let granted = plane.apply_of(&self.lab.helm, &release, &["templates/lease.yaml"]).await;
+        granted.expect("the chart's right to a Lease");
     }
 
     async fn database(&self) {
@@ -521,6 +526,19 @@ impl World {
                 && event.is_write()
         };
         events.into_iter().filter(here).collect()
+    }
+
+    /// What the operator asked for here and had no right to, by the words of the API server.
+    fn refused(&self) -> Vec<String> {
+        let quoted = format!("\"{}\"", self.namespace);
+        let events = self.lab.control_plane.audit_about(&[&quoted]).expect("the audit log");
+        let ours = events.into_iter().filter(|event| {
+            let here = event.object_ref.as_ref().is_some_and(|object| object.namespace == self.namespace);
+            here && event.user.username == OPERATOR && event.code() == 403
+        });
+        let answers = ours.filter_map(|event| event.response_status).map(|status| status.message);
+        // A namespace that is being deleted refuses new objects, too.
+        answers.filter(|message| message.contains(" cannot ")).collect()
     }
 
     /// The invariants that were violated in this world so far.
