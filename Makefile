@@ -60,8 +60,13 @@ test: ## Everything that CI runs, on real parts; installs or builds what is miss
 	.ci/test
 
 .PHONY: crds
-crds: ## Write crds/ anew from the types
+crds: ## Write crds/ anew from the types, and the chart's copies
 	$(CARGO) run --quiet --bin latency-operator -- crds --directory crds
+	$(CARGO) run --quiet --bin latency-operator -- crds --directory charts/latency-operator/files/crds
+
+.PHONY: chart
+chart: ## Lint and render the chart, and try it on a real API server: helm, promtool, every value, every right
+	$(CARGO) test -p latency-operator --test chart
 
 .PHONY: bench
 bench: ## Measure against the budgets, on real parts; prints a table and writes JSON (RUNS=30, about 15 minutes)

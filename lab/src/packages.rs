@@ -59,7 +59,7 @@ pub const POSTGRESQL: Package = Package {
     size: "50 to 100 MB",
 };
 
-/// Prometheus.
+/// Prometheus, with `promtool`, which comes in the same package and is asked for only where rules are checked.
 pub const PROMETHEUS: Package = Package {
     name: "Prometheus",
     debian: &["prometheus"],

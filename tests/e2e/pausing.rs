@@ -1,6 +1,6 @@
 //! People stay in charge: every way to say "not now".
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{SOON, World, eventually, kubectl, phase, run, slow};
 
@@ -87,16 +87,20 @@ fn a_policy_that_is_being_deleted_acts_no_more() {
 fn what_cannot_be_seen_once_more_before_the_act_is_not_acted_on() {
     run(async {
         let mut world = World::alone("once-more").await;
-        let may =
-            |verbs: &str| format!(r#"[{{"op": "replace", "path": "/rules/5/verbs", "value": {verbs}}}]"#);
+        world.takes_rights_away = true;
         let lab = world.lab;
-        let role = async |verbs: &str| {
-            let patch = may(verbs);
+        let role = async |verbs: Value| {
+            // Refused where the second rule of the chart's is not the one that is meant.
+            let patch = json!([
+                {"op": "test", "path": "/rules/1/resources", "value": ["namespaces"]},
+                {"op": "replace", "path": "/rules/1/verbs", "value": verbs},
+            ])
+            .to_string();
             let args = ["patch", "clusterrole", "latency-operator", "--type=json", "-p", &patch];
             kubectl(&lab.control_plane, &args, "").await;
         };
         // The watch goes on; only asking is refused.
-        role(r#"["list", "watch"]"#).await;
+        role(json!(["list", "watch"])).await;
         world.operate().await;
         world.policy(|_| ()).await;
         world.until_calm().await;
@@ -108,7 +112,7 @@ fn what_cannot_be_seen_once_more_before_the_act_is_not_acted_on() {
         world.until_looked(3).await;
         assert!(report.runs() && world.signals() == 0);
         assert_eq!(phase(&world.until_phase("").await), "", "it waits before the gate");
-        role(r#"["get", "list", "watch"]"#).await;
+        role(json!(["get", "list", "watch"])).await;
         assert!(report.ended().await.is_err(), "asked and answered, it acts");
         world.until_event("RemediationCompleted").await;
     });

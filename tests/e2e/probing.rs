@@ -157,7 +157,7 @@ fn what_the_probe_sees_is_judged_told_and_over_when_it_is_over() {
         };
         assert!(of("services") > 0 && of("pods") > 0 && of("endpointslices") > 0);
         let refused = reads.iter().filter(|event| event.code() == 403).count();
-        assert_eq!(refused, 0, "a right is missing in deploy/rbac.yaml");
+        assert_eq!(refused, 0, "a right is missing in the chart");
     });
 }
 

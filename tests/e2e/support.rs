@@ -13,8 +13,8 @@ use lab::control_plane::AuditEvent;
 use lab::exporter::ExporterOptions;
 use lab::proxy::{ApiProxy, Grip, PostgresProxy};
 use lab::{
-    ControlPlane, ControlPlaneOptions, Exporter, Operator, OperatorOptions, Postgres, PostgresOptions,
-    Prometheus, PrometheusOptions, Session, Traffic,
+    ControlPlane, ControlPlaneOptions, Exporter, Helm, Operator, OperatorOptions, Postgres, PostgresOptions,
+    Prometheus, PrometheusOptions, Release, Session, Traffic,
 };
 use latency_operator::api::{LatencyIncident, LatencyPolicy, LatencyRemediation};
 use serde_json::{Value, json};
@@ -30,8 +30,10 @@ pub(crate) mod cached;
 pub(crate) mod witness;
 
 pub(crate) const PASSWORD: &str = "lab-password";
-/// As whom the operator talks to the API server: the audit log tells it apart by this.
-pub(crate) const OPERATOR: &str = "latency-operator";
+/// As whom the operator talks to the API server, by a token of the chart's account: the audit log tells it apart by this.
+pub(crate) const OPERATOR: &str = "system:serviceaccount:latency-operator:latency-operator";
+/// The account's name, and its namespace.
+const ACCOUNT: &str = "latency-operator";
 /// Long enough for a busy machine; what a test waits for takes a fraction of it.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
@@ -49,6 +51,7 @@ pub(crate) struct Lab {
     pub(crate) session: Session,
     pub(crate) control_plane: ControlPlane,
     pub(crate) prometheus: Prometheus,
+    pub(crate) helm: Helm,
     pub(crate) operator_kubeconfig: PathBuf,
 }
 
@@ -69,17 +72,12 @@ async fn start() -> Lab {
     kubectl(&control_plane, &["apply", "-f", root.join("crds").to_str().expect("a path")], "").await;
     let established = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
     kubectl(&control_plane, &established, "").await;
-    control_plane.namespace("latency-operator").await.expect("the operator's namespace");
-    kubectl(&control_plane, &["apply", "-f", root.join("deploy/rbac.yaml").to_str().expect("a path")], "")
-        .await;
-    let user = format!("--user={OPERATOR}");
-    let binding = ["create", "clusterrolebinding", OPERATOR, "--clusterrole=latency-operator", &user];
-    kubectl(&control_plane, &binding, "").await;
-    let binding =
-        ["create", "rolebinding", "lease", "-n", "latency-operator", "--role=latency-operator-lease", &user];
-    kubectl(&control_plane, &binding, "").await;
-    let operator_kubeconfig = control_plane.kubeconfig_for(OPERATOR, &[]).expect("a kubeconfig");
-    Lab { session, control_plane, prometheus, operator_kubeconfig }
+    control_plane.namespace(ACCOUNT).await.expect("the operator's namespace");
+    let helm = Helm::find_or_build(&session).await.expect("helm");
+    control_plane.rights_of(&helm, &Release::new(json!({}))).await.expect("the chart's rights");
+    let operator_kubeconfig =
+        control_plane.kubeconfig_with_token(ACCOUNT, ACCOUNT).await.expect("a kubeconfig");
+    Lab { session, control_plane, prometheus, helm, operator_kubeconfig }
 }
 
 /// Runs kubectl and returns what it prints; it must succeed.
@@ -123,6 +121,8 @@ pub(crate) struct World {
     pub(crate) system_identifier: String,
     /// The test itself ends sessions of the operator.
     pub(crate) signals_itself: bool,
+    /// The test itself takes rights away from the operator.
+    pub(crate) takes_rights_away: bool,
     /// What happened has been judged by the test.
     pub(crate) judged: bool,
 }
@@ -137,6 +137,8 @@ impl Drop for World {
         }
         let violations = self.violations();
         assert!(violations.is_empty(), "in {}: {violations:#?}\n{}", self.namespace, self.operator_log());
+        let refused = self.refused();
+        assert!(self.takes_rights_away || refused.is_empty(), "the chart does not grant: {refused:#?}");
     }
 }
 
@@ -201,6 +203,7 @@ impl World {
             cache: None,
             system_identifier,
             signals_itself: false,
+            takes_rights_away: false,
             judged: false,
         };
         world.exporter.set(calm());
@@ -209,7 +212,19 @@ impl World {
         lab.prometheus.add_target("app", &world.exporter.address(), &labels).expect("a target");
         lab.control_plane.deployment(namespace, "orders-api", 2).await.expect("a Deployment");
         world.secret(PASSWORD).await;
+        world.lease().await;
         world
+    }
+
+    /// The right to this world's Lease: each world has one, and the chart grants one.
+    async fn lease(&self) {
+        let values = json!({
+            "fullnameOverride": self.namespace, "serviceAccount": {"name": ACCOUNT},
+            "config": {"lease": {"name": self.namespace}},
+        });
+        let (plane, release) = (&self.lab.control_plane, Release::new(values));
+        let granted = plane.apply_of(&self.lab.helm, &release, &["templates/lease.yaml"]).await;
+        granted.expect("the chart's right to a Lease");
     }
 
     async fn database(&self) {
@@ -549,6 +564,19 @@ impl World {
                 && event.is_write()
         };
         events.into_iter().filter(here).collect()
+    }
+
+    /// What the operator asked for here and had no right to, by the words of the API server.
+    fn refused(&self) -> Vec<String> {
+        let quoted = format!("\"{}\"", self.namespace);
+        let events = self.lab.control_plane.audit_about(&[&quoted]).expect("the audit log");
+        let ours = events.into_iter().filter(|event| {
+            let here = event.object_ref.as_ref().is_some_and(|object| object.namespace == self.namespace);
+            here && event.user.username == OPERATOR && event.code() == 403
+        });
+        let answers = ours.filter_map(|event| event.response_status).map(|status| status.message);
+        // A namespace that is being deleted refuses new objects, too.
+        answers.filter(|message| message.contains(" cannot ")).collect()
     }
 
     /// The invariants that were violated in this world so far.

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use lab::control_plane::NODE;
-use lab::{ControlPlane, ControlPlaneOptions, Session};
+use lab::{ControlPlane, ControlPlaneOptions, Helm, Release, Session};
 use latency_operator::connections::Services;
 use latency_operator::connections::http::{Get, UrlPath, get};
 use latency_operator::connections::services::{DevOverride, Endpoint};
@@ -27,25 +26,19 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"));
-static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
+static PLANE: OnceCell<(ControlPlane, Helm)> = OnceCell::const_new();
 
 /// Runs a test on the runtime that all tests and the control plane live on.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     RUNTIME.block_on(test);
 }
 
-async fn plane() -> &'static ControlPlane {
-    PLANE.get_or_init(start).await
-}
-
-async fn start() -> ControlPlane {
+async fn start() -> (ControlPlane, Helm) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let session = Session::start().await.expect("a session");
     let plane = ControlPlane::start(&session, ControlPlaneOptions::default()).await.expect("a control plane");
-    plane.namespace("latency-operator").await.expect("the operator's namespace");
-    let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
-    kubectl(&plane, &["apply", "-f", rbac.to_str().expect("a path")], "").await;
-    plane
+    let helm = Helm::find_or_build(&session).await.expect("helm");
+    (plane, helm)
 }
 
 async fn kubectl(plane: &ControlPlane, args: &[&str], input: &str) {
@@ -67,15 +60,16 @@ pub(crate) struct Rig {
 impl Rig {
     /// `services` are the names of all Services that the test makes.
     pub(crate) async fn new(namespace: &str, services: &[&str]) -> Self {
-        let plane = plane().await;
+        let (plane, helm) = PLANE.get_or_init(start).await;
         plane.namespace(namespace).await.expect("a namespace");
         plane.deployment(namespace, "orders", 2).await.expect("a Deployment");
         let (address, connections) = listener().await;
-        let user = format!("operator-{namespace}");
-        let (binding, subject) = (format!("--user={user}"), format!("of-{namespace}"));
-        let bind = ["create", "clusterrolebinding", &subject, "--clusterrole=latency-operator", &binding];
-        kubectl(plane, &bind, "").await;
-        let identity = plane.kubeconfig_for(&user, &[]).expect("a kubeconfig");
+        // A release of the test's own: the audit log tells it apart by its account.
+        let account = format!("operator-{namespace}");
+        let release = Release::new(json!({ "fullnameOverride": account })).named("operator", namespace);
+        plane.rights_of(helm, &release).await.expect("the chart's rights");
+        let identity = plane.kubeconfig_with_token(namespace, &account).await.expect("a kubeconfig");
+        let user = format!("system:serviceaccount:{namespace}:{account}");
         let operator = plane.client_with(&identity).await.expect("a client");
         let elsewhere = |service: &&str| DevOverride {
             namespace: namespace.to_owned(),

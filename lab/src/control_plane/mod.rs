@@ -65,12 +65,21 @@ impl ControlPlane {
         self.plan.kubeconfig(&format!("{plain}-{number}"), user, groups)
     }
 
+    /// A kubeconfig with a token of a service account, as its Pods have one; it holds for a day. The audit log knows the account
+    /// as `system:serviceaccount:<namespace>:<account>`.
+    pub async fn kubeconfig_with_token(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let number = self.users.fetch_add(1, Ordering::Relaxed);
+        let token = self.token(namespace, account).await?;
+        self.plan.kubeconfig_of_token(&format!("{namespace}-{account}-{number}"), account, &token)
+    }
+
     /// A client as [`ADMIN`]. It belongs to the runtime that it is made on: make one in each test.
     pub async fn client(&self) -> Result<kube::Client> {
         self.client_with(&self.plan.admin).await
     }
 
-    /// A client with the identity in a kubeconfig of [`ControlPlane::kubeconfig_for`].
+    /// A client with the identity in a kubeconfig of [`ControlPlane::kubeconfig_for`] or
+    /// [`ControlPlane::kubeconfig_with_token`].
     pub async fn client_with(&self, kubeconfig: &Path) -> Result<kube::Client> {
         client(kubeconfig, self.api_server.log()).await
     }

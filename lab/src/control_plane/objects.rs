@@ -12,6 +12,8 @@ use super::{ControlPlane, NODE};
 use crate::error::{Error, Result};
 
 const OBJECT_LIMIT: Duration = Duration::from_secs(30);
+/// Longer than anything that runs in a laboratory.
+const TOKEN_SECONDS: u32 = 24 * 60 * 60;
 
 impl ControlPlane {
     /// Creates a namespace and waits until Pods are accepted in it.
@@ -27,6 +29,16 @@ impl ControlPlane {
         let look = || async { accounts.get_opt("default").await.ok().flatten() };
         let what = format!("creates the default service account of {name}");
         self.controller_manager.ready(&what, OBJECT_LIMIT, look).await.map(drop)
+    }
+
+    /// Asks for a token of a service account.
+    pub(super) async fn token(&self, namespace: &str, account: &str) -> Result<String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let request = object("TokenRequest", json!({"spec": {"expirationSeconds": TOKEN_SECONDS}}))?;
+        let doing = format!("asking for a token of {namespace}/{account}");
+        let asked = accounts.create_token_request(account, &Default::default(), &request).await;
+        let answer = asked.map_err(Error::request(doing, self.api_server.log()))?;
+        Ok(answer.status.map(|status| status.token).unwrap_or_default())
     }
 
     /// Creates a Deployment whose Pods land on the fake Node, and waits until all of them are ready.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::Api;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ADMIN, CONTROLLER_MANAGER, ControlPlane, KWOK, NODE, audit, client, objects};
 use crate::bottle;
@@ -148,6 +148,11 @@ impl Plan {
 
     pub(super) fn kubeconfig(&self, file: &str, user: &str, groups: &[&str]) -> Result<PathBuf> {
         write_kubeconfig(&self.folder, &self.authority, &self.url, file, user, groups)
+    }
+
+    pub(super) fn kubeconfig_of_token(&self, file: &str, user: &str, token: &str) -> Result<PathBuf> {
+        let identity = json!({ "token": token });
+        write_identity(&self.folder, &self.authority, &self.url, file, user, &identity)
     }
 
     async fn etcd(&self, session: &Session) -> Result<Process> {
@@ -308,13 +313,25 @@ fn write_kubeconfig(
     groups: &[&str],
 ) -> Result<PathBuf> {
     let pair = authority.client(file, user, groups)?;
+    let identity = json!({"client-certificate": pair.certificate, "client-key": pair.key});
+    write_identity(folder, authority, url, file, user, &identity)
+}
+
+fn write_identity(
+    folder: &Path,
+    authority: &Authority,
+    url: &str,
+    file: &str,
+    user: &str,
+    identity: &Value,
+) -> Result<PathBuf> {
     let path = folder.join(format!("{file}.kubeconfig"));
     // JSON is YAML; every client reads it.
     let content = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "lab", "cluster": {"server": url, "certificate-authority": authority.certificate()}}],
-        "users": [{"name": user, "user": {"client-certificate": pair.certificate, "client-key": pair.key}}],
+        "users": [{"name": user, "user": identity}],
         "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
         "current-context": "lab",
     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
-use lab::{Error, Result, workspace};
+use lab::{Error, Helm, Release, Result, workspace};
 use serde_json::{Value, json};
 
 use super::cache::{self, Cache};
@@ -16,7 +16,7 @@ use super::stack::Stack;
 pub(super) const NAMESPACE: &str = "shop";
 /// The Deployment, and the policy that guards it.
 pub(super) const TARGET: &str = "orders-api";
-/// As whom the operator talks to the API server.
+/// The account as which the operator talks to the API server, and its namespace.
 pub(super) const OPERATOR: &str = "latency-operator";
 /// Where the edge's series carry the namespace of what they serve.
 pub(super) const EDGE_NAMESPACE_LABEL: &str = "exported_namespace";
@@ -27,13 +27,15 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 pub(super) async fn prepare(stack: &Stack) -> Result<()> {
     stack
         .session
-        .say("applying crds/, deploy/, demo/manifests/ and the Secrets that lead to the data stores");
+        .say("applying crds/, the chart's account and rights, demo/manifests/ and the Secrets that lead to the data stores");
     tokio::try_join!(stack.plane.namespace(NAMESPACE), stack.plane.namespace(OPERATOR))?;
-    let mut items = vec![database_secret(stack), cluster_binding(), lease_binding()];
+    let helm = Helm::find_or_build(&stack.session).await?;
+    stack.plane.rights_of(&helm, &Release::new(json!({}))).await?;
+    let mut items = vec![database_secret(stack)];
     items.extend(stack.known_cache().map(cache_secret));
     let own = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let mut args = vec!["apply".to_owned(), "--server-side".to_owned()];
-    for path in ["crds", "deploy/rbac.yaml", "demo/manifests"] {
+    for path in ["crds", "demo/manifests"] {
         args.extend(["--filename".to_owned(), workspace::root().join(path).display().to_string()]);
     }
     args.extend(["--filename".to_owned(), "-".to_owned()]);
@@ -148,24 +150,4 @@ fn cache_secret(cache: &Cache) -> Value {
         "password": cache.operator,
     });
     secret("orders-redis", &data)
-}
-
-fn cluster_binding() -> Value {
-    json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": OPERATOR},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "latency-operator"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR}],
-    })
-}
-
-fn lease_binding() -> Value {
-    json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": "lease", "namespace": OPERATOR},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "latency-operator-lease"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR}],
-    })
 }

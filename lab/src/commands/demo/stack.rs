@@ -95,10 +95,10 @@ impl Stack {
         Ok(())
     }
 
-    /// Starts the operator as a user of the API server who may do what `deploy/rbac.yaml` says and no more.
+    /// Starts the operator as the chart's account, which may do what the chart grants and no more.
     pub(super) async fn start_operator(&self) -> Result<()> {
         self.session.say("starting the operator");
-        let kubeconfig = self.plane.kubeconfig_for(cluster::OPERATOR, &[])?;
+        let kubeconfig = self.plane.kubeconfig_with_token(cluster::OPERATOR, cluster::OPERATOR).await?;
         let config = cluster::operator_config(self.prometheus.url());
         let mut options = OperatorOptions::new(&self.binary, &kubeconfig, &config)
             .arg("--log-format=text")
