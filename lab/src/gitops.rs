@@ -152,8 +152,10 @@ impl Definition {
     async fn download(&self, session: &Session) -> Result<PathBuf> {
         let what = format!("{}@{}", self.module, self.version);
         session.say(&format!("downloading {what}, once"));
-        let spec =
-            Spec::new("go-download", "go").inherit_env().args(["mod", "download", "-json"]).arg(what.as_str());
+        let spec = Spec::new("go-download", "go")
+            .inherit_env()
+            .args(["mod", "download", "-json"])
+            .arg(what.as_str());
         let finished = session.run(spec, DOWNLOAD_LIMIT).await?;
         let doing = || format!("downloading {what}");
         let answer: Downloaded = serde_json::from_str(&finished.stdout).map_err(|_| {

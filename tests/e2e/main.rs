@@ -12,7 +12,9 @@
 mod acting;
 mod budgets;
 mod caching;
+mod examples;
 mod failing;
+mod gitops;
 mod hostile;
 mod input;
 mod judging;
@@ -22,6 +24,8 @@ mod pausing;
 mod probing;
 mod replicas;
 mod scaling;
+#[path = "../shown/mod.rs"]
+mod shown;
 mod support;
 mod terminating;
 mod together;
