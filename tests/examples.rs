@@ -54,10 +54,12 @@ fn understood(place: &str, object: &Value) -> Policy {
 /// With the defaults filled in, which rules may rely on.
 fn stored(object: &Value) -> Value {
     match object["kind"].as_str() {
-        Some("LatencyPolicy") => serde_json::from_value::<LatencyPolicy>(object.clone())
-            .and_then(|policy| serde_json::to_value(policy)),
-        Some("LatencyBudget") => serde_json::from_value::<LatencyBudget>(object.clone())
-            .and_then(|budget| serde_json::to_value(budget)),
+        Some("LatencyPolicy") => {
+            serde_json::from_value::<LatencyPolicy>(object.clone()).and_then(serde_json::to_value)
+        }
+        Some("LatencyBudget") => {
+            serde_json::from_value::<LatencyBudget>(object.clone()).and_then(serde_json::to_value)
+        }
         other => panic!("{other:?} is written by the operator, not by people"),
     }
     .expect("an object of its kind")
