@@ -1,4 +1,5 @@
-//! The programs of the control plane, of a real node, and helm, built from the Go modules in `lab/toolchain` and kept in the cache.
+//! The programs of the control plane, of a real node, helm, and one of our own that asks the libraries of GitOps controllers,
+//! built from the Go modules in `lab/toolchain` and kept in the cache.
 //!
 //! No ready-made kube-apiserver is packaged anywhere, so it is built from source once; the modules pin the versions
 //! with checksums.
@@ -24,7 +25,7 @@ struct Module {
     name: &'static str,
     /// The module whose version names the build.
     source: &'static str,
-    /// Program and package.
+    /// Program and package; `.` is the module itself.
     commands: &'static [(&'static str, &'static str)],
     /// How long a first build takes on two cores, measured.
     takes: &'static str,
@@ -92,6 +93,16 @@ const HELM: Module = Module {
     source: "helm.sh/helm/v3",
     commands: &[("helm", "helm.sh/helm/v3/cmd/helm")],
     takes: "1 to 2 minutes",
+    stamped: false,
+};
+
+/// What Flux and Argo CD say about an object: a program of ours around the libraries that they are made of.
+const GITOPS: Module = Module {
+    folder: "gitops",
+    name: "gitops",
+    source: "github.com/fluxcd/cli-utils",
+    commands: &[("gitops-health", ".")],
+    takes: "a minute",
     stamped: false,
 };
 
@@ -186,6 +197,11 @@ pub async fn helm(session: &Session) -> Result<PathBuf> {
     Ok(Place::of(session, &HELM).await?.programs(session).await?.program("helm"))
 }
 
+/// The program that says what GitOps controllers see in an object: in `KUBEBUILDER_ASSETS`, in the cache, or built now.
+pub(crate) async fn gitops_health(session: &Session) -> Result<PathBuf> {
+    Ok(Place::of(session, &GITOPS).await?.programs(session).await?.program("gitops-health"))
+}
+
 /// A folder with programs, and one that goes before it.
 struct Programs {
     assets: Option<PathBuf>,
@@ -226,7 +242,7 @@ impl Place {
             let path = place.source.join(name);
             std::fs::read_to_string(&path).map_err(Error::path("reading", &path))
         };
-        let (requirements, sums, tools) = (read("go.mod")?, read("go.sum")?, read("tools.go")?);
+        let (requirements, sums, code) = (read("go.mod")?, read("go.sum")?, go_files(&place.source)?);
         place.version = required_version(&requirements, module.source).ok_or_else(|| {
             Error::setup(
                 format!("reading {}", place.source.join("go.mod").display()),
@@ -237,7 +253,7 @@ impl Place {
         let compiler = go_version(session, &place.source).await?;
         let mut hash = Sha256::new();
         let commands = module.commands.iter().map(|(_, package)| *package).collect::<Vec<_>>().join(" ");
-        for part in [&requirements, &sums, &tools, &compiler, &place.linker_flags(), &commands] {
+        for part in [&requirements, &sums, &code, &compiler, &place.linker_flags(), &commands] {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
@@ -297,6 +313,19 @@ impl Place {
     }
 }
 
+/// The text of all Go files of a module's folder: what is built from them depends on it.
+fn go_files(folder: &Path) -> Result<String> {
+    let reading = || Error::path("reading", folder);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(reading())? {
+        files.push(entry.map_err(reading())?.path());
+    }
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "go"));
+    files.sort();
+    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(Error::path("reading", path));
+    files.iter().map(read).collect()
+}
+
 /// Asked in the folder of the module, whose go.mod may call for another compiler than the installed one.
 async fn go_version(session: &Session, folder: &Path) -> Result<String> {
     let doing = "asking Go for its version";
@@ -330,6 +359,18 @@ fn major_minor(version: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_of_our_own_is_built_again_when_its_code_changes() {
+        let folder = std::env::temp_dir().join(format!("lab-go-{}", crate::random::name().unwrap()));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("go.sum"), "sums").unwrap();
+        std::fs::write(folder.join("main.go"), "package main").unwrap();
+        std::fs::write(folder.join("health.go"), "// health\n").unwrap();
+        assert_eq!(go_files(&folder).unwrap(), "// health\npackage main");
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(go_files(&folder).is_err());
+    }
 
     #[test]
     fn the_version_is_read_from_either_form_of_require() {

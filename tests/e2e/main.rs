@@ -14,7 +14,9 @@ mod budgets;
 mod caching;
 mod canaries;
 mod draining;
+mod examples;
 mod failing;
+mod gitops;
 mod hostile;
 mod input;
 mod judging;
@@ -25,6 +27,8 @@ mod probing;
 mod replicas;
 mod scaling;
 mod secrets;
+#[path = "../shown/mod.rs"]
+mod shown;
 mod support;
 mod switched_off;
 mod terminating;

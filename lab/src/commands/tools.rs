@@ -1,7 +1,7 @@
 //! `lab tools`
 
 use lab::packages::{self, Origin, Programs};
-use lab::{NodeTools, Result, Session, Toolchain, helm};
+use lab::{GitOps, NodeTools, Result, Session, Toolchain, helm};
 
 pub(crate) async fn run() -> Result<()> {
     let session = Session::start().await?;
@@ -10,6 +10,11 @@ pub(crate) async fn run() -> Result<()> {
         super::print(&format!("{name:<24} {}\n", path.display()));
     }
     super::print(&format!("{:<24} {}\n", "helm", helm(&session).await?.display()));
+    let gitops = GitOps::find_or_build(&session).await?;
+    super::print(&format!("{:<24} {}\n", "gitops-health", gitops.program().display()));
+    for path in gitops.definitions() {
+        super::print(&format!("{:<24} {}\n", "", path.display()));
+    }
     for (name, path) in NodeTools::find_or_build(&session).await?.programs() {
         super::print(&format!("{name:<24} {}\n", path.display()));
     }

@@ -1,6 +1,6 @@
 //! The API server: objects with versions, compare-and-swap, finalizers, the scale subresource, a Lease, and watches.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine::invariants::{Replicas, What};
 use engine::model::{
@@ -105,6 +105,9 @@ pub struct Api {
     version: u64,
     /// LatencyPolicies.
     pub policies: BTreeMap<PolicyKey, PolicyObject>,
+    /// Policies that nobody has written again since they were created. Their status is the definition's default, which is stored
+    /// with the first write, whatever that changes.
+    pub untouched: BTreeSet<PolicyKey>,
     /// LatencyRemediations.
     pub remediations: BTreeMap<EntryKey, Stored>,
     /// LatencyIncidents, by namespace and name.
@@ -158,6 +161,7 @@ impl World {
         }
         object.policy.generation = 1;
         (object.ordinal, object.active, object.said) = (0, None, String::new());
+        self.api.untouched.insert(policy_key(&object.policy.id));
         Ok(self.store_policy(object))
     }
 
@@ -170,7 +174,8 @@ impl World {
         let stored = self.api.policies.get(key).cloned().ok_or(ApiError::NotFound)?;
         let mut object = stored.clone();
         change(&mut object);
-        if object == stored {
+        let first = self.api.untouched.remove(key);
+        if object == stored && !first {
             // No version is made, and no watch shows it.
             return Ok(stored);
         }
@@ -191,6 +196,7 @@ impl World {
     /// A policy is deleted: it goes at once, and what it owns soon after; here at once, too.
     pub fn delete_policy(&mut self, key: &PolicyKey) -> Answer<()> {
         let gone = self.api.policies.remove(key).ok_or(ApiError::NotFound)?;
+        self.api.untouched.remove(key);
         self.tell(What::PolicyGone(gone.policy.id.clone()));
         self.collect_garbage();
         self.api.announce(Shown::PolicyGone(key.clone()));
@@ -216,10 +222,11 @@ impl World {
         if stored.version != status.version {
             return Err(ApiError::Conflict);
         }
+        let first = self.api.untouched.remove(&key);
         let before = stored.clone();
         stored.ordinal = status.ordinal;
         (stored.active, stored.said) = (status.active.clone(), status.said.clone());
-        if *stored != before {
+        if *stored != before || first {
             self.api.version += 1;
             stored.version = self.api.version;
             let written = stored.clone();

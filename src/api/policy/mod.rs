@@ -328,10 +328,14 @@ impl Verification {
 }
 
 /// What the operator sees and does. It changes only when something changed.
+//
+// The default is what a new policy has until it has been looked at for the first time: without an `observedGeneration`
+// GitOps controllers take an object for settled.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct LatencyPolicyStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status is about; -1 before the operator has looked at the policy at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, DataAvailable, WithinObjective, RemediationAllowed; Stalled only while it is true.

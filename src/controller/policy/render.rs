@@ -2,7 +2,7 @@
 //! that nothing is written while nothing changes.
 
 use engine::model::{
-    DecisionRecord, Incident, Mode, NoDataReason, Observed, Outcome, Phase, RecordKind, Remediation,
+    DecisionRecord, Incident, Mode, NoData, NoDataReason, Observed, Outcome, Phase, RecordKind, Remediation,
     Snapshot, Verdict,
 };
 use engine::{Overall, Tick};
@@ -26,8 +26,8 @@ pub(super) fn policy(
     (ordinal, reserved): (u64, Option<u64>),
 ) -> LatencyPolicyStatus {
     let said = vec![
-        ready(ctx, snapshot, ticked),
-        data_available(ticked),
+        ready(ctx, before, snapshot, ticked),
+        data_available(snapshot, ticked),
         within_objective(ticked),
         remediation_allowed(snapshot),
     ];
@@ -80,8 +80,28 @@ fn must_be_mended(reason: NoDataReason) -> bool {
     )
 }
 
+/// What somebody has to mend of the dependencies that this look could not read, where `Ready` has not been said of this spec
+/// before. What has been said is not taken back for a single failed read; but a gate that waits for a new policy, or for a
+/// change of it, goes by the first word, and would be let through.
+fn not_there_from_the_start(before: &LatencyPolicyStatus, snapshot: &Snapshot) -> Option<(String, NoData)> {
+    let was_ready = before.conditions.iter().any(|condition| {
+        condition.type_ == types::READY
+            && condition.status == "True"
+            && condition.observed_generation == Some(snapshot.policy.generation)
+    });
+    if was_ready {
+        return None;
+    }
+    let databases = snapshot.databases.iter().map(|(name, observed)| (name, observed.missing_because()));
+    let caches = snapshot.caches.iter().map(|(name, observed)| (name, observed.missing_because()));
+    databases
+        .chain(caches)
+        .filter_map(|(name, missing)| Some((name.clone(), missing?.clone())))
+        .find(|(_, missing)| must_be_mended(missing.reason))
+}
+
 /// Accepted, permitted, and what it refers to is there. A breach does not make it False.
-pub(super) fn ready(ctx: &Context, snapshot: &Snapshot, ticked: &Tick) -> Said {
+pub(super) fn ready(ctx: &Context, before: &LatencyPolicyStatus, snapshot: &Snapshot, ticked: &Tick) -> Said {
     let no = |reason: &str, message: String| Said::new(types::READY, Status::False, reason, message);
     if let Observed::Missing(no_data) = &snapshot.target {
         let reason =
@@ -97,6 +117,9 @@ pub(super) fn ready(ctx: &Context, snapshot: &Snapshot, ticked: &Tick) -> Said {
         {
             return no(&missing.reason.to_string(), format!("spec.dependencies[{name}]: {}", missing.detail));
         }
+    }
+    if let Some((name, missing)) = not_there_from_the_start(before, snapshot) {
+        return no(&missing.reason.to_string(), format!("spec.dependencies[{name}]: {}", missing.detail));
     }
     let mut notes: Vec<String> = Vec::new();
     for record in said(ticked) {
@@ -120,13 +143,14 @@ pub(super) fn ready(ctx: &Context, snapshot: &Snapshot, ticked: &Tick) -> Said {
     Said::new(types::READY, Status::True, "Accepted", message)
 }
 
-fn data_available(ticked: &Tick) -> Said {
-    let mut judged = 0;
+fn data_available(snapshot: &Snapshot, ticked: &Tick) -> Said {
+    let (mut judged, mut read) = (0, 0);
     for record in said(ticked) {
         if let RecordKind::Dependency { name, partial: Some(grant), .. } = &record.kind {
             let message = format!("{name} is readable in part only; run: {grant}");
             return Said::new(types::DATA_AVAILABLE, Status::False, "Partial", message);
         }
+        read += usize::from(matches!(record.kind, RecordKind::Dependency { missing: None, .. }));
         let mut missing = None;
         if let RecordKind::Dependency { name, missing: Some(no_data), .. } = &record.kind {
             missing = Some((name, no_data));
@@ -142,8 +166,8 @@ fn data_available(ticked: &Tick) -> Said {
             return Said::new(types::DATA_AVAILABLE, Status::False, no_data.reason.to_string(), message);
         }
     }
-    if judged < ticked.situation.readings.len() {
-        let message = "not every objective has been read yet";
+    if judged < ticked.situation.readings.len() || read < snapshot.policy.dependencies.len() {
+        let message = "not every objective and dependency has been read yet";
         return Said::new(types::DATA_AVAILABLE, Status::Unknown, "NotYetRead", message);
     }
     Said::new(types::DATA_AVAILABLE, Status::True, "Readable", "every objective and dependency can be read")

@@ -8,7 +8,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::runtime::ClosedStory;
 use super::{Error, Runtime, render};
-use crate::api::{LatencyIncident, LatencyPolicy};
+use crate::api::{LatencyIncident, LatencyPolicy, LatencyPolicyStatus};
 use crate::controller::context::Context;
 use crate::controller::events::Told;
 use crate::controller::reasons;
@@ -23,7 +23,7 @@ pub(super) async fn all(
     ticked: &Tick,
 ) -> Result<(), Error> {
     events(ctx, runtime, object, snapshot, ticked);
-    gauges(ctx, snapshot, ticked);
+    gauges(ctx, &runtime.last_status(object), snapshot, ticked);
     incident(ctx, runtime, snapshot, ticked).await?;
     status(ctx, runtime, object, snapshot, ticked).await
 }
@@ -93,7 +93,7 @@ fn action(kind: &RecordKind) -> &'static str {
     }
 }
 
-fn gauges(ctx: &Context, snapshot: &Snapshot, ticked: &Tick) {
+fn gauges(ctx: &Context, before: &LatencyPolicyStatus, snapshot: &Snapshot, ticked: &Tick) {
     let id = &snapshot.policy.id;
     let labels = PolicyLabels { namespace: id.namespace.clone(), policy: id.name.clone() };
     let within = match ticked.situation.overall {
@@ -103,7 +103,7 @@ fn gauges(ctx: &Context, snapshot: &Snapshot, ticked: &Tick) {
     };
     let first = ticked.situation.readings.first();
     let value = first.and_then(|reading| reading.measured.as_ref()).and_then(|measured| measured.value);
-    let ready = render::ready(ctx, snapshot, ticked).status == crate::api::conditions::Status::True;
+    let ready = render::ready(ctx, before, snapshot, ticked).status == crate::api::conditions::Status::True;
     ctx.shared.metrics.policy(&labels, ready, within, value);
     for reading in &ticked.situation.readings {
         if let engine::model::Verdict::NoData(no_data) = &reading.verdict {
