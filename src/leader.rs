@@ -8,6 +8,7 @@
 
 mod mark;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -121,6 +122,24 @@ pub struct Elector {
     courtesy: Duration,
 }
 
+/// How a term was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// Everything was taken back, and the Lease deleted: this process is about to be ended.
+    Drained,
+    /// In another way.
+    Otherwise(String),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drained => f.write_str("it was deleted when everything had been taken back"),
+            Self::Otherwise(how) => f.write_str(how),
+        }
+    }
+}
+
 /// What became of the end of a term.
 enum Ended {
     GivenBack,
@@ -210,16 +229,28 @@ impl Elector {
         self.put(lease, until).await
     }
 
-    /// The drain is over: the mark lingers from now on, and no longer.
+    /// The drain is over: the marked Lease is deleted, whoever holds it. When the operator is deleted after that its account
+    /// goes first, and nobody could. True once there is none, or none that is marked.
     ///
     /// # Errors
     /// The API server cannot be asked, or refuses.
-    pub async fn lift(&self, now: Timestamp) -> kube::Result<Option<Sight>> {
+    pub async fn remove(&self) -> kube::Result<bool> {
         match self.leases.get_opt(&self.config.name).await? {
-            Some(lease) if mark::text_on(&lease).is_some() => self.put(lease, now).await,
-            Some(lease) => Ok(Some(Sight::of(&lease))),
-            None => Ok(None),
+            Some(lease) if mark::text_on(&lease).is_some() => match self.delete(lease).await {
+                // It has been renewed meanwhile.
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+                deleted => deleted.map(|()| true),
+            },
+            Some(_) | None => Ok(true),
         }
+    }
+
+    /// Deletes exactly this version of the Lease.
+    async fn delete(&self, lease: Lease) -> kube::Result<()> {
+        let preconditions =
+            Preconditions { uid: lease.metadata.uid, resource_version: lease.metadata.resource_version };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        self.leases.delete(&self.config.name, &params).await.map(drop)
     }
 
     async fn put(&self, mut lease: Lease, until: Timestamp) -> kube::Result<Option<Sight>> {
@@ -251,19 +282,36 @@ impl Elector {
     }
 
     /// Renews until the Lease is lost, and says how.
-    pub async fn keep(&self, leadership: &Leadership) -> String {
+    pub async fn keep(&self, leadership: &Leadership) -> Lost {
         loop {
             tokio::time::sleep(self.config.retry_period).await;
             self.health.beat();
             let left = self.config.renew_deadline.saturating_sub(leadership.since_contact());
             if left.is_zero() {
-                return format!("it could not be renewed for {} s", self.config.renew_deadline.as_secs_f64());
+                let seconds = self.config.renew_deadline.as_secs_f64();
+                return Lost::Otherwise(format!("it could not be renewed for {seconds} s"));
             }
             match tokio::time::timeout(left, self.renew(leadership)).await {
                 Ok(Ok(true)) | Err(_) => {}
-                Ok(Ok(false)) => return "another operator holds it".to_owned(),
+                Ok(Ok(false)) => return Lost::Otherwise("another operator holds it".to_owned()),
+                // Only who has drained, or ends, deletes a Lease that is marked.
+                Ok(Err(kube::Error::Api(status)))
+                    if status.code == 404 && leadership.draining().is_some() =>
+                {
+                    return Lost::Drained;
+                }
                 Ok(Err(error)) => tracing::warn!(error = brief(&error), "the Lease could not be renewed"),
             }
+        }
+    }
+
+    /// Waits to be ended, leading nothing. Should nobody end it after all, it returns after a while: the uninstallation was
+    /// given up.
+    pub async fn linger(&self) {
+        let since = Instant::now();
+        while since.elapsed() < Draining::LINGERS {
+            self.health.beat();
+            tokio::time::sleep(self.config.retry_period).await;
         }
     }
 
@@ -309,10 +357,7 @@ impl Elector {
             return Ok(Ended::NotOurs);
         }
         if for_good && mark::text_on(&lease).is_some() && !leadership.is_over(&lease) {
-            let preconditions =
-                Preconditions { uid: lease.metadata.uid, resource_version: lease.metadata.resource_version };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-            self.leases.delete(&self.config.name, &params).await?;
+            self.delete(lease).await?;
             return Ok(Ended::Deleted);
         }
         if let Some(spec) = &mut lease.spec {

@@ -75,8 +75,10 @@ async fn operate(within: Duration, config: Config) -> anyhow::Result<()> {
         }
     };
     if ended.is_ok() {
-        drain.lift().await;
         drain.over.store(true, Ordering::Relaxed);
+        if !drain.leads.load(Ordering::Relaxed) {
+            drain.remove_lease().await;
+        }
     }
     let _ = stop.send(true);
     // What is under way is finished, and the Lease deleted, if this process holds it.
@@ -99,6 +101,8 @@ struct Drain {
     marked: watch::Sender<bool>,
     /// Everything is settled: a Lease that this process holds need not stay.
     over: AtomicBool,
+    /// This process holds the Lease.
+    leads: AtomicBool,
 }
 
 impl Drain {
@@ -118,6 +122,7 @@ impl Drain {
             begun: Instant::now(),
             marked: watch::Sender::new(false),
             over: AtomicBool::new(false),
+            leads: AtomicBool::new(false),
             clients,
             config,
             elector,
@@ -144,12 +149,16 @@ impl Drain {
                 continue;
             }
             say(&format!("nobody leads: this process has taken the Lease {} and does it", self.lease));
+            self.leads.store(true, Ordering::Relaxed);
             let (config, clients) = (self.config.clone(), self.clients.clone());
             let metrics = Metrics::new(false);
             let (health, stop) = (Health::default(), stopping.clone());
             let work = process::work(config, clients, leadership.clone(), metrics, health, stop);
             tokio::select! {
-                lost = self.elector.keep(&leadership) => say(&format!("the Lease was lost: {lost}")),
+                lost = self.elector.keep(&leadership) => {
+                    self.leads.store(false, Ordering::Relaxed);
+                    say(&format!("the Lease was lost: {lost}"));
+                }
                 worked = process::finish(work, stopping.clone()) => {
                     if self.over.load(Ordering::Relaxed) {
                         self.elector.release(&leadership).await;
@@ -231,18 +240,24 @@ impl Drain {
         Ok(Some(lease))
     }
 
-    /// It is over: the mark stays for as long as it takes to delete the operator.
-    async fn lift(&self) {
-        for _ in 0..5 {
-            match self.elector.lift(self.clock.now()).await {
-                Ok(Some(_)) => return,
-                Ok(None) => tokio::time::sleep(Duration::from_millis(100)).await,
-                Err(error) => {
-                    let lingers = duration::format(Draining::LINGERS);
-                    tracing::warn!(error = brief(&error), "the mark could not be set to end in {lingers}");
-                    return;
+    /// It is over. Whoever led waits to be ended; a Lease that this process holds it deletes itself when it ends.
+    async fn remove_lease(&self) {
+        let removed = async {
+            loop {
+                match self.elector.remove().await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => tokio::time::sleep(Duration::from_millis(100)).await,
+                    Err(error) => return Err(brief(&error)),
                 }
             }
+        };
+        let removed = tokio::time::timeout(ANSWER_WITHIN, removed).await;
+        if let Some(trouble) = removed.map_or_else(|late| Some(late.to_string()), Result::err) {
+            let lingers = duration::format(Draining::LINGERS);
+            tracing::warn!(
+                trouble,
+                "the Lease could not be deleted; its mark is over {lingers} after its time"
+            );
         }
     }
 }

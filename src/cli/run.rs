@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::process::{self, Clients, Logging};
 use crate::config::Config;
 use crate::connections::services::DevOverride;
-use crate::leader::Elector;
+use crate::leader::{Elector, Lost};
 use crate::telemetry::{Health, Metrics, server};
 
 #[derive(Debug, clap::Args)]
@@ -77,12 +77,21 @@ async fn lead(
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leading(true);
 
-    let work = process::work(config, clients, leadership.clone(), metrics, health, stopping.clone());
-    tokio::select! {
-        lost = elector.keep(&leadership) => anyhow::bail!("the Lease was lost: {lost}"),
+    let work = process::work(config, clients, leadership.clone(), metrics.clone(), health, stopping.clone());
+    let lost = tokio::select! {
+        lost = elector.keep(&leadership) => lost,
         worked = process::finish(work, stopping) => {
             elector.release(&leadership).await;
-            worked
+            return worked;
+        }
+    };
+    metrics.leading(false);
+    if lost == Lost::Drained {
+        tracing::info!("everything has been taken back, and the Lease deleted; waiting to be ended");
+        tokio::select! {
+            () = elector.linger() => {}
+            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         }
     }
+    anyhow::bail!("the Lease was lost: {lost}")
 }
