@@ -66,6 +66,10 @@ fn what_the_standard_does_not_ask_for_is_there_too() {
         for pod in pods(&json!({})).await {
             let container = &pod["spec"]["containers"][0];
             assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+            // What `run` and `drain` finish takes 20 s, giving the Lease back its renewDeadline.
+            assert!(
+                pod["spec"]["terminationGracePeriodSeconds"].as_u64().is_some_and(|seconds| seconds >= 35)
+            );
             // The image has no file of users: a name could not be resolved.
             assert_eq!(pod["spec"]["securityContext"]["runAsUser"], 65_532);
             assert_eq!(pod["spec"]["securityContext"]["runAsGroup"], 65_532);
@@ -92,7 +96,12 @@ fn what_the_standard_does_not_ask_for_is_there_too() {
             .map(|constraint| &constraint["topologyKey"])
             .collect();
         assert_eq!(keys, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]);
-        let drain = &find(&all, "Job", "latency-operator-drain")["spec"];
+        let job = find(&all, "Job", "latency-operator-drain");
+        let hook = json!({
+            "helm.sh/hook": "pre-delete", "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+        });
+        assert_eq!(job["metadata"]["annotations"], hook);
+        let drain = &job["spec"];
         let args = &drain["template"]["spec"]["containers"][0]["args"];
         assert_eq!(args, &json!(["drain", "--config=/etc/latency-operator/config.yaml", "--within=2m"]));
         assert_eq!(drain["activeDeadlineSeconds"], 180);

@@ -61,6 +61,8 @@ fn mistakes() -> Vec<(Value, &'static [&'static str])> {
         (json!({"config": {"lease": {"duration": "1500ms"}}}), &["'/config/lease/duration'"]),
         (json!({"image": {"digest": "latest"}}), &["'/image/digest'"]),
         (json!({"drain": {"within": "2h"}}), &["'/drain/within'"]),
+        (json!({"drain": {"within": "61m"}}), &["'/drain/within'"]),
+        (json!({"drain": {"within": "3601s"}}), &["'/drain/within'"]),
         (
             json!({"authorRights": {"enabled": false}}),
             &["config.secrets: AuthorChecked needs authorRights.enabled: true", "config.secrets: Labelled"],

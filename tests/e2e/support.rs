@@ -568,8 +568,7 @@ impl World {
 
     /// What the operator asked for here and had no right to, by the words of the API server.
     fn refused(&self) -> Vec<String> {
-        let quoted = format!("\"{}\"", self.namespace);
-        let events = self.lab.control_plane.audit_about(&[&quoted]).expect("the audit log");
+        let events = self.lab.control_plane.audit_about(&["\"code\":403"]).expect("the audit log");
         let ours = events.into_iter().filter(|event| {
             let here = event.object_ref.as_ref().is_some_and(|object| object.namespace == self.namespace);
             here && event.user.username == OPERATOR && event.code() == 403

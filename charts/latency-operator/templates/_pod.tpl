@@ -3,6 +3,7 @@
 serviceAccountName: {{ include "latency-operator.serviceAccount" . }}
 automountServiceAccountToken: true
 enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
