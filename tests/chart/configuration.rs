@@ -100,7 +100,7 @@ fn mounted(all: &[Value]) {
 #[test]
 fn what_is_left_out_is_the_operators_own_default() {
     run(async {
-        let config = Config::parse(&file(&rendered(&json!({}).await))).expect("a configuration");
+        let config = Config::parse(&file(&rendered(&json!({})).await)).expect("a configuration");
         // The chart brings the admission policy that this takes.
         let default = Config { secrets: SecretRule::AuthorChecked, ..Config::default() };
         assert_eq!(format!("{config:?}"), format!("{default:?}"));
