@@ -46,6 +46,8 @@ async fn policy(world: &World, change: impl FnOnce(&mut Value)) {
                 "postgres": {"secretRef": {"name": "orders-db-app"}, "roles": ["orders", "reporting"]},
             }],
             "diagnosis": {"thresholds": [{"cause": "RunawayQuery", "olderThan": "2s"}]},
+            // What was done before, for the test before, is remembered.
+            "guards": {"cooldown": "1s"},
             "verification": {"after": "1s", "within": "60s"},
         },
     });
