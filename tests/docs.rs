@@ -393,29 +393,68 @@ fn every_configuration_that_is_shown_is_valid() {
     }
 }
 
-/// Links within the documents lead somewhere.
-#[test]
-fn no_link_is_dead() {
-    let mut documents = vec![
-        "README.md".to_owned(),
-        "CONTRIBUTING.md".into(),
-        "ARCHITECTURE.md".into(),
-        "CHANGELOG.md".into(),
-        "examples/README.md".into(),
-        "charts/latency-operator/README.md".into(),
-    ];
+/// What a heading is called in a link.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().trim().to_lowercase().replace(' ', "-")
+}
+
+/// The headings of a document, as they are called in links.
+fn anchors(text: &str) -> BTreeSet<String> {
+    // What looks like a heading in a block of code is a comment.
+    let outside = text.split("```").step_by(2);
+    let lines = outside.flat_map(str::lines).filter(|line| line.starts_with("# ") || line.starts_with("##"));
+    lines.map(|line| anchor(line.trim_start_matches('#'))).collect()
+}
+
+/// All documents, from the root of the repository.
+fn documents() -> Vec<String> {
+    let mut documents: Vec<String> = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+        .into_iter()
+        .chain(["examples/README.md", "charts/latency-operator/README.md"])
+        .map(ToOwned::to_owned)
+        .collect();
     let folder = std::fs::read_dir(root().join("docs")).expect("docs/");
     documents
         .extend(folder.map(|file| format!("docs/{}", file.expect("a file").file_name().to_string_lossy())));
-    for document in documents {
-        let place = root().join(&document);
-        for part in read(&document).split("](").skip(1) {
-            let link = part.split(')').next().unwrap_or_default().split('#').next().unwrap_or_default();
-            let local = !link.is_empty() && !link.contains("://");
-            assert!(
-                !local || place.parent().expect("a folder").join(link).exists(),
-                "{document} links to {link}"
-            );
+    documents
+}
+
+/// Links within the documents lead somewhere, to a heading that is there where they name one.
+#[test]
+fn no_link_is_dead() {
+    for document in documents() {
+        let (text, place) = (read(&document), root().join(&document));
+        for part in text.split("](").skip(1) {
+            let link = part.split(')').next().unwrap_or_default();
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { place.clone() } else { place.parent().expect("a folder").join(file) };
+            assert!(target.exists(), "{document} links to {link}");
+            if !heading.is_empty() {
+                let target = std::fs::read_to_string(&target).expect("a document");
+                assert!(anchors(&target).contains(heading), "{document} links to {link}: no such heading");
+            }
         }
     }
+}
+
+/// Tests that a document names as what shows a claim are there.
+#[test]
+fn every_test_that_is_named_is_there() {
+    let mut named = 0;
+    for document in documents() {
+        let text = read(&document);
+        for part in text.split("`tests/").skip(1) {
+            let path = part.split(['`', ' ']).next().unwrap_or_default();
+            let folders = ["tests", "engine/tests", "sim/tests", "lab/tests"];
+            let is_there = folders.iter().any(|folder| root().join(folder).join(path).exists());
+            assert!(is_there, "{document} names tests/{path}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
 }
