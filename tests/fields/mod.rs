@@ -71,7 +71,7 @@ fn default(schema: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::Object(_) => "its fields'".to_owned(),
         Value::String(text) => format!("`{text}`"),
-        other => format!("`{other}`"),
+        scalar @ (Value::Bool(_) | Value::Number(_) | Value::Array(_)) => format!("`{scalar}`"),
     }
 }
 
