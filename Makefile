@@ -72,3 +72,17 @@ chart: ## Lint and render the chart, and try it on a real API server: helm, prom
 bench: ## Measure against the budgets, on real parts; prints a table and writes JSON (RUNS=30, about 15 minutes)
 	$(CARGO) bench -p engine --bench tick
 	$(CARGO) bench --bench operator
+
+# Built once, by cargo, where it is not on the machine.
+MDBOOK_VERSION := 0.5.4
+MDBOOK_ROOT = $${XDG_CACHE_HOME:-$$HOME/.cache}/latency-operator/mdbook-$(MDBOOK_VERSION)
+
+.PHONY: book
+book: ## Make a book of docs/ in target/book; builds mdbook into the cache folder where it is missing, some minutes
+	@# Links that leave docs/ lead to the files beside the book, which are not part of it.
+	@if ! mdbook=$$(command -v mdbook); then \
+		mdbook=$(MDBOOK_ROOT)/bin/mdbook; \
+		[ -x "$$mdbook" ] || $(CARGO) install --locked --version $(MDBOOK_VERSION) --no-default-features --features search --root "$(MDBOOK_ROOT)" mdbook; \
+	fi; \
+	"$$mdbook" build . && \
+	find target/book -name '*.html' -exec sed -i -E 's|href="\.\./([^"]*)\.html|href="../../\1.md|g' {} +

@@ -7,6 +7,9 @@
     reason = "in a test a panic is a failure"
 )]
 
+mod fields;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,15 +17,17 @@ use clap::CommandFactory;
 use engine::causes::CAUSES;
 use engine::guards::{GUARDS, Stage};
 use engine::invariants::INVARIANTS;
+use engine::model::NoDataReason;
 use engine::model::duration::format;
 use engine::remediations::REMEDIES;
-use latency_operator::api::conditions::Stalled;
+use latency_operator::api::conditions::{SAYINGS, Stalled, must_be_mended};
 use latency_operator::api::{LatencyBudget, LatencyPolicy, convert};
 use latency_operator::config::Config;
 use latency_operator::controller::reasons::REASONS;
 use latency_operator::observe::prometheus::presets::{PRESETS, Place};
 use latency_operator::telemetry::Metrics;
 use latency_operator::telemetry::metrics::PolicyLabels;
+use serde_json::{Value, json};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -192,6 +197,92 @@ fn reasons_for_no_data() {
     check("docs/signals.md", "nodata", &table(&["reason", "what it means"], rows));
 }
 
+/// The rows of a table that is written by hand, between `<!-- rows: name -->` and `<!-- end -->`.
+fn rows(document: &str, name: &str) -> Vec<Vec<String>> {
+    let text = read(document);
+    let begin = format!("<!-- rows: {name} -->\n");
+    let (_, below) = text.split_once(&begin).unwrap_or_else(|| panic!("{document} has no {begin}"));
+    let (table, _) = below.split_once("<!-- end -->").unwrap_or_else(|| panic!("{name} has no end"));
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    let rows: Vec<Vec<String>> = table.lines().skip(2).map(cells).collect();
+    for row in &rows {
+        assert!(row.iter().all(|cell| !cell.is_empty()), "{document}, {name}, says nothing: {row:?}");
+    }
+    rows
+}
+
+/// That a table has one row for each of these, and no other one. The first cells are compared.
+fn one_row_each(document: &str, name: &str, wanted: Vec<Vec<String>>) {
+    let cells = wanted.first().expect("some").len();
+    let found: Vec<Vec<String>> = rows(document, name).iter().map(|row| row[..cells].to_vec()).collect();
+    let set = |rows: &[Vec<String>]| rows.iter().cloned().collect::<BTreeSet<_>>();
+    let (there, wanted) = (set(&found), set(&wanted));
+    assert_eq!(there.len(), found.len(), "{document}, {name}, says something twice");
+    let missing: Vec<_> = wanted.difference(&there).collect();
+    let unknown: Vec<_> = there.difference(&wanted).collect();
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "{document}, {name}: add {missing:?}, remove {unknown:?}"
+    );
+}
+
+#[test]
+fn what_to_do_is_said_of_everything_that_a_condition_can_say() {
+    let document = "docs/operating.md";
+    let sayings = SAYINGS
+        .iter()
+        .map(|saying| vec![code(saying.r#type), format!("{:?}", saying.status), code(saying.reason)]);
+    let stalled =
+        Stalled::ALL.iter().map(|(why, _)| vec![code("Stalled"), "True".into(), code(why.reason())]);
+    one_row_each(document, "conditions", sayings.chain(stalled).collect());
+
+    let reasons = variants(&read("engine/src/model/nodata.rs"), "NoDataReason").into_iter().map(|row| {
+        let reason = row[0].trim_matches('`').to_owned();
+        let known: NoDataReason = serde_json::from_value(json!(reason)).expect("a reason");
+        vec![code(&reason), if must_be_mended(known) { "False" } else { "-" }.to_owned()]
+    });
+    one_row_each(document, "nodata", reasons.collect());
+}
+
+#[test]
+fn what_to_do_is_said_of_every_event_that_is_a_warning() {
+    let warnings = REASONS.iter().filter(|reason| reason.warning).map(|reason| vec![code(reason.name)]);
+    one_row_each("docs/operating.md", "events", warnings.collect());
+}
+
+#[test]
+fn every_field_of_every_kind() {
+    for plural in ["latencypolicies", "latencyincidents", "latencyremediations", "latencybudgets"] {
+        let definition: Value = serde_saphyr::from_str(&read(&format!("crds/{plural}.yaml"))).expect("YAML");
+        let rows = fields::rows(&definition);
+        assert!(rows.len() > 8, "{rows:?}");
+        let head = ["field", "type", "default", "limits", "what"];
+        check("docs/reference.md", plural, &table(&head, rows));
+    }
+    let files = std::fs::read_dir(root().join("crds")).expect("crds/").count();
+    assert_eq!(files, 4, "a kind is missing in docs/reference.md");
+}
+
+/// The book has every document, and nothing that is not there.
+#[test]
+fn the_book_is_complete() {
+    let summary = read("docs/SUMMARY.md");
+    let linked =
+        summary.split("](").skip(1).map(|part| part.split(')').next().unwrap_or_default().to_owned());
+    let linked: Vec<String> = linked.collect();
+    let folder = std::fs::read_dir(root().join("docs")).expect("docs/");
+    let there = folder.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
+    let there: BTreeSet<String> =
+        there.filter(|name| name.ends_with(".md") && name != "SUMMARY.md").collect();
+    assert_eq!(linked.iter().cloned().collect::<BTreeSet<_>>(), there);
+    assert_eq!(linked.len(), there.len(), "something is in it twice");
+    // And the overview of the folder has them, too.
+    let overview = read("docs/README.md");
+    for name in there.iter().filter(|name| *name != "README.md") {
+        assert!(overview.contains(&format!("]({name})")), "docs/README.md does not name {name}");
+    }
+}
+
 #[test]
 fn presets() {
     let rows = PRESETS.iter().map(|preset| {
@@ -283,12 +374,10 @@ fn every_policy_that_is_shown_is_valid() {
 fn the_budget_that_is_shown_is_understood_to_its_last_field() {
     let blocks = blocks("docs/budgets.md", "yaml");
     let [block] = blocks.as_slice() else { panic!("{} budgets are shown", blocks.len()) };
-    let written: serde_json::Value = serde_saphyr::from_str(block).expect("YAML");
+    let written: Value = serde_saphyr::from_str(block).expect("YAML");
     let budget: LatencyBudget = serde_saphyr::from_str(block).expect("a budget");
     let read = serde_json::to_value(&budget.spec).expect("JSON");
-    let keys = |value: &serde_json::Value| {
-        value.as_object().expect("an object").keys().cloned().collect::<std::collections::BTreeSet<_>>()
-    };
+    let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(keys(&written["spec"]), keys(&read), "every field is shown, and none that there is not");
     let budget = convert::budget(&budget);
     assert_eq!((budget.denied.len(), budget.windows.len()), (1, 1));
@@ -304,28 +393,68 @@ fn every_configuration_that_is_shown_is_valid() {
     }
 }
 
-/// Links within the documents lead somewhere.
-#[test]
-fn no_link_is_dead() {
-    let mut documents = vec![
-        "README.md".to_owned(),
-        "CONTRIBUTING.md".into(),
-        "ARCHITECTURE.md".into(),
-        "CHANGELOG.md".into(),
-        "examples/README.md".into(),
-    ];
+/// What a heading is called in a link.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().trim().to_lowercase().replace(' ', "-")
+}
+
+/// The headings of a document, as they are called in links.
+fn anchors(text: &str) -> BTreeSet<String> {
+    // What looks like a heading in a block of code is a comment.
+    let outside = text.split("```").step_by(2);
+    let lines = outside.flat_map(str::lines).filter(|line| line.starts_with("# ") || line.starts_with("##"));
+    lines.map(|line| anchor(line.trim_start_matches('#'))).collect()
+}
+
+/// All documents, from the root of the repository.
+fn documents() -> Vec<String> {
+    let mut documents: Vec<String> = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+        .into_iter()
+        .chain(["examples/README.md", "charts/latency-operator/README.md"])
+        .map(ToOwned::to_owned)
+        .collect();
     let folder = std::fs::read_dir(root().join("docs")).expect("docs/");
     documents
         .extend(folder.map(|file| format!("docs/{}", file.expect("a file").file_name().to_string_lossy())));
-    for document in documents {
-        let place = root().join(&document);
-        for part in read(&document).split("](").skip(1) {
-            let link = part.split(')').next().unwrap_or_default().split('#').next().unwrap_or_default();
-            let local = !link.is_empty() && !link.contains("://");
-            assert!(
-                !local || place.parent().expect("a folder").join(link).exists(),
-                "{document} links to {link}"
-            );
+    documents
+}
+
+/// Links within the documents lead somewhere, to a heading that is there where they name one.
+#[test]
+fn no_link_is_dead() {
+    for document in documents() {
+        let (text, place) = (read(&document), root().join(&document));
+        for part in text.split("](").skip(1) {
+            let link = part.split(')').next().unwrap_or_default();
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { place.clone() } else { place.parent().expect("a folder").join(file) };
+            assert!(target.exists(), "{document} links to {link}");
+            if !heading.is_empty() {
+                let target = std::fs::read_to_string(&target).expect("a document");
+                assert!(anchors(&target).contains(heading), "{document} links to {link}: no such heading");
+            }
         }
     }
+}
+
+/// Tests that a document names as what shows a claim are there.
+#[test]
+fn every_test_that_is_named_is_there() {
+    let mut named = 0;
+    for document in documents() {
+        let text = read(&document);
+        for part in text.split("`tests/").skip(1) {
+            let path = part.split(['`', ' ']).next().unwrap_or_default();
+            let folders = ["tests", "engine/tests", "sim/tests", "lab/tests"];
+            let is_there = folders.iter().any(|folder| root().join(folder).join(path).exists());
+            assert!(is_there, "{document} names tests/{path}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
 }

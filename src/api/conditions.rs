@@ -1,5 +1,6 @@
 //! Condition types and reasons, and the one way to set a condition. The only place with these strings.
 
+use engine::model::NoDataReason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// Condition types of a policy.
@@ -56,6 +57,61 @@ impl Stalled {
     }
 }
 
+/// What a condition says besides why something could not be read ([`NoDataReason`]) and why a policy is [`Stalled`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Saying {
+    /// The condition's type.
+    pub r#type: &'static str,
+    /// Its value.
+    pub status: Status,
+    /// Why, in one CamelCase word.
+    pub reason: &'static str,
+}
+
+macro_rules! sayings {
+    ($($constant:ident, $type:ident, $status:ident, $reason:literal, $when:literal;)+) => {
+        $(#[doc = $when] pub const $constant: Saying =
+            Saying { r#type: types::$type, status: Status::$status, reason: $reason };)+
+        /// All of them; `docs/operating.md` says of each what to do.
+        pub const SAYINGS: &[Saying] = &[$($constant),+];
+    };
+}
+
+sayings! {
+    ACCEPTED, READY, True, "Accepted", "It is being watched; what is wanting stands in the message.";
+    TARGET_NOT_FOUND, READY, False, "TargetNotFound", "The target is not there.";
+    TARGET_UNAVAILABLE, READY, False, "TargetUnavailable", "The target cannot be read.";
+    NO_BACKEND, READY, False, "NoBackend", "An objective names a backend that there is not.";
+    READABLE, DATA_AVAILABLE, True, "Readable", "Every objective and dependency can be read.";
+    PARTIAL, DATA_AVAILABLE, False, "Partial", "A database can be read in part only.";
+    NOT_ALL_READ, DATA_AVAILABLE, Unknown, "NotYetRead", "Not every objective and dependency has been read yet.";
+    KEPT, WITHIN_OBJECTIVE, True, "Kept", "The objectives are kept.";
+    INCIDENT_OPEN, WITHIN_OBJECTIVE, False, "IncidentOpen", "An incident is open.";
+    NONE_JUDGED, WITHIN_OBJECTIVE, Unknown, "NotYetRead", "No objective has been read yet.";
+    AUTO, REMEDIATION_ALLOWED, True, "Auto", "What the guards let through is done.";
+    SUSPENDED, REMEDIATION_ALLOWED, False, "Suspended", "`spec.suspend` is true.";
+    PAUSED, REMEDIATION_ALLOWED, False, "Paused", "Policy, target or namespace are paused.";
+    OPTED_OUT, REMEDIATION_ALLOWED, False, "OptedOut", "The target's owner wants nothing done.";
+    NO_REMEDIATIONS, REMEDIATION_ALLOWED, False, "NoRemediations", "The policy has no rungs.";
+    OBSERVE_ONLY, REMEDIATION_ALLOWED, False, "ObserveOnly", "Every rung is in mode Observe.";
+}
+
+/// Reasons for which a dependency is not merely unreadable: somebody has to mend what the policy refers to, and it is not
+/// `Ready` until then.
+#[must_use]
+pub fn must_be_mended(reason: NoDataReason) -> bool {
+    matches!(
+        reason,
+        NoDataReason::SecretNotFound
+            | NoDataReason::SecretNotAllowed
+            | NoDataReason::SecretInvalid
+            | NoDataReason::AuthenticationFailed
+            | NoDataReason::UnsupportedVersion
+            | NoDataReason::PermissionDenied
+            | NoDataReason::TlsFailed
+    )
+}
+
 /// The three values of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -99,6 +155,11 @@ impl Said {
         message: impl Into<String>,
     ) -> Self {
         Self { r#type, status, reason: reason.into(), message: message.into() }
+    }
+
+    /// One of [`SAYINGS`].
+    pub fn of(saying: Saying, message: impl Into<String>) -> Self {
+        Self::new(saying.r#type, saying.status, saying.reason, message)
     }
 }
 

@@ -11,6 +11,7 @@ mod cancel;
 mod classes;
 mod connecting;
 mod coverage;
+mod granting;
 mod hostile;
 mod locks;
 mod matching;

@@ -9,6 +9,7 @@
 
 mod connecting;
 mod encrypted;
+mod granting;
 mod hostile;
 mod reading;
 mod remembering;

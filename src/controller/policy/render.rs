@@ -8,7 +8,7 @@ use engine::model::{
 use engine::{Overall, Tick};
 use jiff::Timestamp;
 
-use crate::api::conditions::{self, Said, Status, types};
+use crate::api::conditions::{self, Said, Status, must_be_mended, types};
 use crate::api::incident::{Attempt, LatencyIncidentStatus, TimelineEntry};
 use crate::api::policy::{CauseStatus, LatencyPolicyStatus, RefusalStatus, RemediationSummary};
 use crate::api::text::{Instant, Label, ObjectName, Sentence, Word};
@@ -66,20 +66,6 @@ fn said(ticked: &Tick) -> impl Iterator<Item = &DecisionRecord> {
     ticked.state.said.values().map(|said| &said.record)
 }
 
-/// Reasons for which a dependency is not merely unreadable: somebody has to mend what the policy refers to.
-fn must_be_mended(reason: NoDataReason) -> bool {
-    matches!(
-        reason,
-        NoDataReason::SecretNotFound
-            | NoDataReason::SecretNotAllowed
-            | NoDataReason::SecretInvalid
-            | NoDataReason::AuthenticationFailed
-            | NoDataReason::UnsupportedVersion
-            | NoDataReason::PermissionDenied
-            | NoDataReason::TlsFailed
-    )
-}
-
 /// What somebody has to mend of the dependencies that this look could not read, where `Ready` has not been said of this spec
 /// before. What has been said is not taken back for a single failed read; but a gate that waits for a new policy, or for a
 /// change of it, goes by the first word, and would be let through.
@@ -102,24 +88,30 @@ fn not_there_from_the_start(before: &LatencyPolicyStatus, snapshot: &Snapshot) -
 
 /// Accepted, permitted, and what it refers to is there. A breach does not make it False.
 pub(super) fn ready(ctx: &Context, before: &LatencyPolicyStatus, snapshot: &Snapshot, ticked: &Tick) -> Said {
-    let no = |reason: &str, message: String| Said::new(types::READY, Status::False, reason, message);
+    let missing = |name: &str, no_data: &NoData| {
+        let message = format!("spec.dependencies[{name}]: {}", no_data.detail);
+        Said::new(types::READY, Status::False, no_data.reason.to_string(), message)
+    };
     if let Observed::Missing(no_data) = &snapshot.target {
-        let reason =
-            if no_data.reason == NoDataReason::NotFound { "TargetNotFound" } else { "TargetUnavailable" };
-        return no(reason, format!("spec.targetRef: {}", no_data.detail));
+        let saying = if no_data.reason == NoDataReason::NotFound {
+            conditions::TARGET_NOT_FOUND
+        } else {
+            conditions::TARGET_UNAVAILABLE
+        };
+        return Said::of(saying, format!("spec.targetRef: {}", no_data.detail));
     }
     if let Some(problem) = ctx.shared.prometheus.problems(&snapshot.policy).into_iter().next() {
-        return no("NoBackend", format!("spec.objectives: {problem}"));
+        return Said::of(conditions::NO_BACKEND, format!("spec.objectives: {problem}"));
     }
     for record in said(ticked) {
-        if let RecordKind::Dependency { name, missing: Some(missing), .. } = &record.kind
-            && must_be_mended(missing.reason)
+        if let RecordKind::Dependency { name, missing: Some(no_data), .. } = &record.kind
+            && must_be_mended(no_data.reason)
         {
-            return no(&missing.reason.to_string(), format!("spec.dependencies[{name}]: {}", missing.detail));
+            return missing(name, no_data);
         }
     }
-    if let Some((name, missing)) = not_there_from_the_start(before, snapshot) {
-        return no(&missing.reason.to_string(), format!("spec.dependencies[{name}]: {}", missing.detail));
+    if let Some((name, no_data)) = not_there_from_the_start(before, snapshot) {
+        return missing(&name, &no_data);
     }
     let mut notes: Vec<String> = Vec::new();
     for record in said(ticked) {
@@ -140,7 +132,7 @@ pub(super) fn ready(ctx: &Context, before: &LatencyPolicyStatus, snapshot: &Snap
         notes.push("WorkersSaturated is not judged: set spec.diagnosis.workersPerPod".to_owned());
     }
     let message = if notes.is_empty() { "the policy is being watched".to_owned() } else { notes.join("; ") };
-    Said::new(types::READY, Status::True, "Accepted", message)
+    Said::of(conditions::ACCEPTED, message)
 }
 
 fn data_available(snapshot: &Snapshot, ticked: &Tick) -> Said {
@@ -148,7 +140,7 @@ fn data_available(snapshot: &Snapshot, ticked: &Tick) -> Said {
     for record in said(ticked) {
         if let RecordKind::Dependency { name, partial: Some(grant), .. } = &record.kind {
             let message = format!("{name} is readable in part only; run: {grant}");
-            return Said::new(types::DATA_AVAILABLE, Status::False, "Partial", message);
+            return Said::of(conditions::PARTIAL, message);
         }
         read += usize::from(matches!(record.kind, RecordKind::Dependency { missing: None, .. }));
         let mut missing = None;
@@ -168,21 +160,20 @@ fn data_available(snapshot: &Snapshot, ticked: &Tick) -> Said {
     }
     if judged < ticked.situation.readings.len() || read < snapshot.policy.dependencies.len() {
         let message = "not every objective and dependency has been read yet";
-        return Said::new(types::DATA_AVAILABLE, Status::Unknown, "NotYetRead", message);
+        return Said::of(conditions::NOT_ALL_READ, message);
     }
-    Said::new(types::DATA_AVAILABLE, Status::True, "Readable", "every objective and dependency can be read")
+    Said::of(conditions::READABLE, "every objective and dependency can be read")
 }
 
 /// It follows incidents and not single readings: a value that swings around its target is not news every second.
 fn within_objective(ticked: &Tick) -> Said {
-    let kind = types::WITHIN_OBJECTIVE;
     let incident = ticked
         .state
         .said
         .values()
         .find(|said| matches!(said.record.kind, RecordKind::Incident { .. } | RecordKind::Calm { .. }));
     if let Some(said) = incident.filter(|_| ticked.situation.incident.is_some()) {
-        return Said::new(kind, Status::False, "IncidentOpen", said.record.sentence());
+        return Said::of(conditions::INCIDENT_OPEN, said.record.sentence());
     }
     let unknown = said(ticked).find_map(|record| {
         let RecordKind::Objective(reading) = &record.kind else { return None };
@@ -190,39 +181,40 @@ fn within_objective(ticked: &Tick) -> Said {
         Some((no_data.reason.to_string(), record.sentence()))
     });
     if let Some((reason, message)) = unknown {
-        return Said::new(kind, Status::Unknown, reason, message);
+        return Said::new(types::WITHIN_OBJECTIVE, Status::Unknown, reason, message);
     }
     if said(ticked).any(|record| matches!(record.kind, RecordKind::Objective(_))) {
-        return Said::new(kind, Status::True, "Kept", "the objectives are kept");
+        return Said::of(conditions::KEPT, "the objectives are kept");
     }
-    Said::new(kind, Status::Unknown, "NotYetRead", "no objective has been read yet")
+    Said::of(conditions::NONE_JUDGED, "no objective has been read yet")
 }
 
 fn remediation_allowed(snapshot: &Snapshot) -> Said {
-    let kind = types::REMEDIATION_ALLOWED;
-    let no = |reason: &str, message: String| Said::new(kind, Status::False, reason, message);
     if snapshot.policy.suspended {
-        return no("Suspended", "spec.suspend is true".to_owned());
+        return Said::of(conditions::SUSPENDED, "spec.suspend is true");
     }
     if let Some(pause) = snapshot.pauses.iter().find(|pause| pause.holds(snapshot.now)) {
         let reason = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        return no("Paused", format!("{} is paused until {}{reason}", pause.by, pause.until));
+        return Said::of(conditions::PAUSED, format!("{} is paused until {}{reason}", pause.by, pause.until));
     }
     if let Observed::Known { value, .. } = &snapshot.target
         && value.opt_out.as_deref().is_some_and(|value| value != "false")
     {
-        return no("OptedOut", "the target carries the annotation latency-operator.dev/opt-out".to_owned());
+        return Said::of(
+            conditions::OPTED_OUT,
+            "the target carries the annotation latency-operator.dev/opt-out",
+        );
     }
     if snapshot.policy.rungs.is_empty() {
-        return no(
-            "NoRemediations",
-            "spec.remediations is empty: causes are found and told, nothing is done".to_owned(),
+        return Said::of(
+            conditions::NO_REMEDIATIONS,
+            "spec.remediations is empty: causes are found and told, nothing is done",
         );
     }
     if snapshot.policy.rungs.iter().all(|rung| snapshot.policy.mode_of(rung) == Mode::Observe) {
-        return no("ObserveOnly", "mode is Observe: what would be done is written down".to_owned());
+        return Said::of(conditions::OBSERVE_ONLY, "mode is Observe: what would be done is written down");
     }
-    Said::new(kind, Status::True, "Auto", "mode is Auto: what the guards let through is done")
+    Said::of(conditions::AUTO, "mode is Auto: what the guards let through is done")
 }
 
 fn causes(ticked: &Tick) -> Vec<CauseStatus> {
