@@ -2,7 +2,7 @@
 //! and `ctr images import` take. The same files give the same bytes.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -11,6 +11,9 @@ use tar::{Builder, EntryType, Header};
 
 use crate::error::{Error, Result};
 use crate::random::hex;
+
+/// Where an archive says what is in it.
+const MANIFEST: &str = "manifest.json";
 
 /// What is at a place in an image.
 #[derive(Debug, Clone)]
@@ -122,11 +125,9 @@ impl Archive {
         let name = format!("{}.json", hex(&Sha256::digest(config.as_bytes())));
         let manifest = json!([{"Config": name, "RepoTags": [self.tag], "Layers": ["layer.tar"]}]).to_string();
         let mut archive = Builder::new(File::create(file).map_err(failed)?);
-        for (path, bytes) in [
-            (name.as_str(), config.as_bytes()),
-            ("layer.tar", &layer),
-            ("manifest.json", manifest.as_bytes()),
-        ] {
+        for (path, bytes) in
+            [(name.as_str(), config.as_bytes()), ("layer.tar", &layer), (MANIFEST, manifest.as_bytes())]
+        {
             append(&mut archive, path, 0o644, EntryType::Regular, bytes).map_err(failed)?;
         }
         archive.into_inner().and_then(|mut out| out.flush()).map_err(failed)
@@ -144,6 +145,33 @@ impl Archive {
         }
         layer.into_inner().map_err(failed)
     }
+}
+
+/// Writes an archive again under another name: two builds of one version can then be on one node.
+///
+/// # Errors
+/// `from` is no such archive, or `to` cannot be written.
+pub fn rename(from: &Path, tag: &str, to: &Path) -> Result<()> {
+    let (reading, writing) =
+        (|source| Error::path("reading", from)(source), |source| Error::path("writing", to)(source));
+    let mut archive = tar::Archive::new(File::open(from).map_err(reading)?);
+    let mut renamed = Builder::new(File::create(to).map_err(writing)?);
+    for entry in archive.entries().map_err(reading)? {
+        let mut entry = entry.map_err(reading)?;
+        let path = entry.path().map_err(reading)?.display().to_string();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(reading)?;
+        if path == MANIFEST {
+            let mut manifest: Value =
+                serde_json::from_slice(&bytes).map_err(|error| reading(error.into()))?;
+            if let Some(image) = manifest.get_mut(0).and_then(Value::as_object_mut) {
+                image.insert("RepoTags".to_owned(), json!([tag]));
+            }
+            bytes = manifest.to_string().into_bytes();
+        }
+        append(&mut renamed, &path, 0o644, EntryType::Regular, &bytes).map_err(writing)?;
+    }
+    renamed.into_inner().and_then(|mut out| out.flush()).map_err(writing)
 }
 
 /// Owned by root and as old as time: neither tells who built it, or when.
@@ -182,7 +210,7 @@ mod tests {
         std::fs::remove_file(one).unwrap();
         std::fs::remove_file(other).unwrap();
         assert_eq!(first, second);
-        assert_eq!(image.size().unwrap(), 26);
+        assert_eq!(image.size().unwrap(), 25);
         let mut archive = tar::Archive::new(first.as_slice());
         let names: Vec<String> = archive
             .entries()
@@ -191,5 +219,20 @@ mod tests {
             .collect();
         assert_eq!(names.len(), 3);
         assert_eq!(&names[1..], ["layer.tar", "manifest.json"]);
+    }
+
+    #[test]
+    fn an_image_under_another_name_has_the_same_content() {
+        let image = Archive::new("example.invalid/x:1", &["/x"]).entry(Entry::text("x", "x"));
+        let place = std::env::temp_dir().join(format!("lab-image-{}", crate::random::name().unwrap()));
+        let (one, other, wanted) =
+            (place.with_extension("1"), place.with_extension("2"), place.with_extension("3"));
+        image.write(&one).unwrap();
+        rename(&one, "example.invalid/y:2", &other).unwrap();
+        Archive { tag: "example.invalid/y:2".to_owned(), ..image }.write(&wanted).unwrap();
+        assert_eq!(std::fs::read(&other).unwrap(), std::fs::read(&wanted).unwrap());
+        for path in [one, other, wanted] {
+            std::fs::remove_file(path).unwrap();
+        }
     }
 }

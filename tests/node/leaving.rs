@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::{World, run, world};
+use crate::support::{PREVIOUS_TAG, World, run, world};
 
 pub(crate) const TESTS: &[Test] = &[
     ("an_upgrade_in_the_middle_of_an_act_loses_and_doubles_nothing", an_upgrade_in_the_middle_of_an_act),
@@ -16,16 +16,16 @@ const PHASE: &str = "kubectl get latencyremediations -n shop -o jsonpath='{.item
 const UNDO: &str = "kubectl get latencyremediations -n shop -o jsonpath='{.items[*].status.undo.state}'";
 
 /// The chart, with times that are made for tests.
-async fn install(world: &World) {
+async fn install(world: &World, tag: &str) {
     let grant = "grant pg_monitor, pg_signal_backend to orders";
     world.postgres.execute("orders", grant).await.expect("the grant");
     world
-        .shell(
+        .shell(&format!(
             "helm install latency-operator charts/latency-operator --namespace latency-operator --create-namespace --wait \
-             --set 'config.backends[0].name=default' --set 'config.backends[0].url=http://prometheus.monitoring:9090' \
+             --set image.tag={tag} --set 'config.backends[0].name=default' --set 'config.backends[0].url=http://prometheus.monitoring:9090' \
              --set 'config.backends[0].scrapeInterval=1s' \
              --set config.lease.duration=4s --set config.lease.renewDeadline=3s --set config.lease.retryPeriod=500ms",
-        )
+        ))
         .await;
 }
 
@@ -63,7 +63,7 @@ fn an_upgrade_in_the_middle_of_an_act() {
     run(async {
         let world = world().await;
         world.uninstalled().await;
-        install(world).await;
+        install(world, PREVIOUS_TAG).await;
         policy(world, |policy| {
             policy["spec"]["remediations"] =
                 json!([{"name": "cancel", "causes": ["RunawayQuery"], "action": {"type": "CancelQueries"}}]);
@@ -77,7 +77,7 @@ fn an_upgrade_in_the_middle_of_an_act() {
         world
             .shell(
                 "helm upgrade latency-operator charts/latency-operator --namespace latency-operator --reuse-values --wait \
-                 --set log.level=debug",
+                 --set image.tag= --set log.level=debug",
             )
             .await;
         assert_eq!(world.cancelled(), before, "it cannot have heard of it");
@@ -121,7 +121,7 @@ fn taken_back_by_the_leader() {
     run(async {
         let world = world().await;
         world.uninstalled().await;
-        install(world).await;
+        install(world, "").await;
         owing(world).await;
         world.shell("helm uninstall latency-operator --namespace latency-operator --wait").await;
         nothing_is_owed(world).await;
@@ -132,7 +132,7 @@ fn taken_back_without_a_leader() {
     run(async {
         let world = world().await;
         world.uninstalled().await;
-        install(world).await;
+        install(world, "").await;
         owing(world).await;
         world.shell("kubectl scale deployment/latency-operator -n latency-operator --replicas=0").await;
         let pods = "kubectl get pods -n latency-operator -o name";

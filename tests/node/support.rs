@@ -17,6 +17,10 @@ use sqlx::Connection;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
+/// Names the image of an earlier build: upgrades begin with it.
+pub(crate) const PREVIOUS: &str = "LATENCY_OPERATOR_PREVIOUS_IMAGE";
+/// The tag that the earlier build has in the cluster.
+pub(crate) const PREVIOUS_TAG: &str = "previous";
 /// Names another image than the one that `make image` builds.
 pub(crate) const IMAGE: &str = "LATENCY_OPERATOR_IMAGE";
 pub(crate) const PASSWORD: &str = "lab-password";
@@ -75,6 +79,12 @@ impl World {
         exporter.set(calm());
         let image = std::env::var_os(IMAGE).map_or_else(built, PathBuf::from);
         cluster.import(&image).await.expect("the image");
+        // Where there is none of an earlier build, the same program counts as one.
+        let previous = std::env::var_os(PREVIOUS).map_or(image, PathBuf::from);
+        let renamed = session.folder().join("previous.tar");
+        lab::image::rename(&previous, &format!("latency-operator:{PREVIOUS_TAG}"), &renamed)
+            .expect("an archive");
+        cluster.import(&renamed).await.expect("the earlier image");
         let prometheus_port =
             prometheus.url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         let database = Forward::start(postgres.port()).await.expect("an address");
