@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use lab::Release;
@@ -221,24 +220,11 @@ fn the_operator_itself_is_not_asked_for_what_it_says_of_a_policy() {
     });
 }
 
-/// What the API server's type checker says of a policy, once it has looked.
-async fn warnings(cluster: &Cluster, name: &str) -> Vec<String> {
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.plane.client().await.expect("a client"));
-    let looked = async || {
-        let policy = policies.get(name).await.expect("the policy");
-        let status = policy.status?;
-        (status.observed_generation == policy.metadata.generation).then_some(status)
-    };
-    let status = lab::until(SOON, looked).await.expect("the expressions never were checked");
-    let warnings = status.type_checking.and_then(|checked| checked.expression_warnings).unwrap_or_default();
-    warnings.into_iter().map(|warning| format!("{}: {}", warning.field_ref, warning.warning)).collect()
-}
-
 #[test]
 fn the_expressions_are_of_the_right_types() {
     run(async {
         let cluster = installed().await;
-        assert_eq!(warnings(cluster, NAME).await, Vec::<String>::new());
+        assert_eq!(cluster.warnings(NAME).await, Vec::<String>::new());
         // The checker does know the fields: a wrong one is told. It is asked for nothing, without a binding.
         let all = rendered(&json!({})).await;
         let mut wrong = find(&all, "ValidatingAdmissionPolicy", NAME).clone();
@@ -252,7 +238,7 @@ fn the_expressions_are_of_the_right_types() {
             rule["expression"] = json!(text);
         }
         cluster.apply(&wrong).await;
-        let told = warnings(cluster, "wrong").await;
+        let told = cluster.warnings("wrong").await;
         assert_eq!(told.len(), 16, "{told:?}");
         assert!(told.iter().all(|warning| warning.contains("undefined field 'nam'")), "{told:?}");
     });

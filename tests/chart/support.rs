@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use kube::Api;
 use lab::{ControlPlane, ControlPlaneOptions, Helm, Release, Session};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -76,6 +78,20 @@ impl Cluster {
         let role = format!("--role={name}");
         self.kubectl(&["create", "rolebinding", name, "-n", namespace, &role, &user], "").await;
         self.plane.kubeconfig_for(name, &[]).expect("a kubeconfig")
+    }
+
+    /// What the API server's type checker says of an admission policy, once it has looked.
+    pub(crate) async fn warnings(&self, name: &str) -> Vec<String> {
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.plane.client().await.expect("a client"));
+        let looked = async || {
+            let policy = policies.get(name).await.expect("the policy");
+            let status = policy.status?;
+            (status.observed_generation == policy.metadata.generation).then_some(status)
+        };
+        let status = lab::until(SOON, looked).await.expect("the expressions never were checked");
+        let warnings =
+            status.type_checking.and_then(|checked| checked.expression_warnings).unwrap_or_default();
+        warnings.into_iter().map(|warning| format!("{}: {}", warning.field_ref, warning.warning)).collect()
     }
 }
 

@@ -37,7 +37,6 @@ fn policy(namespace: &str) -> Value {
 }
 
 async fn prepare(cluster: &Cluster, namespace: &str) {
-    cluster.plane.namespace(namespace).await.expect("a namespace");
     cluster.plane.deployment(namespace, "orders-api", 1).await.expect("a Deployment");
     cluster
         .apply(&json!({
@@ -87,17 +86,21 @@ async fn operator(cluster: &Cluster, config: &str, account: &str) -> Operator {
 #[test]
 fn in_named_namespaces_a_role_in_each_is_enough() {
     run(async {
-        let cluster = installed().await;
+        // A cluster of its own: where a release looks after all namespaces, another one may write nothing.
+        let cluster = &Cluster::empty().await;
+        for namespace in &NAMESPACES[1..] {
+            cluster.plane.namespace(namespace).await.expect("a namespace");
+        }
+        let values = json!({
+            "fullnameOverride": "named", "config": {"watchNamespaces": ["named-one", "named-two"]},
+        });
+        let release = Release::new(values).named("named", NAMESPACE);
+        let done = cluster.helm.install(&cluster.plane, &release).await.expect("helm runs");
+        done.success("installing").expect("it is installed");
+        cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], "").await;
         for namespace in &NAMESPACES[1..] {
             prepare(cluster, namespace).await;
         }
-        // Another release, which shares nothing with the installed one but the definitions.
-        let values = json!({
-            "fullnameOverride": "named", "crds": {"install": false},
-            "config": {"watchNamespaces": ["named-one", "named-two"]},
-        });
-        let release = Release::new(values).named("named", NAMESPACE);
-        cluster.plane.rights_of(&cluster.helm, &release).await.expect("the chart's rights");
         let operator = operator(cluster, &config("[named-one, named-two]", "named"), "named").await;
         for namespace in ["named-one", "named-two"] {
             until_told(cluster, &operator, namespace).await;
@@ -150,6 +153,7 @@ async fn may_not(cluster: &Cluster, account: &str) {
 fn in_the_whole_cluster_the_installed_account_is_enough() {
     run(async {
         let cluster = installed().await;
+        cluster.plane.namespace("anywhere").await.expect("a namespace");
         prepare(cluster, "anywhere").await;
         let operator = operator(cluster, &config("[]", "latency-operator"), "latency-operator").await;
         until_told(cluster, &operator, "anywhere").await;

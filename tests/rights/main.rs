@@ -1,5 +1,6 @@
 //! Least privilege, measured: a compact run in which the operator does everything that it ever does, and then a comparison of
-//! what it asked the API server for (as the server's audit log has it) with what it is granted, and with docs/rbac.md.
+//! what it asked the API server for (as the server's audit log has it) with what it is granted, and with docs/rbac.md. The
+//! chart's admission policies are in place meanwhile: they refuse nothing that it does.
 //!
 //! A binary of its own, so that the laboratory and its audit log are this run's alone, and nothing has to wait for other tests.
 #![allow(

@@ -3,8 +3,8 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
-use kube::api::ListParams;
-use lab::Redis;
+use kube::api::{ListParams, Patch, PatchParams};
+use lab::{Redis, Release};
 use latency_operator::api::LatencyRemediation;
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ pub(crate) async fn everything() -> World {
     let (redis, _lookups) = cached::start(&world).await;
     stateful_set(&world).await;
     world.forgotten_incident().await;
+    admission(&world).await;
     world.operate().await;
     world.policy(all_rungs).await;
     world.until_calm().await;
@@ -33,6 +34,20 @@ pub(crate) async fn everything() -> World {
     scaling(&mut world).await;
     undecodable(&world).await;
     world
+}
+
+/// The chart's admission policies are asked from now on, of what the operator writes as well.
+async fn admission(world: &World) {
+    let (plane, release) = (&world.lab.control_plane, Release::new(json!({})));
+    let only = ["templates/authorrights.yaml", "templates/ledger.yaml"];
+    plane.apply_of(&world.lab.helm, &release, &only).await.expect("the chart's admission policies");
+    eventually("nobody else may tell of an incident", SOON, async || {
+        let lie = Patch::Merge(json!({"status": {"phase": "Open"}}));
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let told = world.incidents().patch_status("long-ago", &params, &lie).await;
+        told.err().filter(|refused| matches!(refused, kube::Error::Api(status) if status.code == 403))
+    })
+    .await;
 }
 
 /// All actions, as soon as may be.
@@ -181,6 +196,8 @@ async fn undecodable(world: &World) {
     let mut broken = policy();
     broken["metadata"]["name"] = "broken".into();
     broken["spec"]["evaluation"] = 5.into();
+    // Nobody fills the defaults in, and the admission policy asks for it.
+    broken["spec"]["targetRef"]["kind"] = "Deployment".into();
     let stored = async || {
         let args = ["apply", "--server-side", "--validate=false", "-n", &world.namespace, "-f", "-"];
         let finished = plane.kubectl_run(&args, &broken.to_string()).await.expect("kubectl runs");
