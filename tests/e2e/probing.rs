@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::api::ListParams;
 use lab::Operator;
+use lab::control_plane::AuditEvent;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -156,7 +157,10 @@ fn what_the_probe_sees_is_judged_told_and_over_when_it_is_over() {
             reads.iter().filter(|event| event.object_ref.as_ref().is_some_and(here)).count()
         };
         assert!(of("services") > 0 && of("pods") > 0 && of("endpointslices") > 0);
-        let refused = reads.iter().filter(|event| event.code() == 403).count();
+        let is_here = |event: &&AuditEvent| {
+            event.object_ref.as_ref().is_some_and(|object| object.namespace == world.namespace)
+        };
+        let refused = reads.iter().filter(is_here).filter(|event| event.code() == 403).count();
         assert_eq!(refused, 0, "a right is missing in the chart");
     });
 }
