@@ -18,5 +18,6 @@ mod ledger;
 mod pods;
 mod rights;
 mod support;
+mod tenants;
 mod values;
 mod working;
