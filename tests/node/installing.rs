@@ -2,7 +2,7 @@
 
 use crate::Test;
 use crate::docs::follow;
-use crate::support::{run, world};
+use crate::support::{DATABASE, run, world};
 
 pub(crate) const TESTS: &[Test] = &[
     ("from_nothing_to_a_healed_incident_as_typed", from_nothing_to_a_healed_incident_as_typed),
@@ -30,7 +30,7 @@ fn from_nothing_to_a_healed_incident_as_typed() {
         follow(world, GUIDE, "## Let it act").await;
 
         let _suffering = world.suffer_while_reporting();
-        let report = world.report().await;
+        let report = world.report(DATABASE).await;
         let story = follow(world, GUIDE, "## Break it").await;
         let ended = report.ended().await;
         assert!(ended.as_ref().is_err_and(|error| error.contains("user request")), "{ended:?}");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::{PREVIOUS_TAG, World, run, world};
+use crate::support::{PREVIOUS_TAG, RESTED, World, run, world};
 
 pub(crate) const TESTS: &[Test] = &[
     ("an_upgrade_in_the_middle_of_an_act_loses_and_doubles_nothing", an_upgrade_in_the_middle_of_an_act),
@@ -18,7 +18,7 @@ const UNDO: &str = "kubectl get latencyremediations -n shop -o jsonpath='{.items
 /// The chart, with times that are made for tests.
 async fn install(world: &World, tag: &str) {
     let grant = "grant pg_monitor, pg_signal_backend to orders";
-    world.postgres.execute("orders", grant).await.expect("the grant");
+    world.postgres.execute(RESTED, grant).await.expect("the grant");
     world
         .shell(&format!(
             "helm install latency-operator charts/latency-operator --namespace latency-operator --create-namespace --wait \
@@ -43,10 +43,10 @@ async fn policy(world: &World, change: impl FnOnce(&mut Value)) {
             "evaluation": {"interval": "1s", "window": "5s", "breachFor": "2s", "recoverFor": "3s", "minRequests": 20},
             "dependencies": [{
                 "name": "db", "type": "PostgreSQL",
-                "postgres": {"secretRef": {"name": "orders-db-app"}, "roles": ["orders", "reporting"]},
+                "postgres": {"secretRef": {"name": "rested-db-app"}, "roles": ["orders", "reporting"]},
             }],
             "diagnosis": {"thresholds": [{"cause": "RunawayQuery", "olderThan": "2s"}]},
-            // What was done before, for the test before, is remembered.
+            // What was done for the test before is remembered.
             "guards": {"cooldown": "1s"},
             "verification": {"after": "1s", "within": "60s"},
         },
@@ -71,7 +71,7 @@ fn an_upgrade_in_the_middle_of_an_act() {
         .await;
         let before = world.cancelled();
         let suffering = world.suffer_while_reporting();
-        let report = world.report().await;
+        let report = world.report(RESTED).await;
         let deaf = world.deafen().await;
         world.until(PHASE, |phases| phases == "Executing" || phases == "Verifying").await;
         world

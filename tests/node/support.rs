@@ -23,6 +23,10 @@ pub(crate) const PREVIOUS: &str = "LATENCY_OPERATOR_PREVIOUS_IMAGE";
 pub(crate) const PREVIOUS_TAG: &str = "previous";
 /// Names another image than the one that `make image` builds.
 pub(crate) const IMAGE: &str = "LATENCY_OPERATOR_IMAGE";
+/// The database of the documents.
+pub(crate) const DATABASE: &str = "orders";
+/// Another one of the same server: an act rests for as long as its policy said, whatever a later policy says.
+pub(crate) const RESTED: &str = "rested";
 pub(crate) const PASSWORD: &str = "lab-password";
 /// Long enough for a busy machine; what a test waits for takes a fraction of it.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
@@ -104,24 +108,31 @@ impl World {
             "create role orders login password '{PASSWORD}'; create role reporting login password '{PASSWORD}'"
         );
         self.postgres.execute("postgres", &roles).await.expect("roles");
-        self.postgres.execute("postgres", "create database orders owner orders").await.expect("a database");
+        for name in [DATABASE, RESTED] {
+            let create = format!("create database {name} owner orders");
+            self.postgres.execute("postgres", &create).await.expect("a database");
+            self.database_secret(name).await;
+        }
+    }
+
+    async fn database_secret(&self, name: &str) {
         // As its operator writes it, without any label of ours.
-        let text = |host: &str| format!("postgresql://orders:{PASSWORD}@{host}:5432/orders");
+        let text = |host: &str| format!("postgresql://orders:{PASSWORD}@{host}:5432/{name}");
         self.apply(&json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
             "metadata": {
-                "name": "orders-db-app", "namespace": "shop",
+                "name": format!("{name}-db-app"), "namespace": "shop",
                 "labels": {"cnpg.io/cluster": "orders-db", "cnpg.io/reload": "true"},
             },
             "stringData": {
-                "username": "orders", "user": "orders", "password": PASSWORD, "dbname": "orders",
+                "username": "orders", "user": "orders", "password": PASSWORD, "dbname": name,
                 "host": "orders-db-rw", "port": "5432",
                 "uri": text("orders-db-rw.shop"),
                 "fqdn-uri": text("orders-db-rw.shop.svc.cluster.local"),
-                "jdbc-uri": format!("jdbc:postgresql://orders-db-rw.shop:5432/orders?password={PASSWORD}&user=orders"),
+                "jdbc-uri": format!("jdbc:postgresql://orders-db-rw.shop:5432/{name}?password={PASSWORD}&user=orders"),
                 "fqdn-jdbc-uri":
-                    format!("jdbc:postgresql://orders-db-rw.shop.svc.cluster.local:5432/orders?password={PASSWORD}&user=orders"),
-                "pgpass": format!("orders-db-rw:5432:orders:orders:{PASSWORD}\n"),
+                    format!("jdbc:postgresql://orders-db-rw.shop.svc.cluster.local:5432/{name}?password={PASSWORD}&user=orders"),
+                "pgpass": format!("orders-db-rw:5432:{name}:orders:{PASSWORD}\n"),
             },
         }))
         .await;
@@ -250,8 +261,8 @@ impl World {
     }
 
     /// Starts the report.
-    pub(crate) async fn report(&self) -> Report {
-        let mut connection = self.postgres.connect("reporting", PASSWORD, "orders").await.expect("a session");
+    pub(crate) async fn report(&self, database: &str) -> Report {
+        let mut connection = self.postgres.connect("reporting", PASSWORD, database).await.expect("a session");
         Report(tokio::spawn(async move {
             let result = sqlx::query("select pg_sleep(600)").execute(&mut connection).await;
             result.map(|_| ()).map_err(|error| error.to_string())
@@ -278,8 +289,10 @@ impl World {
         self.exporter.set(if busy { slow() } else { calm() });
     }
 
-    /// No release of the chart is there; what one leaves is.
+    /// No release of the chart is there, and nobody reports; what a release leaves is.
     pub(crate) async fn uninstalled(&self) {
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reporting'";
+        self.postgres.execute("postgres", end).await.expect("an answer");
         self.shell(
             "if helm status latency-operator --namespace latency-operator >/dev/null 2>&1; then \
              helm uninstall latency-operator --namespace latency-operator --wait; fi",
