@@ -102,9 +102,13 @@ impl Cluster {
     /// # Errors
     /// It does not end in time.
     pub async fn shell(&self, script: &str, folder: &Path, limit: Duration) -> Result<Finished> {
+        // kubectl and helm keep what they have learned at home: not in somebody's checkout.
+        let home = self.session().folder().join("home");
+        std::fs::create_dir_all(&home).map_err(Error::path("creating", &home))?;
         let spec = Spec::new("shell", "bash")
             .args(["-euo", "pipefail", "-c", script])
             .folder(folder)
+            .env("HOME", &home)
             .env("KUBECONFIG", self.plane.kubeconfig())
             .env("PATH", self.search_path().await?);
         self.session().run(spec, limit).await
