@@ -35,11 +35,11 @@ sweep: ## Kill, freeze and mislead the operator at every request of a full incid
 	SWEEP=full $(CARGO) test -p latency-operator --test sweep -- --nocapture
 
 .PHONY: demo
-demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker, idle, saturation or coldcache; COMPARE=1 first without it; KEEP=1 leaves it up
+demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker, idle, saturation or coldcache; COMPARE=1 first without it; KEEP=1 leaves it up; NODE=real (as root) on a real node, from the chart and the image
 	@# Together, so that what both use is compiled once; without optimisation, which would take minutes more.
-	$(CARGO) build --bins -p latency-operator -p lab
-	@target=$$($(CARGO) metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); \
-	exec "$$target/debug/lab" demo --operator "$$target/debug/latency-operator"
+	$(if $(filter real,$(NODE)),@$(MAKE) --no-print-directory image,$(CARGO) build --bins -p latency-operator -p lab)
+	@exec "$(TARGET_DIR)/debug/lab" demo --node $(or $(NODE),kwok) --operator "$(TARGET_DIR)/debug/latency-operator" \
+		--image "$(TARGET_DIR)/image/latency-operator.tar"
 
 # What Cargo calls a static binary for this machine, and where it is put together as an image.
 STATIC := $(shell uname -m)-unknown-linux-musl
@@ -54,6 +54,10 @@ image: ## Build the image without Docker: the Dockerfile's root file system as a
 	@mkdir -p $(TARGET_DIR)/image
 	@$(CARGO) run --quiet -p lab -- image --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator \
 		--output $(TARGET_DIR)/image/latency-operator.tar
+
+.PHONY: image-path
+image-path:
+	@echo $(TARGET_DIR)/image/latency-operator.tar
 
 .PHONY: test
 test: ## Everything that CI runs, on real parts; installs or builds what is missing into the cache folder

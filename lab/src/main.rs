@@ -37,7 +37,7 @@ async fn main() -> ExitCode {
         Command::Up(arguments) => commands::up::run(arguments).await.map(well),
         Command::Cluster(arguments) => commands::cluster::run(arguments).await,
         Command::Image(arguments) => commands::image::run(&arguments).map(well),
-        Command::Demo(arguments) => commands::demo::run(arguments).await.map(well),
+        Command::Demo(arguments) => commands::demo::run(arguments).await,
     };
     match result {
         Ok(code) => code,

@@ -81,6 +81,7 @@ pub struct Prometheus {
     programs: Programs,
     args: Vec<String>,
     folder: PathBuf,
+    port: u16,
     url: String,
     targets: Mutex<Vec<Target>>,
     process: Process,
@@ -91,7 +92,8 @@ impl Prometheus {
     pub async fn start(session: &Session, options: PrometheusOptions) -> Result<Self> {
         let programs = Programs::find(session, &PROMETHEUS).await?;
         let (name, folder) = session.new_folder("prometheus", None)?;
-        let address = format!("127.0.0.1:{}", session.free_port()?);
+        let port = session.free_port()?;
+        let address = format!("127.0.0.1:{port}");
         write_targets(&folder, &options.targets)?;
         let config = folder.join("prometheus.yml");
         files::replace(&config, config_text(&folder, options.scrape_interval).to_string().as_bytes())?;
@@ -109,6 +111,7 @@ impl Prometheus {
             programs,
             args,
             folder,
+            port,
             url: format!("http://{address}"),
             targets: Mutex::new(options.targets),
             process,
@@ -120,6 +123,11 @@ impl Prometheus {
     /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The port of [`Prometheus::url`].
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Scrapes one more target from now on. [`Prometheus::seen`] waits for its first scrape.

@@ -58,6 +58,25 @@ impl Venv {
     pub fn module(&self, name: &str, module: &str) -> Spec {
         spec_in(&self.python, name, &self.folder).args(["-m", module])
     }
+
+    /// The same as a command line, for somebody else to run.
+    pub fn command(&self, module: &str) -> Vec<String> {
+        let library_path = self.python.library_path();
+        let library_path = library_path.map(|path| format!("LD_LIBRARY_PATH={}", path.display()));
+        let python = self.folder.join("bin/python").display().to_string();
+        let variables = library_path.into_iter().flat_map(|path| ["/usr/bin/env".to_owned(), path]);
+        variables.chain([python, "-m".to_owned(), module.to_owned()]).collect()
+    }
+
+    /// The folders that it reads and that are not the system's: its own, and that of a Python that is not installed there.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let python = self.python.program("python3");
+        let python = python.canonicalize().unwrap_or(python);
+        // <prefix>/bin/python3
+        let prefix = python.ancestors().nth(2).map(Path::to_owned);
+        let of_system = |folder: &PathBuf| folder.starts_with("/usr");
+        std::iter::once(self.folder.clone()).chain(prefix.filter(|folder| !of_system(folder))).collect()
+    }
 }
 
 async fn make(

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -42,16 +43,36 @@ pub async fn build_operator(session: &Session) -> Result<PathBuf> {
     })
 }
 
+/// Builds the operator's image of this checkout with `make image`, and says where it is. Several minutes, where it has changed.
+///
+/// # Errors
+/// It cannot be built.
+pub fn build_image() -> Result<PathBuf> {
+    let make = |target: &[&str]| {
+        let mut make = Command::new("make");
+        make.args(["--no-print-directory"]).args(target).current_dir(root());
+        std::env::vars_os().filter(|(name, _)| is_of_outer_cargo(name)).for_each(|(name, _)| {
+            make.env_remove(name);
+        });
+        make
+    };
+    let doing = || "building the image".to_owned();
+    let built = make(&["image"]).status().map_err(Error::io(doing()))?;
+    let place = make(&["--silent", "image-path"]).output().map_err(Error::io(doing()))?;
+    if built.success() && place.status.success() {
+        return Ok(PathBuf::from(String::from_utf8_lossy(&place.stdout).trim()));
+    }
+    Err(Error::setup(doing(), format!("`make image` ended with {built}"), "read what it printed"))
+}
+
 /// What cargo tells the programs that it runs would make the cargo within believe that its build scripts are out of
 /// date, and build half of everything again.
 fn is_of_outer_cargo(name: &OsString) -> bool {
     let name = name.to_string_lossy();
-    let begins = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|begin| name.starts_with(begin));
-    begins
-        || matches!(
-            &*name,
-            "CARGO" | "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE" | "CARGO_TARGET_TMPDIR" | "OUT_DIR"
-        )
+    let begins = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+        .iter()
+        .any(|begin| name.starts_with(begin));
+    begins || matches!(&*name, "CARGO" | "CARGO_TARGET_TMPDIR" | "OUT_DIR" | "LD_LIBRARY_PATH")
 }
 
 #[derive(Deserialize)]
@@ -91,7 +112,14 @@ mod tests {
 
     #[test]
     fn what_cargo_tells_the_programs_that_it_runs_is_left_out() {
-        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "CARGO_BIN_EXE_lab", "OUT_DIR"] {
+        for name in [
+            "CARGO_PKG_NAME",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_BIN_EXE_lab",
+            "CARGO_CRATE_NAME",
+            "OUT_DIR",
+            "LD_LIBRARY_PATH",
+        ] {
             assert!(is_of_outer_cargo(&name.into()), "{name}");
         }
         for name in ["CARGO_TARGET_DIR", "CARGO_HOME", "PATH", "RUSTFLAGS"] {

@@ -1,20 +1,63 @@
 //! The demo as people run it: a real API is broken, and nobody but the operator heals it.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness of a test talks")]
 
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, ExitCode, Stdio};
+
+use lab::bottle;
+use libtest_mimic::{Arguments, Failed, Trial};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// One database has one CPU: two demos at once would break each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// A test's name and what it does.
+type Test = (&'static str, fn() -> Result<()>);
+
+const TESTS: [Test; 5] = [
+    ("a_blocker_is_healed", a_blocker_is_healed),
+    (
+        "a_runaway_query_is_healed_and_what_would_have_been_is_seen_beside_it",
+        a_runaway_query_is_healed_and_what_would_have_been_is_seen_beside_it,
+    ),
+    ("a_transaction_that_was_left_open_is_healed", a_transaction_that_was_left_open_is_healed),
+    (
+        "workers_that_wait_for_a_slow_upstream_are_joined_by_others",
+        workers_that_wait_for_a_slow_upstream_are_joined_by_others,
+    ),
+    ("a_cache_that_was_flushed_is_filled_again", a_cache_that_was_flushed_is_filled_again),
+];
+/// As root and where there can be namespaces.
+const ON_A_REAL_NODE: [Test; 1] =
+    [("on_a_real_node_the_pods_are_real_and_so_is_the_operator", on_a_real_node_the_pods_are_real)];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One database has one CPU: two demos at once would break each other.
+    arguments.test_threads = Some(1);
+    let missing = if arguments.list { None } else { bottle::missing() };
+    if let Some(missing) = &missing {
+        println!("skipped: {missing}");
+        if std::env::var_os("CI").is_some() {
+            eprintln!("in CI a real node is required");
+            return ExitCode::FAILURE;
+        }
+    }
+    let trial = |(name, test): Test| {
+        Trial::test(name, move || test().map_err(|error| Failed::from(error.to_string())))
+    };
+    let real = ON_A_REAL_NODE.map(|test| trial(test).with_ignored_flag(missing.is_some()));
+    libtest_mimic::run(&arguments, TESTS.map(trial).into_iter().chain(real).collect()).exit_code()
+}
 
 /// Runs it to its end and returns what it showed. The operator is the one that `LATENCY_OPERATOR_BINARY` names; without
 /// that the demo builds the one of this checkout.
 fn demo(fault: &str, more: &[&str]) -> Result<String> {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
     // What it is doing goes to the terminal at once: a first run builds for minutes.
-    command.args(["demo", "--fault", fault]).args(more).env_remove("KEEP").env_remove("COMPARE");
+    command
+        .args(["demo", "--fault", fault])
+        .args(more)
+        .env_remove("KEEP")
+        .env_remove("COMPARE")
+        .env_remove("NODE");
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output()?;
     let shown = String::from_utf8(output.stdout)?;
@@ -35,7 +78,6 @@ const IN_ANY_CASE: [&str; 4] = ["too slow", "RemediationCompleted", "well again"
 const SIGNALLED: [&str; 1] = ["the fault's own, and no other"];
 const CANCELLED: [&str; 2] = ["canceling statement due to user request", "CancelQueries Healed"];
 
-#[test]
 fn a_blocker_is_healed() -> Result<()> {
     let shown = demo("blocker", &[])?;
     shows(&shown, &IN_ANY_CASE);
@@ -45,7 +87,6 @@ fn a_blocker_is_healed() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn a_runaway_query_is_healed_and_what_would_have_been_is_seen_beside_it() -> Result<()> {
     let shown = demo("runaway", &["--compare"])?;
     shows(&shown, &IN_ANY_CASE);
@@ -57,7 +98,6 @@ fn a_runaway_query_is_healed_and_what_would_have_been_is_seen_beside_it() -> Res
     Ok(())
 }
 
-#[test]
 fn a_transaction_that_was_left_open_is_healed() -> Result<()> {
     let shown = demo("idle", &[])?;
     shows(&shown, &IN_ANY_CASE);
@@ -67,7 +107,6 @@ fn a_transaction_that_was_left_open_is_healed() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn workers_that_wait_for_a_slow_upstream_are_joined_by_others() -> Result<()> {
     let shown = demo("saturation", &[])?;
     shows(&shown, &IN_ANY_CASE);
@@ -77,11 +116,39 @@ fn workers_that_wait_for_a_slow_upstream_are_joined_by_others() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn a_cache_that_was_flushed_is_filled_again() -> Result<()> {
     let shown = demo("coldcache", &[])?;
     shows(&shown, &IN_ANY_CASE);
     shows(&shown, &["FLUSHALL: it holds nothing any more", "it was flushed (keys: 100, then 0)"]);
     shows(&shown, &["it holds all portfolios again", "WarmCache Healed", "requests filled it"]);
     Ok(())
+}
+
+fn on_a_real_node_the_pods_are_real() -> Result<()> {
+    let image = image()?;
+    let shown = demo("saturation", &["--node", "real", "--image", &image])?;
+    shows(&shown, &IN_ANY_CASE);
+    shows(
+        &shown,
+        &["CauseFound: WorkersSaturated", "capacity is added: 2 -> 4", "capacity is taken back: 4 -> "],
+    );
+    shows(&shown, &["undo Done", "; 0 failed"]);
+    // Every one of them ran from its start to the end of the demo.
+    let pods: Vec<&str> = shown.lines().filter(|line| line.contains("198.18.")).collect();
+    for (namespace, name) in [("latency-operator ", "latency-operator-"), ("shop ", "orders-api-")] {
+        let own: Vec<_> = pods.iter().filter(|pod| pod.starts_with(namespace)).collect();
+        assert!(own.len() >= 2, "two Pods of {namespace} were expected:\n{shown}");
+        for pod in own {
+            let columns: Vec<&str> = pod.split_whitespace().collect();
+            assert!(columns.get(1).is_some_and(|column| column.starts_with(name)), "{pod}");
+            assert_eq!(columns.get(4), Some(&"0"), "it was started anew: {pod}");
+        }
+    }
+    Ok(())
+}
+
+/// The image that is named, or that of this checkout.
+fn image() -> Result<String> {
+    let named = std::env::var("LATENCY_OPERATOR_IMAGE").ok();
+    Ok(named.map_or_else(|| lab::workspace::build_image().map(|path| path.display().to_string()), Ok)?)
 }

@@ -16,7 +16,7 @@ mod installing;
 mod leaving;
 mod support;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use lab::bottle;
 use libtest_mimic::{Arguments, Trial};
@@ -60,17 +60,7 @@ fn main() -> ExitCode {
 fn enter() -> ExitCode {
     support::prepare();
     if std::env::var_os(support::IMAGE).is_none() {
-        let mut make = Command::new("make");
-        make.args(["--no-print-directory", "image"]).current_dir(support::root());
-        // What Cargo tells its tests about their package would make another Cargo compile all anew: build scripts ask for it.
-        let of_tests = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
-        for (name, _) in std::env::vars_os() {
-            if of_tests.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                make.env_remove(name);
-            }
-        }
-        let built = make.env_remove("LD_LIBRARY_PATH").status();
-        assert!(built.expect("make runs").success(), "the image cannot be built");
+        lab::workspace::build_image().expect("an image");
     }
     let status = bottle::enter().expect("a bottle");
     ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))

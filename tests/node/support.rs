@@ -89,14 +89,14 @@ impl World {
         lab::image::rename(&previous, &format!("latency-operator:{PREVIOUS_TAG}"), &renamed)
             .expect("an archive");
         cluster.import(&renamed).await.expect("the earlier image");
-        let prometheus_port =
-            prometheus.url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        let database = Forward::start(postgres.port()).await.expect("an address");
-        let metrics = Forward::start(prometheus_port).await.expect("an address");
+        for namespace in ["monitoring", "shop"] {
+            cluster.plane().namespace(namespace).await.expect("a namespace");
+        }
+        let metrics =
+            cluster.publish(("monitoring", "prometheus"), 9090, prometheus.port()).await.expect("a Service");
+        let database =
+            cluster.publish(("shop", "orders-db-rw"), 5432, postgres.port()).await.expect("a Service");
         let world = Self { cluster, postgres, prometheus, exporter, _forwards: [database, metrics] };
-        world.shell("kubectl create namespace monitoring; kubectl create namespace shop").await;
-        world.service("monitoring", "prometheus", 9090, &world._forwards[1]).await;
-        world.service("shop", "orders-db-rw", 5432, &world._forwards[0]).await;
         world.database().await;
         world.target().await;
         world
@@ -179,26 +179,6 @@ impl World {
         let pod = pods.lines().next().and_then(|line| line.strip_prefix("pod/")).expect("a Pod").to_owned();
         let labels = [("namespace", "shop"), ("pod", pod.as_str())];
         self.prometheus.add_target("app", &self.exporter.address(), &labels).expect("a target");
-    }
-
-    /// A Service for something that runs beside the cluster.
-    async fn service(&self, namespace: &str, name: &str, port: u16, to: &Forward) {
-        let to = to.address();
-        self.apply(&json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace},
-            "spec": {"ports": [{"port": port, "targetPort": to.port()}]},
-        }))
-        .await;
-        self.apply(&json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {
-                "name": format!("{name}-1"), "namespace": namespace, "labels": {"kubernetes.io/service-name": name},
-            },
-            "addressType": "IPv4",
-            "ports": [{"port": to.port()}],
-            "endpoints": [{"addresses": [to.ip().to_string()], "conditions": {"ready": true}}],
-        }))
-        .await;
     }
 
     pub(crate) async fn apply(&self, object: &Value) {

@@ -67,6 +67,11 @@ pub(super) fn make_group(folder: &Path, name: &str) -> Result<String> {
     Ok(path)
 }
 
+/// The process that has made a bottle with this folder.
+pub(super) fn starter(folder: &Path) -> Option<i32> {
+    owner_in(folder.file_name()?.to_str()?.strip_prefix(PREFIX)?).map(|owner| owner.pid)
+}
+
 /// The name of a bottle's control group.
 fn group_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()

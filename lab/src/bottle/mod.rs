@@ -8,8 +8,10 @@
 
 mod leftovers;
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use crate::account;
 use crate::error::{Error, Result};
@@ -20,6 +22,8 @@ const INSIDE: &str = "LAB_BOTTLE";
 pub const NODE_ADDRESS: &str = "198.18.0.1";
 /// The device that carries [`NODE_ADDRESS`].
 const DEVICE: &str = "node0";
+/// How long the program inside may take to end by itself, once it is asked to.
+const END_LIMIT: Duration = Duration::from_secs(10);
 const UNSHARE: [&str; 9] = [
     "--net",
     "--pid",
@@ -35,6 +39,15 @@ const UNSHARE: [&str; 9] = [
 /// Whether this program runs inside.
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
+}
+
+/// How a person gets inside, from another terminal and as root; `None` where this program runs in no bottle.
+pub fn way_in() -> Option<String> {
+    let folder = folder().ok()?;
+    // Here all processes have other numbers; that of who has started the bottle is part of its name.
+    let starter = leftovers::starter(&folder)?;
+    // setpriv becomes unshare, which starts this program.
+    Some(format!("nsenter --all --target \"$(pgrep -P \"$(pgrep -P {starter})\")\" bash"))
 }
 
 /// What this machine lacks for a bottle, for people; `None` where it lacks nothing.
@@ -77,19 +90,49 @@ pub fn missing() -> Option<String> {
 /// The bottle cannot be made.
 pub fn enter() -> Result<ExitStatus> {
     let place = leftovers::Place::create()?;
+    let status = inside(&place)?.status().map_err(Error::io("starting unshare"))?;
+    place.remove();
+    Ok(status)
+}
+
+/// The same until `asked` to end. A terminal's Ctrl-C has reached the program inside as well, which then has a moment to tidy
+/// up; whatever else asks ends it with all that is in there.
+///
+/// # Errors
+/// The bottle cannot be made.
+pub async fn enter_until(asked: impl Future<Output = ()>) -> Result<ExitStatus> {
+    let place = leftovers::Place::create()?;
+    let mut command = tokio::process::Command::from(inside(&place)?);
+    let mut child = command.spawn().map_err(Error::io("starting unshare"))?;
+    let asked = async {
+        asked.await;
+        tokio::time::sleep(END_LIMIT).await;
+    };
+    let ended = tokio::select! {
+        ended = child.wait() => ended,
+        () = asked => {
+            child.start_kill().map_err(Error::io("ending the bottle"))?;
+            child.wait().await
+        }
+    };
+    let status = ended.map_err(Error::io("waiting for the bottle"))?;
+    place.remove();
+    Ok(status)
+}
+
+/// This program once more, inside.
+fn inside(place: &leftovers::Place) -> Result<Command> {
     let program = std::env::current_exe().map_err(Error::io("looking for this program"))?;
-    let status = Command::new("setpriv")
+    let mut command = Command::new("setpriv");
+    command
         .args(["--pdeathsig", "KILL", "--", "unshare"])
         .args(UNSHARE)
         .arg("--")
         .arg(program)
         .args(std::env::args_os().skip(1))
         .env(INSIDE, place.folder())
-        .env("TMPDIR", place.folder())
-        .status()
-        .map_err(Error::io("starting unshare"))?;
-    place.remove();
-    Ok(status)
+        .env("TMPDIR", place.folder());
+    Ok(command)
 }
 
 /// Makes the inside habitable. Called once, before anything else, by the program inside.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use lab::{Cluster, ClusterOptions, Error, Result, Session, bottle, node};
 
+use super::code;
 use super::end::End;
 
 /// What `lab cluster` can be told.
@@ -35,14 +36,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
                 .to_owned(),
         });
     }
+    let mut end = End::listen()?;
     // In there nothing can be fetched.
     let session = Session::start().await?;
     node::prepare(&session).await?;
     drop(session);
-    let status = tokio::task::spawn_blocking(bottle::enter)
-        .await
-        .map_err(|error| Error::Io { doing: "waiting for the bottle".to_owned(), source: error.into() })??;
-    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+    bottle::enter_until(end.asked()).await.map(code)
 }
 
 async fn inside(arguments: Arguments) -> Result<ExitCode> {
@@ -69,14 +68,14 @@ async fn inside(arguments: Arguments) -> Result<ExitCode> {
         .env("KUBECONFIG", cluster.plane().kubeconfig())
         .env("PATH", cluster.search_path().await?);
     let status = command.status().await.map_err(failed)?;
-    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+    Ok(code(status))
 }
 
 async fn describe(cluster: &Cluster) -> Result<String> {
-    let enter = format!("nsenter --all --target {}", std::process::id());
+    let enter = bottle::way_in().unwrap_or_default();
     Ok(format!(
         "# The cluster has a network and processes of its own. From another terminal, as root:\n\
-         #   nsenter --all --target \"$(pgrep -f 'lab cluster' | tail -1)\" bash   (in there: {enter})\n\
+         #   {enter}\n\
          export KUBECONFIG={kubeconfig}\n\
          export PATH={path}\n\
          # nodes       {nodes}\n\

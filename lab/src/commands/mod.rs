@@ -8,6 +8,12 @@ pub(crate) mod tools;
 pub(crate) mod up;
 
 use std::io::Write;
+use std::process::{ExitCode, ExitStatus};
+
+/// Ends as another program has ended.
+fn code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
 
 /// Writes to standard output what other programs may read; that nobody reads it any more is no failure.
 fn print(text: &str) {

@@ -11,8 +11,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::control_plane::ControlPlane;
 use crate::error::{Error, Result};
+use crate::forward::Forward;
 use crate::packages::Programs;
 use crate::process::Process;
 use crate::session::{Finished, Session};
@@ -95,6 +98,40 @@ impl Cluster {
             self.session().run(spec, IMPORT_LIMIT).await?.success(&doing)?;
         }
         Ok(())
+    }
+
+    /// Makes a server that listens on loopback a Service, and forwards to it for as long as the answer lives.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub async fn publish(
+        &self,
+        (namespace, name): (&str, &str),
+        port: u16,
+        loopback: u16,
+    ) -> Result<Forward> {
+        let forward = Forward::start(loopback).await?;
+        let to = forward.address();
+        let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+            {
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace},
+                "spec": {"ports": [{"port": port, "targetPort": to.port()}]},
+            },
+            {
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {
+                    "name": format!("{name}-1"), "namespace": namespace,
+                    "labels": {"kubernetes.io/service-name": name},
+                },
+                "addressType": "IPv4",
+                "ports": [{"port": to.port()}],
+                "endpoints": [{"addresses": [to.ip().to_string()], "conditions": {"ready": true}}],
+            },
+        ]});
+        let args = ["apply", "--server-side", "--filename", "-"];
+        let applied = self.plane.kubectl_run(&args, &objects.to_string()).await?;
+        applied.success(&format!("making the Service {namespace}/{name}"))?;
+        Ok(forward)
     }
 
     /// Runs a shell script in which `kubectl` and `helm` are these and mean this cluster, to its end, whatever its exit status.

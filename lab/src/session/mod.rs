@@ -246,7 +246,8 @@ impl Drop for Inner {
         };
         // The closed pipe is its order to begin.
         drop(reaper.stdin.take());
-        if !reaper::finished(&mut reaper) {
+        // In a bottle Pods may have mounted something below it; there it goes with the bottle.
+        if !reaper::finished(&mut reaper) && !crate::bottle::is_inside() {
             self.voice.say(&format!("could not remove {}; remove it by hand", self.folder.display()));
         }
     }

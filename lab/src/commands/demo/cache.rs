@@ -65,7 +65,12 @@ impl Cache {
 
     /// Where the application finds it.
     pub(super) fn url(&self) -> String {
-        format!("redis://{APPLICATION}:{}@127.0.0.1:{}/0", self.application, self.server.port())
+        self.url_at(&format!("127.0.0.1:{}", self.server.port()))
+    }
+
+    /// The same for somebody who reaches it at another address.
+    pub(super) fn url_at(&self, address: &str) -> String {
+        format!("redis://{APPLICATION}:{}@{address}/0", self.application)
     }
 
     /// Throws everything away, as somebody who has mistaken the server.

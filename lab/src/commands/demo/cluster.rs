@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
-use lab::{Error, Helm, Release, Result, workspace};
+use lab::{Cluster, Error, Helm, Release, Result, workspace};
 use serde_json::{Value, json};
 
-use super::cache::{self, Cache};
+use super::cache;
 use super::database::{self, NAME, OPERATOR as OPERATOR_ROLE};
 use super::fault::Fault;
 use super::mode::Mode;
+use super::real;
 use super::stack::Stack;
 
 pub(super) const NAMESPACE: &str = "shop";
@@ -25,24 +26,82 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Installs the operator's kinds and rights, and the application.
 pub(super) async fn prepare(stack: &Stack) -> Result<()> {
+    tokio::try_join!(stack.plane().namespace(NAMESPACE), stack.plane().namespace(OPERATOR))?;
+    match stack.kubernetes.real() {
+        None => prepare_played(stack).await,
+        Some(cluster) => prepare_real(stack, cluster).await,
+    }
+}
+
+async fn prepare_played(stack: &Stack) -> Result<()> {
     stack
         .session
         .say("applying crds/, the chart's account and rights, demo/manifests/ and the Secrets that lead to the data stores");
-    tokio::try_join!(stack.plane.namespace(NAMESPACE), stack.plane.namespace(OPERATOR))?;
     let helm = Helm::find_or_build(&stack.session).await?;
-    stack.plane.rights_of(&helm, &Release::new(json!({}))).await?;
-    let mut items = vec![database_secret(stack)];
-    items.extend(stack.known_cache().map(cache_secret));
-    let own = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    let mut args = vec!["apply".to_owned(), "--server-side".to_owned()];
-    for path in ["crds", "demo/manifests"] {
-        args.extend(["--filename".to_owned(), workspace::root().join(path).display().to_string()]);
-    }
-    args.extend(["--filename".to_owned(), "-".to_owned()]);
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    kubectl(stack, &args, &own.to_string()).await?;
+    stack.plane().rights_of(&helm, &Release::new(json!({}))).await?;
+    let [crds, manifests] = ["crds", "demo/manifests"].map(|path| workspace::root().join(path));
+    let [crds, manifests] = [&crds, &manifests].map(|path| path.display().to_string());
+    let args = ["apply", "--server-side", "--filename", &crds, "--filename", &manifests, "--filename", "-"];
+    kubectl(stack, &args, &list(secrets(stack)).to_string()).await?;
     let established = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
     kubectl(stack, &established, "").await.map(drop)
+}
+
+/// The chart brings the definitions, the account and the rights.
+async fn prepare_real(stack: &Stack, cluster: &Cluster) -> Result<()> {
+    stack.session.say("applying demo/manifests/, as Pods that run, Services for the data stores, and the Secrets that lead there");
+    real::publish(stack, cluster).await?;
+    let manifests = workspace::root().join("demo/manifests").display().to_string();
+    let read = ["create", "--dry-run=client", "--output=json", "--filename", &manifests];
+    // One object after the other.
+    let read = kubectl(stack, &read, "").await?;
+    let objects: std::result::Result<Vec<Value>, _> =
+        serde_json::Deserializer::from_str(&read).into_iter().collect();
+    let objects = objects.map_err(|error| {
+        Error::setup("reading demo/manifests/ as JSON", error.to_string(), "see what kubectl printed")
+    })?;
+    let mut all = list(objects);
+    real::run(&mut all, stack)?;
+    if let Some(items) = all.pointer_mut("/items").and_then(Value::as_array_mut) {
+        items.extend(secrets(stack));
+        items.push(real::secret(stack));
+    }
+    kubectl(stack, &["apply", "--server-side", "--filename", "-"], &all.to_string()).await?;
+    let timeout = format!("--timeout={}s", LIMIT.as_secs());
+    let deployment = format!("deployment/{TARGET}");
+    let rolled_out = ["rollout", "status", "-n", NAMESPACE, &deployment, &timeout];
+    kubectl(stack, &rolled_out, "").await.map(drop)
+}
+
+fn list(items: Vec<Value>) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+/// What leads the operator to the data stores.
+fn secrets(stack: &Stack) -> Vec<Value> {
+    let is_real = stack.kubernetes.real().is_some();
+    let (host, port) = match is_real {
+        true => real::DATABASE,
+        false => ("127.0.0.1", stack.database.server.port()),
+    };
+    let database = json!({
+        "host": host,
+        "port": port.to_string(),
+        "dbname": NAME,
+        "user": OPERATOR_ROLE,
+        "password": stack.database.password(OPERATOR_ROLE),
+    });
+    let cache = stack.known_cache().map(|cache| {
+        let (host, port) = if is_real { real::CACHE } else { ("127.0.0.1", cache.server.port()) };
+        let data = json!({
+            "host": host,
+            "port": port.to_string(),
+            "user": cache::OPERATOR,
+            "password": cache.operator,
+        });
+        secret("orders-redis", &data)
+    });
+    std::iter::once(secret("orders-db", &database)).chain(cache).collect()
 }
 
 /// Applies the policy of a fault, and waits until the operator says that it watches and that all is well.
@@ -50,7 +109,7 @@ pub(super) async fn watch_over(stack: &Stack, fault: Fault, mode: Mode) -> Resul
     stack.session.say(&format!("applying {} in mode {}", fault.policy(), mode.name()));
     let policy = mode.of(&database::read(&fault.policy())?)?;
     kubectl(stack, &["apply", "--server-side", "--filename", "-"], &policy).await?;
-    let policies = objects(stack.plane.client().await?, "LatencyPolicy", "latencypolicies");
+    let policies = objects(stack.plane().client().await?, "LatencyPolicy", "latencypolicies");
     let mut last = String::new();
     let look = lab::until(LIMIT, async || {
         let policy = policies.get_opt(TARGET).await.ok().flatten()?;
@@ -90,7 +149,7 @@ pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 
 /// Runs kubectl and returns what it prints; it must succeed.
 pub(super) async fn kubectl(stack: &Stack, args: &[&str], input: &str) -> Result<String> {
-    let finished = stack.plane.kubectl_run(args, input).await?;
+    let finished = stack.plane().kubectl_run(args, input).await?;
     Ok(finished.success(&format!("running kubectl {}", args.join(" ")))?.stdout)
 }
 
@@ -104,17 +163,22 @@ pub(super) fn objects(client: Client, kind: &str, plural: &str) -> Api<DynamicOb
 pub(super) fn operator_config(prometheus: &str) -> String {
     json!({
         "apiVersion": "config.latency-operator.dev/v1alpha1",
-        "backends": [{
-            "name": "default",
-            "url": prometheus,
-            "scrapeInterval": "1s",
-            "timeout": "2s",
-            "edgeNamespaceLabel": EDGE_NAMESPACE_LABEL,
-        }],
+        "backends": [backend(prometheus)],
         "watchNamespaces": [NAMESPACE],
         "lease": {"namespace": OPERATOR, "duration": "3s", "renewDeadline": "2s", "retryPeriod": "500ms"},
     })
     .to_string()
+}
+
+/// The metrics backend, as the configuration and the chart's values have it.
+pub(super) fn backend(url: &str) -> Value {
+    json!({
+        "name": "default",
+        "url": url,
+        "scrapeInterval": "1s",
+        "timeout": "2s",
+        "edgeNamespaceLabel": EDGE_NAMESPACE_LABEL,
+    })
 }
 
 /// The label is the owner's word that the operator may read it.
@@ -129,25 +193,4 @@ fn secret(name: &str, data: &Value) -> Value {
         },
         "stringData": data,
     })
-}
-
-fn database_secret(stack: &Stack) -> Value {
-    let data = json!({
-        "host": "127.0.0.1",
-        "port": stack.database.server.port().to_string(),
-        "dbname": NAME,
-        "user": OPERATOR_ROLE,
-        "password": stack.database.password(OPERATOR_ROLE),
-    });
-    secret("orders-db", &data)
-}
-
-fn cache_secret(cache: &Cache) -> Value {
-    let data = json!({
-        "host": "127.0.0.1",
-        "port": cache.server.port().to_string(),
-        "user": cache::OPERATOR,
-        "password": cache.operator,
-    });
-    secret("orders-redis", &data)
 }

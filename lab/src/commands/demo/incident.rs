@@ -29,7 +29,7 @@ pub(super) async fn live_through(
     mut before: Vec<Sample>,
     timeline: &mut Timeline,
 ) -> Result<Story> {
-    let client = stack.plane.client().await?;
+    let client = stack.plane().client().await?;
     let mut news = pin!(news::all(&client));
     let last = edge::sample(stack).await?;
     timeline.before(&last);

@@ -30,9 +30,13 @@ pub(super) fn explain(stack: &Stack, played: Fault) -> Result<()> {
             script.display()
         ));
     }
-    let kubectl_folder = stack.plane.kubectl().parent().unwrap_or(stack.session.folder()).display();
+    let kubectl_folder = stack.plane().kubectl().parent().unwrap_or(stack.session.folder()).display();
+    let enter = lab::bottle::way_in();
+    let enter = enter.map(|enter| format!("# As root; all of it has a network of its own.\n{enter}\n"));
+    let enter = enter.unwrap_or_default();
     print(&format!(
         "It stays up until Ctrl-C. In another terminal:\n\n\
+         {enter}\
          export KUBECONFIG={kubeconfig}\n\
          export PATH={kubectl_folder}:$PATH\n\
          # API at the edge  {edge}/api/v1/accounts\n\
@@ -43,7 +47,7 @@ pub(super) fn explain(stack: &Stack, played: Fault) -> Result<()> {
          #   kubectl describe lp {TARGET} -n {NAMESPACE}\n\
          # Break it again (Ctrl-C there ends the fault; Ctrl-D where it leaves a console open).\n\
          # The same cure is refused the third time within 24 hours, by Flapping:\n{again}",
-        kubeconfig = stack.plane.kubeconfig().display(),
+        kubeconfig = stack.plane().kubeconfig().display(),
         edge = stack.caddy.url(),
         prometheus = stack.prometheus.url(),
         folder = stack.session.folder().display(),
@@ -57,7 +61,7 @@ fn script(stack: &Stack, fault: Fault) -> Result<PathBuf> {
     let text = match fault.kind() {
         Kind::Session { sql, stays, .. } => session(stack, sql, stays),
         Kind::Cache => flush(stack)?,
-        Kind::Upstream { delay } => upstream(&upstream::delay_file(&stack.session), delay),
+        Kind::Upstream { delay } => upstream(&upstream::delay_file(&stack.session)?, delay),
     };
     let mut file = std::fs::File::options()
         .create(true)

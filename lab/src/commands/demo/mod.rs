@@ -10,9 +10,11 @@ mod edge;
 mod fault;
 mod incident;
 mod keep;
+mod kubernetes;
 mod mode;
 mod news;
 mod pods;
+mod real;
 mod screen;
 mod stack;
 mod story;
@@ -23,14 +25,18 @@ mod verdict;
 mod words;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::FalseyValueParser;
-use lab::{Cache, Error, Result, Session};
+use lab::packages::{CADDY, POSTGRESQL, PROMETHEUS, Programs, REDIS};
+use lab::{Cache, Error, Result, Session, bottle, node};
 
+use super::code;
 use super::end::End;
 use fault::{Fault, Kind};
+use kubernetes::Node;
 use mode::Mode;
 use pods::Pods;
 use screen::Screen;
@@ -52,32 +58,75 @@ pub(crate) struct Arguments {
     /// The operator to run, instead of the one of this checkout, which is built first.
     #[arg(long, env = "LATENCY_OPERATOR_BINARY")]
     operator: Option<PathBuf>,
+    /// Who plays the Pods.
+    #[arg(long, env = "NODE", value_enum, default_value = "kwok")]
+    node: Node,
+    /// The operator's image, a docker-archive, for a real node.
+    #[arg(long, env = "LATENCY_OPERATOR_IMAGE")]
+    image: Option<PathBuf>,
 }
 
 /// How it ended, once it has: what is kept running may be stopped without making a success a failure.
 type Verdict = Option<Result<()>>;
 
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut end = End::listen()?;
     let screen = Screen::of_output();
+    match arguments.node {
+        Node::Kwok => {}
+        Node::Real if bottle::is_inside() => bottle::prepare()?,
+        Node::Real => {
+            tokio::select! {
+                made = make_ready(screen) => made?,
+                () = end.asked() => return Err(stopped()),
+            }
+            return bottle::enter_until(end.asked()).await.map(code);
+        }
+    }
+    outside_or_inside(&arguments, screen, &mut end).await.map(|()| ExitCode::SUCCESS)
+}
+
+/// In a bottle nothing can be fetched.
+async fn make_ready(screen: Screen) -> Result<()> {
+    if let Some(missing) = bottle::missing() {
+        let remedy = "`make demo` alone needs nothing of that: kwok plays the Pods";
+        return Err(Error::setup("starting the demo on a real node", missing, remedy));
+    }
+    let session = Session::start_with(Arc::new(screen), Cache::open()?).await?;
+    node::prepare(&session).await?;
+    for package in [&POSTGRESQL, &PROMETHEUS, &CADDY, &REDIS] {
+        Programs::find(&session, package).await?;
+    }
+    stack::python(&session).await.map(drop)
+}
+
+fn stopped() -> Error {
+    Error::setup("running the demo", "it was stopped before its end", "run it again")
+}
+
+async fn outside_or_inside(arguments: &Arguments, screen: Screen, end: &mut End) -> Result<()> {
     let session = Session::start_with(Arc::new(screen.clone()), Cache::open()?).await?;
     let mut verdict = None;
     tokio::select! {
-        ended = play(&session, &arguments, screen, &mut verdict) => verdict = Some(ended),
+        ended = play(&session, arguments, screen, &mut verdict) => verdict = Some(ended),
         () = end.asked() => session.say("stopping"),
     }
-    verdict.unwrap_or_else(|| {
-        Err(Error::setup("running the demo", "it was stopped before its end", "run it again"))
-    })
+    verdict.unwrap_or_else(|| Err(stopped()))
 }
 
 async fn play(session: &Session, arguments: &Arguments, screen: Screen, verdict: &mut Verdict) -> Result<()> {
     let begun = Instant::now();
-    session.say(
-        "starting Kubernetes, PostgreSQL, Prometheus, Caddy and a Python environment, all on 127.0.0.1: about 10 s; \
-         the first time on a machine some 10 minutes, because part of it is built or downloaded",
-    );
-    let stack = Stack::start(session, arguments.operator.as_deref(), arguments.fault).await?;
+    session.say(match arguments.node {
+        Node::Kwok => {
+            "starting Kubernetes, PostgreSQL, Prometheus, Caddy and a Python environment, all on 127.0.0.1: about 10 s; \
+             the first time on a machine some 10 minutes, because part of it is built or downloaded"
+        }
+        Node::Real => {
+            "starting Kubernetes with two real nodes, PostgreSQL, Prometheus and Caddy, all in private namespaces: \
+             about 15 s"
+        }
+    });
+    let stack = Stack::start(session, arguments).await?;
     let mut pods = Pods::new(&stack);
     let timeline = Timeline::new(screen);
     let played = tokio::select! {
@@ -85,7 +134,7 @@ async fn play(session: &Session, arguments: &Arguments, screen: Screen, verdict:
         trouble = pods.keep() => trouble,
     };
     if played.is_err() {
-        stack.show_logs();
+        stack.show_logs().await;
     }
     played
 }

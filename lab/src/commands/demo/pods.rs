@@ -1,4 +1,5 @@
-//! Keeps one Gunicorn for each ready Pod of the Deployment, behind the edge and in sight of Prometheus.
+//! Keeps the ready Pods of the Deployment behind the edge and in sight of Prometheus; where kwok plays them, one Gunicorn for
+//! each of them as well.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,9 +24,10 @@ pub(super) struct Pods<'a> {
     running: BTreeMap<String, Server>,
 }
 
-/// What plays the containers of one Pod.
+/// What serves for one Pod.
 struct Server {
-    process: Process,
+    /// What plays its container; a real one runs by itself.
+    process: Option<Process>,
     address: String,
     metrics: String,
 }
@@ -37,7 +39,7 @@ impl<'a> Pods<'a> {
 
     /// Follows the Pods until that fails.
     pub(super) async fn keep(&mut self) -> Result<()> {
-        let pods: Api<Pod> = Api::namespaced(self.stack.plane.client().await?, NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(self.stack.plane().client().await?, NAMESPACE);
         let (known, writer) = reflector::store();
         let labels = watcher::Config::default().labels(&format!("app={TARGET}"));
         let mut changes = std::pin::pin!(reflector(writer, watcher(pods, labels)).default_backoff());
@@ -49,29 +51,42 @@ impl<'a> Pods<'a> {
                 _ = changes.next() => {}
                 _ = seconds.tick() => {}
             }
-            let ready = known.state().iter().filter(|pod| is_ready(pod)).map(|pod| pod.name_any()).collect();
-            self.reconcile(ready).await?;
+            let ready = known.state();
+            let ready = ready.iter().filter(|pod| is_ready(pod));
+            self.reconcile(ready.map(|pod| (pod.name_any(), address(pod))).collect()).await?;
         }
     }
 
-    async fn reconcile(&mut self, ready: Vec<String>) -> Result<()> {
+    /// With the ready Pods, by name, and the address that each has.
+    async fn reconcile(&mut self, ready: BTreeMap<String, Option<String>>) -> Result<()> {
+        let has_ended =
+            |server: &Server| server.process.as_ref().is_some_and(|it| it.exit_status().is_some());
         let gone: Vec<Server> = self
             .running
-            .extract_if(.., |name, server| !ready.contains(name) || server.process.exit_status().is_some())
+            .extract_if(.., |name, server| !ready.contains_key(name) || has_ended(server))
             .map(|(_, server)| server)
             .collect();
-        let new: Vec<&String> = ready.iter().filter(|name| !self.running.contains_key(*name)).collect();
+        let new: Vec<_> = ready.iter().filter(|(name, _)| !self.running.contains_key(*name)).collect();
         if gone.is_empty() && new.is_empty() {
             return Ok(());
         }
-        let started = futures::future::try_join_all(new.iter().map(|name| start(self.stack, name))).await?;
-        for (name, server) in new.into_iter().zip(started) {
+        let is_real = self.stack.kubernetes.real().is_some();
+        let serve = async |name: &str, address: Option<&str>| match (is_real, address) {
+            (true, Some(address)) => Ok(Some(Server::real(address))),
+            // A Pod that is ready has one.
+            (true, None) => Ok(None),
+            (false, _) => start(self.stack, name).await.map(Some),
+        };
+        let started = new.iter().map(|(name, address)| serve(name, address.as_deref()));
+        let started = futures::future::try_join_all(started).await?;
+        let started = new.into_iter().zip(started).filter_map(|((name, _), server)| Some((name, server?)));
+        for (name, server) in started {
             self.running.insert(name.clone(), server);
         }
         self.announce().await?;
         // Only now does nobody send them anything new: what they have begun they finish.
-        for server in gone {
-            server.process.stop(Signal::TERM, STOP_LIMIT).await?;
+        for process in gone.into_iter().filter_map(|server| server.process) {
+            process.stop(Signal::TERM, STOP_LIMIT).await?;
         }
         let names: Vec<&str> = self.running.keys().map(String::as_str).collect();
         self.stack.session.say(&format!("behind the edge: {}", names.join(", ")));
@@ -92,6 +107,13 @@ impl<'a> Pods<'a> {
     }
 }
 
+impl Server {
+    /// A container of a real Pod; the ports are those of demo/manifests/.
+    fn real(address: &str) -> Self {
+        Self { process: None, address: format!("{address}:8000"), metrics: format!("{address}:9000") }
+    }
+}
+
 async fn start(stack: &Stack, pod: &str) -> Result<Server> {
     let session = &stack.session;
     let address = format!("127.0.0.1:{}", session.free_port()?);
@@ -109,7 +131,7 @@ async fn start(stack: &Stack, pod: &str) -> Result<Server> {
         .env("METRICS_BIND", &metrics)
         .env("PROMETHEUS_MULTIPROC_DIR", session.folder().join(format!("metrics-of-{pod}")))
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("UPSTREAM_DELAY_FILE", upstream::delay_file(session))
+        .env("UPSTREAM_DELAY_FILE", upstream::delay_file(session)?)
         .env("PGHOST", "127.0.0.1")
         .env("PGPORT", database.server.port().to_string())
         .env("PGDATABASE", NAME)
@@ -121,7 +143,11 @@ async fn start(stack: &Stack, pod: &str) -> Result<Server> {
     let health = format!("http://{address}/api/health");
     let look = || async { lab::http::get(&process, &health).await.ok() };
     process.ready("answers on /api/health", LIMIT, look).await?;
-    Ok(Server { process, address, metrics })
+    Ok(Server { process: Some(process), address, metrics })
+}
+
+fn address(pod: &Pod) -> Option<String> {
+    pod.status.as_ref()?.pod_ip.clone()
 }
 
 fn is_ready(pod: &Pod) -> bool {

@@ -1,18 +1,22 @@
 //! Everything that the demo runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use lab::forward::Forward;
 use lab::prometheus::Target;
 use lab::{
-    Caddy, CaddyOptions, ControlPlane, ControlPlaneOptions, Error, Operator, OperatorOptions, Process,
-    Prometheus, PrometheusOptions, Result, Session, Venv, workspace,
+    Caddy, CaddyOptions, ControlPlane, Error, Operator, OperatorOptions, Process, Prometheus,
+    PrometheusOptions, Result, Session, Venv, workspace,
 };
 
+use super::Arguments;
 use super::cache::{self, Cache};
 use super::cluster;
 use super::database::Database;
 use super::fault::{Fault, Kind};
+use super::kubernetes::{Kubernetes, Node};
+use super::real;
 
 /// The name of Caddy's server, which is a label of its metrics: the policies name it.
 const EDGE: &str = "orders";
@@ -20,14 +24,15 @@ const LINES: usize = 15;
 
 pub(super) struct Stack {
     pub(super) session: Session,
-    pub(super) plane: ControlPlane,
+    pub(super) kubernetes: Kubernetes,
     pub(super) database: Database,
     pub(super) caddy: Caddy,
     pub(super) prometheus: Prometheus,
     pub(super) venv: Venv,
     /// For the fault that is in it. Without it the application computes everything, which the others' figures are of.
     cache: Option<Cache>,
-    binary: PathBuf,
+    /// Where a process is started of it.
+    binary: Option<PathBuf>,
     later: Mutex<Later>,
 }
 
@@ -36,22 +41,35 @@ pub(super) struct Stack {
 struct Later {
     load: Option<Process>,
     operator: Option<Operator>,
+    /// By which Pods reach what runs beside them.
+    forwards: Vec<Forward>,
 }
 
 impl Stack {
     /// Starts what does not need anything else, all at the same time.
-    pub(super) async fn start(session: &Session, operator: Option<&Path>, fault: Fault) -> Result<Self> {
-        let requirements = workspace::root().join("demo/requirements.txt");
-        let (plane, database, (caddy, prometheus), venv, cache, binary) = tokio::try_join!(
-            ControlPlane::start(session, ControlPlaneOptions::default()),
+    pub(super) async fn start(session: &Session, arguments: &Arguments) -> Result<Self> {
+        let fault = arguments.fault;
+        let (kubernetes, database, (caddy, prometheus), venv, cache, binary) = tokio::try_join!(
+            Kubernetes::start(session, arguments.node, arguments.image.as_deref()),
             Database::start(session, fault.more_rows()),
             edge(session),
-            Venv::find_or_build(session, &requirements),
+            python(session),
             cache(session, fault),
-            binary(session, operator),
+            binary(session, arguments),
         )?;
         let session = session.clone();
-        Ok(Self { session, plane, database, caddy, prometheus, venv, cache, binary, later: Mutex::default() })
+        let later = Mutex::default();
+        Ok(Self { session, kubernetes, database, caddy, prometheus, venv, cache, binary, later })
+    }
+
+    /// The control plane.
+    pub(super) fn plane(&self) -> &ControlPlane {
+        self.kubernetes.plane()
+    }
+
+    /// Keeps what lets Pods reach something for as long as all this runs.
+    pub(super) fn hold(&self, forward: Forward) {
+        self.later().forwards.push(forward);
     }
 
     /// The application's cache, in the demo of the fault that is in it.
@@ -95,14 +113,15 @@ impl Stack {
         Ok(())
     }
 
-    /// Starts the operator as the chart's account, which may do what the chart grants and no more.
+    /// Starts the operator: from its chart where there is a node, otherwise as a process and as the chart's account, which may
+    /// do what the chart grants and no more.
     pub(super) async fn start_operator(&self) -> Result<()> {
+        let Some(binary) = &self.binary else { return real::install(self).await };
         self.session.say("starting the operator");
-        let kubeconfig = self.plane.kubeconfig_with_token(cluster::OPERATOR, cluster::OPERATOR).await?;
+        let kubeconfig = self.plane().kubeconfig_with_token(cluster::OPERATOR, cluster::OPERATOR).await?;
         let config = cluster::operator_config(self.prometheus.url());
-        let mut options = OperatorOptions::new(&self.binary, &kubeconfig, &config)
-            .arg("--log-format=text")
-            .env("NO_COLOR", "1");
+        let mut options =
+            OperatorOptions::new(binary, &kubeconfig, &config).arg("--log-format=text").env("NO_COLOR", "1");
         if self.cache.is_some() {
             // kwok's Pods have no address: what is meant for the Service goes to the edge, which has all of them behind it.
             let service = format!("{}/{}:http", cluster::NAMESPACE, cluster::TARGET);
@@ -115,7 +134,7 @@ impl Stack {
 
     /// Fails when something has ended that should run.
     pub(super) fn must_run(&self) -> Result<()> {
-        for process in self.plane.processes() {
+        for process in self.kubernetes.processes() {
             process.must_run()?;
         }
         self.database.server.process().must_run()?;
@@ -128,7 +147,10 @@ impl Stack {
     }
 
     /// Shows the end of the log that explains most failures. That of a process that has ended is in the error already.
-    pub(super) fn show_logs(&self) {
+    pub(super) async fn show_logs(&self) {
+        if let Some(cluster) = self.kubernetes.real() {
+            self.session.say(&real::look(cluster).await);
+        }
         let later = self.later();
         if let Some(operator) = later.operator.as_ref().filter(|one| one.process().exit_status().is_none()) {
             let text = operator.log_text();
@@ -169,9 +191,18 @@ async fn cache(session: &Session, fault: Fault) -> Result<Option<Cache>> {
     }
 }
 
-async fn binary(session: &Session, given: Option<&Path>) -> Result<PathBuf> {
-    match given {
-        Some(path) => std::path::absolute(path).map_err(Error::path("looking for", path)),
-        None => workspace::build_operator(session).await,
+/// The application's Python, and its users'.
+pub(super) async fn python(session: &Session) -> Result<Venv> {
+    Venv::find_or_build(session, &workspace::root().join("demo/requirements.txt")).await
+}
+
+async fn binary(session: &Session, arguments: &Arguments) -> Result<Option<PathBuf>> {
+    match (arguments.node, &arguments.operator) {
+        // It is in the image.
+        (Node::Real, _) => Ok(None),
+        (Node::Kwok, Some(path)) => {
+            std::path::absolute(path).map(Some).map_err(Error::path("looking for", path))
+        }
+        (Node::Kwok, None) => workspace::build_operator(session).await.map(Some),
     }
 }

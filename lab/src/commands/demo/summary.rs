@@ -28,6 +28,9 @@ pub(super) async fn print(stack: &Stack, stories: &[Story], timeline: &Timeline)
     let events = ["get", "events", "-n", NAMESPACE, "--sort-by=.eventTime", "--field-selector", &on_policy];
     show(stack, timeline, &events).await?;
     show(stack, timeline, &["get", "lp,li,lr", "-n", NAMESPACE]).await?;
+    if stack.kubernetes.real().is_some() {
+        show(stack, timeline, &["get", "pods", "-A", "-o", "wide"]).await?;
+    }
     judgement(stories, timeline);
     Ok(())
 }
@@ -110,7 +113,7 @@ fn cancelled(story: &Story) -> String {
 /// Shows what a person would see who typed that.
 async fn show(stack: &Stack, timeline: &Timeline, args: &[&str]) -> Result<()> {
     timeline.heading(&format!("$ kubectl {}", args.join(" ")));
-    let shown = stack.plane.kubectl_run(args, "").await?;
+    let shown = stack.plane().kubectl_run(args, "").await?;
     timeline.plain(format!("{}{}", shown.stdout, shown.stderr).trim_end());
     Ok(())
 }

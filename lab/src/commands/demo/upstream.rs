@@ -9,9 +9,16 @@ use lab::{Error, Result, Session};
 /// What it takes when all is well: what the API assumes where there is no file, too.
 pub(super) const USUAL: Duration = Duration::from_millis(20);
 
+/// A folder of its own: what is renamed into it is seen by whoever has mounted it.
+pub(super) fn folder(session: &Session) -> PathBuf {
+    session.folder().join("upstream")
+}
+
 /// Where the API reads how many milliseconds it takes.
-pub(super) fn delay_file(session: &Session) -> PathBuf {
-    session.folder().join("upstream-delay")
+pub(super) fn delay_file(session: &Session) -> Result<PathBuf> {
+    let folder = folder(session);
+    std::fs::create_dir_all(&folder).map_err(Error::path("creating", &folder))?;
+    Ok(folder.join("delay"))
 }
 
 /// A price service that has become slow. Dropping it makes it fast again.
@@ -22,7 +29,7 @@ pub(super) struct Slow {
 
 impl Slow {
     pub(super) fn begin(session: &Session, delay: Duration) -> Result<Self> {
-        let file = delay_file(session);
+        let file = delay_file(session)?;
         write(&file, delay)?;
         Ok(Self { begun: SystemTime::now(), file })
     }
