@@ -10,13 +10,26 @@ CARGO ?= cargo
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Which crates may be used, from where and under which licences (deny.toml); built once into the cache folder where it is missing.
+DENY_VERSION := 0.20.2
+DENY = CARGO=$(CARGO) .ci/tool cargo-deny $(DENY_VERSION)
+
 .PHONY: check
-check: ## Format, clippy, engine tests: under two minutes, before each commit
+check: ## Format, clippy, engine tests, crates and bill of materials: under two minutes, before each commit
 	$(CARGO) fmt --all --check
 	@# The engine alone first: in a workspace build other members switch on features that it must not have.
 	$(CARGO) clippy --quiet -p engine --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	$(CARGO) test --quiet -p engine
+	@# Without the network once all crates are there. Advisories are somebody else's and change by the hour: `make advisories`.
+	$(CARGO) fetch --quiet --locked
+	deny=$$($(DENY)); "$$deny" --offline --locked check --hide-inclusion-graph bans licenses sources
+	@# What is linked into the binary, and nothing else, with its origin and its licence.
+	$(CARGO) test --quiet -p lab --test sbom
+
+.PHONY: advisories
+advisories: ## Ask for known vulnerabilities and yanked crates: needs the network, for the database of advisories
+	deny=$$($(DENY)); "$$deny" --locked check advisories
 
 .PHONY: sim
 sim: ## Simulate the operator in a world with faults, and judge it (SEED=1 HOURS=200: ten seconds)
@@ -41,23 +54,45 @@ demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runawa
 	@exec "$(TARGET_DIR)/debug/lab" demo --node $(or $(NODE),kwok) --operator "$(TARGET_DIR)/debug/latency-operator" \
 		--image "$(TARGET_DIR)/image/latency-operator.tar"
 
-# What Cargo calls a static binary for this machine, and where it is put together as an image.
-STATIC := $(shell uname -m)-unknown-linux-musl
+# For which machine the image is, by the name that images have for it: this one, amd64 or arm64.
+HERE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+ARCH ?= $(HERE)
+# What Cargo calls a static binary for it.
+STATIC := $(patsubst arm64,aarch64,$(patsubst amd64,x86_64,$(ARCH)))-unknown-linux-musl
+CC_STATIC := CC_$(subst -,_,$(STATIC))
+# The only C code is ring's, and needs nothing of a C library: any compiler for the machine will do. Of this machine there is one; clang
+# is one for every machine, and the linker for others comes with Rust.
+ifeq ($(ARCH),$(HERE))
+STATIC_ENV = $(CC_STATIC)=$${CC:-cc}
+else
+STATIC_ENV = $(CC_STATIC)=$${$(CC_STATIC):-clang} CARGO_TARGET_$(shell echo $(STATIC) | tr a-z- A-Z_)_LINKER=rust-lld
+endif
+# The archive of another machine's has its name.
+IMAGE = $(TARGET_DIR)/image/latency-operator$(if $(filter $(HERE),$(ARCH)),,-$(ARCH))
 TARGET_DIR = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .PHONY: image
-image: ## Build the image without Docker: the Dockerfile's root file system as an archive, and what it weighs
+image: ## Build the image without Docker, as an archive with its bill of materials, and weigh it (ARCH=arm64: needs clang)
+	@case $(ARCH) in $(HERE)|amd64|arm64) ;; *) echo "ARCH=$(ARCH): images are built for amd64 and arm64" >&2; exit 1 ;; esac
+	@[ $(ARCH) = $(HERE) ] || [ -n "$${$(CC_STATIC):-}" ] || command -v clang > /dev/null || \
+		{ echo "ARCH=$(ARCH) needs clang, or $(CC_STATIC), for the C code of one package: apt-get install clang" >&2; exit 1; }
 	@rustup target list --installed | grep -qx $(STATIC) || rustup target add $(STATIC)
-	@# The only C code is ring's, and needs nothing of a C library: any compiler will do.
-	CC_$(subst -,_,$(STATIC))=$${CC:-cc} \
-		$(CARGO) build --release --locked --target $(STATIC) --package latency-operator --bin latency-operator
 	@mkdir -p $(TARGET_DIR)/image
-	@$(CARGO) run --quiet -p lab -- image --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator \
-		--output $(TARGET_DIR)/image/latency-operator.tar
+	@# What Cargo says that it has built is what the bill of materials is compared with.
+	$(STATIC_ENV) $(CARGO) build --release --locked --target $(STATIC) --package latency-operator --bin latency-operator \
+		--message-format json-render-diagnostics > $(TARGET_DIR)/image/built-$(ARCH).json
+	@$(CARGO) run --quiet -p lab -- image --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator --output $(IMAGE).tar
+	@$(CARGO) run --quiet -p lab -- sbom --target $(STATIC) --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator \
+		--built $(TARGET_DIR)/image/built-$(ARCH).json --output $(IMAGE).cdx.json
+
+.PHONY: sbom
+sbom: ## Write the bill of materials of the binary (CycloneDX) without building it (ARCH=arm64: that of the other)
+	@mkdir -p $(TARGET_DIR)/sbom
+	@$(CARGO) run --quiet -p lab -- sbom --target $(STATIC) --output $(TARGET_DIR)/sbom/latency-operator-$(ARCH).cdx.json
 
 .PHONY: image-path
 image-path:
-	@echo $(TARGET_DIR)/image/latency-operator.tar
+	@echo $(IMAGE).tar
 
 .PHONY: test
 test: ## Everything that CI runs, on real parts; installs or builds what is missing into the cache folder
@@ -77,16 +112,11 @@ bench: ## Measure against the budgets, on real parts; prints a table and writes 
 	$(CARGO) bench -p engine --bench tick
 	$(CARGO) bench --bench operator
 
-# Built once, by cargo, where it is not on the machine.
 MDBOOK_VERSION := 0.5.4
-MDBOOK_ROOT = $${XDG_CACHE_HOME:-$$HOME/.cache}/latency-operator/mdbook-$(MDBOOK_VERSION)
 
 .PHONY: book
 book: ## Make a book of docs/ in target/book; builds mdbook into the cache folder where it is missing, some minutes
 	@# Links that leave docs/ lead to the files beside the book, which are not part of it.
-	@if ! mdbook=$$(command -v mdbook); then \
-		mdbook=$(MDBOOK_ROOT)/bin/mdbook; \
-		[ -x "$$mdbook" ] || $(CARGO) install --locked --version $(MDBOOK_VERSION) --no-default-features --features search --root "$(MDBOOK_ROOT)" mdbook; \
-	fi; \
+	@mdbook=$$(CARGO=$(CARGO) .ci/tool mdbook $(MDBOOK_VERSION) --no-default-features --features search); \
 	"$$mdbook" build . && \
 	find target/book -name '*.html' -exec sed -i -E 's|href="\.\./([^"]*)\.html|href="../../\1.md|g' {} +

@@ -31,6 +31,21 @@ enum Content {
 }
 
 impl Entry {
+    /// Where it is in the image, without a leading slash.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Its text, if it is neither a folder nor a file of this machine.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.content {
+            Content::Text(text) => Some(text),
+            Content::File(_) | Content::Folder => None,
+        }
+    }
+
     /// A program that everybody may run. Paths have no leading slash.
     #[must_use]
     pub fn program(path: &str, file: &Path) -> Self {
@@ -68,19 +83,32 @@ impl Entry {
 #[derive(Debug, Clone)]
 pub struct Archive {
     tag: String,
+    architecture: String,
     config: Value,
     entries: Vec<Entry>,
 }
 
 impl Archive {
-    /// An image of this name (`host/name:tag`), and what is run in it.
+    /// An image of this name (`host/name:tag`) for this machine's architecture, and what is run in it.
     #[must_use]
     pub fn new(tag: &str, entrypoint: &[&str]) -> Self {
         Self {
             tag: tag.to_owned(),
+            architecture: match std::env::consts::ARCH {
+                "aarch64" => "arm64",
+                "x86_64" => "amd64",
+                other => other,
+            }
+            .to_owned(),
             config: json!({"Entrypoint": entrypoint, "WorkingDir": "/"}),
             entries: Vec::new(),
         }
+    }
+
+    /// Says for which architecture it is, by the name that images have for it: `amd64`, `arm64`.
+    #[must_use]
+    pub fn architecture(self, architecture: &str) -> Self {
+        Self { architecture: architecture.to_owned(), ..self }
     }
 
     /// Sets something of its configuration, such as `User` or `Labels`.
@@ -99,6 +127,18 @@ impl Archive {
         self
     }
 
+    /// Its configuration, by the names that images have for it.
+    #[must_use]
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// How many bytes its files have together: what it weighs on a node, and before compression.
     ///
     /// # Errors
@@ -114,15 +154,15 @@ impl Archive {
     pub fn write(&self, file: &Path) -> Result<()> {
         let failed = |source| Error::path("writing", file)(source);
         let layer = self.layer(file)?;
-        let digest = hex(&Sha256::digest(&layer));
+        let digest = sha256(&layer);
         let config = json!({
-            "architecture": match std::env::consts::ARCH { "aarch64" => "arm64", "x86_64" => "amd64", other => other },
+            "architecture": self.architecture,
             "os": "linux",
             "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
         })
         .to_string();
-        let name = format!("{}.json", hex(&Sha256::digest(config.as_bytes())));
+        let name = format!("{}.json", sha256(config.as_bytes()));
         let manifest = json!([{"Config": name, "RepoTags": [self.tag], "Layers": ["layer.tar"]}]).to_string();
         let mut archive = Builder::new(File::create(file).map_err(failed)?);
         for (path, bytes) in
@@ -187,6 +227,12 @@ fn append(
     header.set_mode(mode);
     header.set_size(length(bytes));
     to.append_data(&mut header, path, bytes)
+}
+
+/// The SHA-256 of something, in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn length(bytes: &[u8]) -> u64 {

@@ -29,6 +29,7 @@ pub mod proxy;
 mod random;
 pub mod redis;
 mod say;
+pub mod sbom;
 mod session;
 mod spawner;
 mod spec;

@@ -25,6 +25,8 @@ enum Command {
     Cluster(commands::cluster::Arguments),
     /// Puts the operator's image together without Docker, and says what it weighs.
     Image(commands::image::Arguments),
+    /// Writes down which packages go into the operator's binary, as CycloneDX.
+    Sbom(commands::sbom::Arguments),
     /// Breaks a real API, lets the operator heal it, and shows how; fails if it did not.
     Demo(commands::demo::Arguments),
 }
@@ -37,6 +39,7 @@ async fn main() -> ExitCode {
         Command::Up(arguments) => commands::up::run(arguments).await.map(well),
         Command::Cluster(arguments) => commands::cluster::run(arguments).await,
         Command::Image(arguments) => commands::image::run(&arguments).map(well),
+        Command::Sbom(arguments) => commands::sbom::run(&arguments).map(well),
         Command::Demo(arguments) => commands::demo::run(arguments).await,
     };
     match result {

@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod demo;
 mod end;
 pub(crate) mod image;
+pub(crate) mod sbom;
 pub(crate) mod tools;
 pub(crate) mod up;
 
