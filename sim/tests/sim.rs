@@ -79,6 +79,16 @@ fn what_was_once_found_is_found_again_where_it_is_planted() {
     }
 }
 
+/// Where 1,000 hours need not meet a bug, a script must.
+#[test]
+fn each_rare_bug_has_a_script_that_brings_it_about() {
+    let read = |path: PathBuf| Regression::read(&path).expect("a regression").bug;
+    let scripted: Vec<String> = regressions().into_iter().filter_map(read).collect();
+    for bug in sim::planted::RARE {
+        assert!(scripted.iter().any(|known| known == bug.name), "no script brings {} about", bug.name);
+    }
+}
+
 /// The driver's question follows the engine's at the same instant: without it everything is as it was.
 #[cfg(planted_bugs)]
 #[test]
