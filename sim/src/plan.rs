@@ -201,6 +201,7 @@ const PEOPLE: Micros = 25 * MINUTE;
 const FAULT: Micros = 5 * MINUTE;
 const STORY: Micros = 20 * MINUTE;
 const DRAIN: Micros = 50 * MINUTE;
+const UNNOTED: Micros = 4 * HOUR;
 
 /// The plan of an episode whose restless part lasts so long.
 #[must_use]
@@ -216,6 +217,7 @@ pub fn draw(seed: u64, lasts: Micros) -> Vec<Planned> {
     stream(&mut plan, &mut dice, begin, lasts, STORY, story::any);
     // By dice of their own: all else is what it would be without them.
     stream(&mut plan, &mut Dice::new(seed ^ 0x5851_f42d_4c95_7f2d), begin, lasts, DRAIN, story::drained);
+    stream(&mut plan, &mut Dice::new(seed ^ 0x2545_f491_4f6c_dd1d), begin, lasts, UNNOTED, story::unnoted);
     // Something is still owed when it gets quiet, and something was refused that an answer calls admitted: what a leader takes
     // it for is seen only if it leads on.
     let last = lasts.saturating_sub(dice.between(10, 20) * MINUTE);

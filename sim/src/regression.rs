@@ -17,6 +17,9 @@ pub struct Regression {
     /// The bug that has to be planted for it, where the code has not had it since it can be simulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bug: Option<String>,
+    /// Why it is violated to this day, where it has been understood and is not mended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmended: Option<String>,
     /// What has to happen for it.
     pub script: Script,
 }
@@ -29,6 +32,20 @@ impl Regression {
     pub fn read(path: &Path) -> io::Result<Self> {
         let text = std::fs::read_to_string(path)?;
         serde_json::from_str(&text).map_err(io::Error::other)
+    }
+
+    /// All that were written down in that folder, in the order of their names.
+    ///
+    /// # Errors
+    /// The folder or one of them cannot be read or understood.
+    pub fn all(folder: &Path) -> io::Result<Vec<(PathBuf, Self)>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            files.push(entry?.path());
+        }
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        files.sort();
+        files.into_iter().map(|path| Self::read(&path).map(|read| (path, read))).collect()
     }
 
     /// Writes it down under a name that says what it violates.

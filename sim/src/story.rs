@@ -4,7 +4,7 @@ use crate::dice::Dice;
 use crate::exec::{Micros, SECOND};
 use crate::plan::{Item, Manner};
 use crate::world::faults::{Blow, Op};
-use crate::world::setup::{CACHE_OF, POLICIES, TARGETS};
+use crate::world::setup::{CACHE_COUNT, CACHE_OF, POLICIES, TARGETS};
 
 /// What happens, and how long after the story's begin.
 pub type Story = Vec<(Micros, Item)>;
@@ -192,6 +192,26 @@ fn warming(dice: &mut Dice) -> Story {
         };
         ambush(&mut story, 0, Op::Warm, blow);
     }
+    story
+}
+
+/// A cache has been warmed, and nobody learns it: the leader is killed before it notes what its run came to, and what the next
+/// one notes of it meets something, too. By then all is well.
+pub fn unnoted(dice: &mut Dice) -> Story {
+    let cache = dice.below(CACHE_COUNT);
+    let mut story = vec![(0, Item::Flush { cache, span: dice.between(200, 600), futile: false })];
+    // The gate is passed by then, or soon.
+    let over = after(dice, 35, 75);
+    ambush(&mut story, over, Op::Status, Blow::CrashBefore);
+    let blow = match dice.below(6) {
+        0 => Blow::RequestLost,
+        1 => Blow::BrokenOff(dice.between(1, 50)),
+        2 => Blow::Conflict,
+        3 => Blow::Throttled,
+        4 => Blow::Late(dice.between(1, 50)),
+        _ => Blow::Failed,
+    };
+    ambush(&mut story, over, Op::Status, blow);
     story
 }
 

@@ -248,13 +248,14 @@ impl World {
             },
         };
         let few = total < target.rate * window.as_secs_f64() * 0.11;
-        let seen = if target.hangs && few {
+        // In a lull, too: it hangs to whoever knows how many are usual, and the others cannot judge so few.
+        let seen = if target.hangs && (few || total < LEAST) {
             Seen::Breached
         } else if total < LEAST {
             Seen::Quiet
         } else if slow / total > 0.05 {
             Seen::Breached
-        } else if hung && few {
+        } else if (hung && few) || (target.hangs && total < USUAL * window.as_secs_f64() * 0.11) {
             Seen::Ambiguous
         } else {
             Seen::Healthy
