@@ -108,9 +108,14 @@ chart: ## Lint and render the chart, and try it on a real API server: helm, prom
 	$(CARGO) test -p latency-operator --test chart
 
 .PHONY: bench
-bench: ## Measure against the budgets, on real parts; prints a table and writes JSON (RUNS=30, about 15 minutes)
+bench: ## Measure against the budgets, on real parts; prints tables and writes JSON (RUNS=30, and what bench-scale does: an hour)
 	$(CARGO) bench -p engine --bench tick
 	$(CARGO) bench --bench operator
+	$(CARGO) bench --bench scale
+
+.PHONY: bench-scale
+bench-scale: ## Of that only how one operator scales (POLICIES=1,1000,10000 QUIET=300: 40 minutes)
+	$(CARGO) bench --bench scale
 
 MDBOOK_VERSION := 0.5.4
 

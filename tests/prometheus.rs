@@ -287,3 +287,140 @@ async fn what_is_no_prometheus_is_told_apart() {
         served.abort();
     }
 }
+
+/// Several targets' exporters, each with its own rate of requests.
+struct Fleet {
+    prometheus: Prometheus,
+    source: Source,
+    exporters: Vec<Exporter>,
+}
+
+impl Fleet {
+    async fn start(pods: &[(&str, &str, f64)], args: &[&str]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let session = Session::start().await.expect("a session");
+        let mut fleet = (Vec::new(), Vec::new());
+        for (namespace, pod, rate) in pods {
+            let exporter = Exporter::start(ExporterOptions::default()).expect("an exporter");
+            exporter.set(lab::Traffic::steady(*rate, Duration::from_millis(50)).errors(0.5).in_flight(3));
+            // A label of the series' own, such as anybody may set.
+            let labels = [("namespace", *namespace), ("pod", *pod), ("latency_operator_target", "web")];
+            fleet.0.push(Target::new("app", &exporter.address(), &labels));
+            fleet.1.push(exporter);
+        }
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let options = PrometheusOptions { targets: fleet.0, args, ..PrometheusOptions::default() };
+        let prometheus = Prometheus::start(&session, options).await.expect("Prometheus");
+        let source = source(prometheus.url());
+        Self { prometheus, source, exporters: fleet.1 }
+    }
+
+    /// What each policy reads, all of them at the same moment, and how many queries that took.
+    async fn read(&self, policies: &[Policy]) -> (Vec<Observed<Traffic>>, usize) {
+        let before = self.queries().await;
+        let reads = policies.iter().map(|policy| self.source.traffic(policy, false));
+        let mut read = futures::future::join_all(reads).await;
+        let queries = self.queries().await - before;
+        (read.iter_mut().map(|read| read.remove("p95").expect("the objective")).collect(), queries)
+    }
+
+    async fn queries(&self) -> usize {
+        let url = format!("{}/metrics", self.prometheus.url());
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let text = client.get(url).send().await.expect("an answer").text().await.expect("text");
+        let asked = |line: &&str| {
+            line.starts_with("prometheus_http_requests_total{") && line.contains("\"/api/v1/query\"")
+        };
+        let counts =
+            text.lines().filter(asked).filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+        counts.sum()
+    }
+
+    /// Reads until each policy that `wanted` names has a full window of traffic, at that rate.
+    async fn until(&self, policies: &[Policy], wanted: &[(usize, f64)]) -> (Vec<Observed<Traffic>>, usize) {
+        let mut last = None;
+        let found = lab::until(Duration::from_secs(30), async || {
+            let read = self.read(policies).await;
+            // Pods are not scraped at the same instant.
+            let full = |(index, rate): &(usize, f64)| {
+                let completed = read.0[*index].known().map_or(0.0, Traffic::completed);
+                (completed / 5.0 / rate - 1.0).abs() < 0.1
+            };
+            let all = wanted.iter().all(full);
+            last = Some(read);
+            all.then(|| last.take())?
+        });
+        let found = found.await;
+        found.unwrap_or_else(|| panic!("it never came; the last reading is {last:#?}"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_targets_are_read_with_one_query_and_each_has_its_own_traffic() {
+    let pods = [
+        ("shop", "web-6d4cf56db6-x7k2p", 20.0),
+        // Its name begins with the other one's; it has two pods.
+        ("shop", "web-1-6d4cf56db6-x7k2p", 30.0),
+        ("shop", "web-1-6d4cf56db6-aaaaa", 30.0),
+        ("blog", "web-5c4cf56db6-zzzzz", 120.0),
+        // Nobody's, a stranger's, and one of a StatefulSet.
+        ("shop", "web", 1000.0),
+        ("shop", "web-0", 1000.0),
+        ("shop", "other-6d4cf56db6-x7k2p", 1000.0),
+    ];
+    let fleet = Fleet::start(&pods, &[]).await;
+    let mut policies: Vec<Policy> = [("shop", "web"), ("shop", "web-1"), ("blog", "web"), ("shop", "absent")]
+        .iter()
+        .map(|(namespace, target)| policy(namespace, target, &django()))
+        .collect();
+    let mut again = policies[0].clone();
+    again.id.name = "another policy on the same target".to_owned();
+    policies.push(again);
+    let rates = [(0, 20.0), (1, 60.0), (2, 120.0), (4, 20.0)];
+    let (read, queries) = fleet.until(&policies, &rates).await;
+    assert_eq!(queries, 1, "{read:#?}");
+    for (index, _) in rates {
+        let traffic = read[index].known().expect("traffic");
+        let errors = traffic.errors.known().expect("errors");
+        assert!((errors / traffic.completed() - 0.5).abs() < 0.1, "{index}: {traffic:?}");
+        let pods = if index == 1 { 2.0 } else { 1.0 };
+        assert_eq!(traffic.in_flight.known().map(|count| count.round()), Some(3.0 * pods), "{traffic:?}");
+    }
+    assert_eq!(reason(&read[3]), Some(NoDataReason::Empty), "{read:?}");
+    // Labels of a policy's own lead nowhere else, together as alone.
+    let matchers = json!({"type": "Prometheus", "prometheus": {"preset": "Django", "matchLabels": {"namespace": "shop"}}});
+    let elsewhere: Vec<Policy> =
+        ["one", "another"].iter().map(|namespace| policy(namespace, "web", &matchers)).collect();
+    let (read, queries) = fleet.read(&elsewhere).await;
+    assert_eq!(queries, 1);
+    assert!(read.iter().all(|read| reason(read) == Some(NoDataReason::Empty)), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_series_blind_nobody() {
+    let pods = [
+        ("shop", "light-6d4cf56db6-x7k2p", 20.0),
+        ("blog", "light-6d4cf56db6-x7k2p", 20.0),
+        ("heavy", "web-6d4cf56db6-x7k2p", 20.0),
+    ];
+    // Enough for the light ones, not for the views of the heavy one.
+    let fleet = Fleet::start(&pods, &["--query.max-samples=2000"]).await;
+    for view in 0..60 {
+        fleet.exporters[2]
+            .set_view(&format!("view-{view}"), lab::Traffic::steady(10.0, Duration::from_millis(50)));
+    }
+    let policies: Vec<Policy> = [("shop", "light"), ("blog", "light"), ("heavy", "web")]
+        .iter()
+        .map(|(namespace, target)| policy(namespace, target, &django()))
+        .collect();
+    let refused = lab::until(Duration::from_secs(30), async || {
+        let (read, _) = fleet.read(&policies).await;
+        let is_refused = reason(&read[2]) == Some(NoDataReason::QueryRefused);
+        // Whatever becomes of the third: they are answered for at once, as soon as they are scraped at all.
+        (is_refused && read[..2].iter().all(|read| read.known().is_some())).then_some(())
+    });
+    refused.await.expect("the heavy one is refused, and no other");
+    let (read, queries) = fleet.until(&policies, &[(0, 20.0), (1, 20.0)]).await;
+    assert!(queries <= 3, "{queries}: they are asked for alone, or not at all within half a scrape");
+    assert_eq!(reason(&read[2]), Some(NoDataReason::QueryRefused));
+}

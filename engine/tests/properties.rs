@@ -371,7 +371,7 @@ impl Strictness {
 
 fn candidate(cooldown: u64, most: u32) -> Candidate {
     let policy = policy(cooldown, 3, Writers::Allow);
-    let server = builders::quiet_database(builders::start()).server;
+    let server = builders::quiet_database(builders::start()).server.clone();
     let session = engine::model::SessionIdentity {
         pid: 1,
         backend_start: builders::start(),
@@ -416,7 +416,7 @@ fn ledger(entries: &[(u64, usize, bool, u64)], candidate: &Candidate) -> Ledger 
         spec.cooldown = Duration::from_secs(*cooldown);
         spec.incident = format!("incident-{policy}");
         if index % 2 == 1 {
-            let mut server = builders::quiet_database(builders::start()).server;
+            let mut server = builders::quiet_database(builders::start()).server.clone();
             server.database = format!("other-{index}");
             spec.resource = ResourceKey::database("shop", &server);
         }

@@ -42,7 +42,7 @@ pub use cache::Cache;
 pub use caddy::{Caddy, CaddyOptions};
 pub use control_plane::{ControlPlane, ControlPlaneOptions};
 pub use error::{Error, ProcessTrouble, Result};
-pub use exporter::{Exporter, ExporterOptions, Traffic};
+pub use exporter::{Crowd, Exporter, ExporterOptions, Traffic};
 pub use gitops::{GitOps, Health, Seen};
 pub use helm::{Helm, Release};
 pub use node::{Cluster, ClusterOptions};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::api::ALLOWED;
 use crate::clock::Clock;
@@ -136,6 +136,7 @@ pub(super) async fn work(
         probes,
         publisher,
         metrics,
+        status_writes: Semaphore::new(controller::STATUS_WRITES),
         leading_since: clock.now(),
         views: Views::default(),
     });

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use engine::model::{ActionKind, Snapshot, Survey};
 use engine::{Situation, survey};
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::budgets::Budgets;
 use super::events::Publisher;
@@ -24,6 +24,9 @@ use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;
 use crate::observe::redis::Caches;
 use crate::telemetry::Metrics;
+
+/// See [`Shared::status_writes`]: as many as an API server answers within a blink.
+pub const STATUS_WRITES: usize = 32;
 
 /// A policy's newest look: what the gate judges.
 pub type View = Arc<(Snapshot, Situation)>;
@@ -68,6 +71,9 @@ pub struct Shared {
     pub publisher: Publisher,
     /// The operator's own metrics.
     pub metrics: Metrics,
+    /// Statuses of policies that are being written at one time: a new operator has one to write for each policy, and each
+    /// request that is under way takes a connection of its own.
+    pub status_writes: Semaphore,
     /// When this process began to lead.
     pub leading_since: jiff::Timestamp,
     /// The newest look at each policy.

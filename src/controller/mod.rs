@@ -15,5 +15,5 @@ pub mod remediation;
 mod retention;
 mod work;
 
-pub use context::{Context, Shared, Views};
+pub use context::{Context, STATUS_WRITES, Shared, Views};
 pub use work::{lead, list_remediations};

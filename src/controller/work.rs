@@ -23,8 +23,9 @@ use crate::api::{LatencyPolicy, LatencyRemediation, Stored, convert};
 use crate::observe::kubernetes::{Scope, Workloads};
 
 /// Evaluations that may be under way at one time; the rest waits its turn. Most of them wait for somebody's database: so
-/// many that a hundred dead ones hold up nobody else.
-const POLICIES_AT_ONCE: u16 = 512;
+/// many that a hundred dead ones hold up nobody else. And no more: each takes some 30 KB meanwhile, and an operator that has
+/// just started has one for each policy.
+const POLICIES_AT_ONCE: u16 = 256;
 /// Remediations that may be under way at one time.
 const REMEDIATIONS_AT_ONCE: u16 = 16;
 

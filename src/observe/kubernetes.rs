@@ -293,7 +293,14 @@ where
     let (reader, writer) = reflector::store();
     let watch = watcher(api, config)
         .default_backoff()
-        .modify(|object| object.labels_mut().clear())
+        // Ten thousand of them are kept: nothing but what is looked at.
+        .modify(|object| {
+            let metadata = object.meta_mut();
+            (metadata.labels, metadata.owner_references, metadata.finalizers) = (None, None, None);
+            object
+                .annotations_mut()
+                .retain(|name, _| [PAUSED_UNTIL, PAUSED_REASON, OPT_OUT].contains(&&**name));
+        })
         .reflect(writer)
         .for_each(|event| {
             if let Err(error) = event {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use engine::advance::Look;
 use engine::model::{
-    Action, Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, ServerIdentity, Session,
-    SessionIdentity, SessionState, SessionTarget, Slots,
+    Action, Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, PostgresLook, ServerIdentity,
+    Session, SessionIdentity, SessionState, SessionTarget, Slots,
 };
 use serde::Deserialize;
 use sqlx::Row;
@@ -329,7 +329,7 @@ fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
     } else {
         Coverage::Full
     };
-    Some(PostgresFacts {
+    let look = PostgresLook {
         server: ServerIdentity {
             system_identifier: name(Some(raw.system_identifier)),
             database: name(Some(raw.database)),
@@ -355,7 +355,8 @@ fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
             .map(|(waiter, blocker)| LockWait { waiter, blocker })
             .collect(),
         truncated,
-    })
+    };
+    Some(look.into())
 }
 
 /// A name that PostgreSQL could have, of at most 64 bytes: whatever else a server says goes into objects and logs as well.

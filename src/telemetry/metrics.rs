@@ -42,6 +42,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     evaluations: Family<ResultLabel, Counter>,
     evaluation: Histogram,
+    lateness: Histogram,
     source: Family<SourceLabel, Histogram>,
     no_data: Family<ReasonLabel, Counter>,
     refusals: Family<GuardLabel, Counter>,
@@ -70,6 +71,7 @@ impl Metrics {
             registry: Arc::new(Registry::default()),
             evaluations: Family::default(),
             evaluation: spans(),
+            lateness: spans(),
             source: Family::new_with_constructor(spans),
             no_data: Family::default(),
             refusals: Family::default(),
@@ -96,6 +98,12 @@ impl Metrics {
             "Length of one evaluation, from its first read to its last write",
             Unit::Seconds,
             self.evaluation.clone(),
+        );
+        r.register_with_unit(
+            "lateness",
+            "How much later than it was due an evaluation began",
+            Unit::Seconds,
+            self.lateness.clone(),
         );
         r.register_with_unit(
             "source",
@@ -144,6 +152,11 @@ impl Metrics {
     pub fn evaluated(&self, result: &str, took: Duration) {
         self.evaluations.get_or_create(&ResultLabel { result: result.to_owned() }).inc();
         self.evaluation.observe(took.as_secs_f64());
+    }
+
+    /// An evaluation began so much later than it was due.
+    pub fn late(&self, by: Duration) {
+        self.lateness.observe(by.as_secs_f64());
     }
 
     /// A read from a source ended.

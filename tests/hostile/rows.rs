@@ -105,9 +105,9 @@ fn read(answer: &Value) -> Result<PostgresFacts, NoData> {
 /// The same answer at that second: only its clock has gone on.
 fn at_second(read: &Result<PostgresFacts, NoData>, second: u64) -> Observed<PostgresFacts> {
     match read.clone() {
-        Ok(facts) => {
-            let clock = later(facts.clock, Duration::from_secs(second));
-            Observed::Known { at: now(second), value: PostgresFacts { clock, ..facts } }
+        Ok(mut facts) => {
+            facts.clock = later(facts.clock, Duration::from_secs(second));
+            Observed::Known { at: now(second), value: facts }
         }
         Err(no_data) => Observed::Missing(no_data),
     }

@@ -106,13 +106,13 @@ async fn what_cannot_be_reached_is_not_tried_again_by_everybody_at_once() {
 async fn after_a_restart_the_run_after_the_failed_one_reconnects() {
     let mut world = World::start().await;
     let connection = world.connection(OPERATOR);
-    let before = snapshot(&connection).await.expect("facts").server;
+    let before = snapshot(&connection).await.expect("facts").server.clone();
     for how in [Stop::Fast, Stop::Immediate, Stop::Kill] {
         world.server.stop(how).await.expect("stopped");
         world.server.start_again().await.expect("started");
         let failed = connection.run(sqlx::query("select 1")).await.expect_err("it was cut off");
         assert!(matches!(&failed, Failure::Lost(no_data) if no_data.reason == NoDataReason::Unreachable));
-        let after = snapshot(&connection).await.expect("it reconnects").server;
+        let after = snapshot(&connection).await.expect("it reconnects").server.clone();
         assert_eq!(after.system_identifier, before.system_identifier);
         assert!(after.started_at > before.started_at, "{how:?}: another life of the same server");
     }

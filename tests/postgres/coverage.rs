@@ -86,7 +86,7 @@ fn quoted_name(role: &str) -> String {
 async fn who_may_read_all_need_not_be_allowed_to_signal() {
     let world = World::start().await;
     let facts = snapshot(&world.connection(WATCHER)).await.expect("facts");
-    assert_eq!((facts.coverage, facts.may_signal), (Coverage::Full, false));
+    assert_eq!((&facts.coverage, facts.may_signal), (&Coverage::Full, false));
     world.admin("orders", "grant pg_signal_backend to watcher").await;
     assert!(snapshot(&world.connection(WATCHER)).await.expect("facts").may_signal);
 }

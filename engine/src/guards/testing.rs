@@ -10,11 +10,11 @@ use crate::model::{
     Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Budget, CacheUse, Candidate, Confidence,
     Coverage, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze, GuardSettings, Incident, Ledger,
     Limits, Measured, Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef,
-    PostgresDependency, PostgresFacts, Preset, Reading, RedisClients, RedisCounters, RedisDependency,
-    RedisFacts, RedisMemory, RedisRole, RedisServer, Remediation, RemediationStatus, ResourceKey, Rung,
-    RungAction, ScaleSettings, Scheme, Scope, ServerIdentity, Session, SessionIdentity, SessionState,
-    SessionTarget, Severity, Slots, Snapshot, Source, Subject, Survey, Target, TargetKind, TargetRef, Undo,
-    UndoState, Verdict, Verification, VerifySpec, WarmSettings, Workload, Writers, earlier,
+    PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading, RedisClients, RedisCounters,
+    RedisDependency, RedisFacts, RedisMemory, RedisRole, RedisServer, Remediation, RemediationStatus,
+    ResourceKey, Rung, RungAction, ScaleSettings, Scheme, Scope, ServerIdentity, Session, SessionIdentity,
+    SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Subject, Survey, Target, TargetKind,
+    TargetRef, Undo, UndoState, Verdict, Verification, VerifySpec, WarmSettings, Workload, Writers, earlier,
 };
 use crate::tick::{Overall, Situation};
 
@@ -361,7 +361,7 @@ fn server(now: Timestamp) -> ServerIdentity {
 }
 
 fn snapshot(now: Timestamp, session: Session) -> Snapshot {
-    let facts = PostgresFacts {
+    let facts = PostgresLook {
         server: server(now),
         version: 150_000,
         clock: now,
@@ -386,7 +386,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         traffic: BTreeMap::new(),
         probes: BTreeMap::new(),
         caches: BTreeMap::new(),
-        databases: BTreeMap::from([("db".into(), Observed::Known { at: now, value: facts })]),
+        databases: BTreeMap::from([("db".into(), Observed::Known { at: now, value: facts.into() })]),
         pauses: vec![],
         incident: Some(Incident {
             name: "orders-api-12345678-2".into(),

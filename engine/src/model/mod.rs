@@ -19,6 +19,7 @@ mod record;
 mod redis;
 mod remediation;
 mod resource;
+mod shared;
 mod snapshot;
 mod state;
 mod survey;
@@ -45,7 +46,8 @@ pub use policy::{
     ScaleSettings, Severity, Source, TargetKind, TargetRef, Thresholds, Verification, ViewSource, Writers,
 };
 pub use postgres::{
-    Coverage, LockWait, PostgresFacts, ServerIdentity, Session, SessionIdentity, SessionState, Slots,
+    Coverage, LockWait, PostgresFacts, PostgresLook, ServerIdentity, Session, SessionIdentity, SessionState,
+    Slots,
 };
 pub use probe::{ProbeAnswer, Probed, Scheme, Timing};
 pub use proposal::{
@@ -60,6 +62,7 @@ pub use remediation::{
     RemediationStatus, VerifySpec,
 };
 pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
+pub use shared::Shared;
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
 pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,

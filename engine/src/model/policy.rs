@@ -59,7 +59,7 @@ impl fmt::Display for PolicyRef {
 }
 
 /// The kinds of workload that can be guarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TargetKind {
     /// `apps/v1` Deployment.
     Deployment,
@@ -106,7 +106,7 @@ pub struct Evaluation {
 }
 
 /// The metrics of a known exporter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Preset {
     /// django-prometheus in the application's own pods.
     Django,

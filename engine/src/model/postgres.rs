@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::elapsed;
+use super::{Shared, elapsed};
 
 /// Which server, and which life of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -124,9 +124,12 @@ pub struct LockWait {
     pub blocker: i32,
 }
 
+/// What one look at a database says: kept once for all policies on it.
+pub type PostgresFacts = Shared<PostgresLook>;
+
 /// One diagnosis snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PostgresFacts {
+pub struct PostgresLook {
     /// Which server.
     pub server: ServerIdentity,
     /// `server_version_num`.
@@ -155,7 +158,7 @@ pub struct PostgresFacts {
     pub truncated: bool,
 }
 
-impl PostgresFacts {
+impl PostgresLook {
     /// The session of that process id.
     #[must_use]
     pub fn session(&self, pid: i32) -> Option<&Session> {

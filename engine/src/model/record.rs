@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Finding, GuardVerdict, Name, NoData, Outcome, Phase, PolicyRef, Reading, SessionIdentity, Severity,
-    Subject, UndoState, Verdict, duration, nodata::without_numbers,
+    Shared, Subject, UndoState, Verdict, duration, nodata::without_numbers,
 };
 
 /// What a record is about. There is one last word on each slot.
@@ -28,7 +28,7 @@ pub struct Said {
     /// The record's key.
     pub key: String,
     /// The record as it was when that key was first said: the numbers of that moment.
-    pub record: DecisionRecord,
+    pub record: Shared<DecisionRecord>,
 }
 
 /// What was decided.

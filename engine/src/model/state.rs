@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CacheMemory, Said, Session, SessionIdentity, Slot, Source, earlier, elapsed};
+use super::{CacheMemory, Said, Session, SessionIdentity, Shared, Slot, Source, earlier, elapsed};
 
 /// One healthy window, as far as later ones are compared with it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObjectiveMemory {
     /// The window and the source that its healthy windows are of: those of another one compare with nothing.
-    pub measured: Option<(Duration, Source)>,
+    pub measured: Option<Shared<(Duration, Source)>>,
     /// Its healthy windows.
     pub baseline: Baseline,
     /// NoData readings in a row.
@@ -87,8 +87,8 @@ impl ObjectiveMemory {
     /// Forgets everything where another window or another source is measured now.
     pub fn is_of(&mut self, window: Duration, source: &Source) {
         let is_same = |(known, of): &(Duration, Source)| *known == window && of == source;
-        if !self.measured.as_ref().is_some_and(is_same) {
-            *self = Self { measured: Some((window, source.clone())), ..Self::default() };
+        if !self.measured.as_deref().is_some_and(is_same) {
+            *self = Self { measured: Some((window, source.clone()).into()), ..Self::default() };
         }
     }
 }
@@ -135,9 +135,9 @@ pub struct DatabaseGlance {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseMemory {
     /// The newest.
-    pub latest: Option<DatabaseGlance>,
+    pub latest: Option<Shared<DatabaseGlance>>,
     /// The one before.
-    pub previous: Option<DatabaseGlance>,
+    pub previous: Option<Shared<DatabaseGlance>>,
     /// Ticks in a row in which it could not be read.
     pub missing: u32,
 }
@@ -146,7 +146,7 @@ impl DatabaseMemory {
     /// Takes in a look. The same look taken in twice is one look.
     pub fn learn(&mut self, glance: DatabaseGlance) {
         if self.latest.as_ref().is_none_or(|latest| latest.read_at < glance.read_at) {
-            self.previous = self.latest.replace(glance);
+            self.previous = self.latest.replace(glance.into());
         }
     }
 
@@ -164,7 +164,7 @@ impl DatabaseMemory {
     }
 
     fn twice(&self, holds: impl Fn(&DatabaseGlance) -> bool) -> bool {
-        self.latest.as_ref().is_some_and(&holds) && self.previous.as_ref().is_some_and(&holds)
+        self.latest.as_deref().is_some_and(&holds) && self.previous.as_deref().is_some_and(&holds)
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn say(
     let (slot, key) = (record.slot(), record.key());
     record.changed = state.said.get(&slot).is_none_or(|said| said.key != key);
     if record.changed {
-        state.said.insert(slot, Said { key, record: record.clone() });
+        state.said.insert(slot, Said { key, record: record.clone().into() });
     }
     record
 }

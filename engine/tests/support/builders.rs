@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use engine::model::{
     Bucket, Coverage, Dependency, Evaluation, GuardSettings, Mode, NoDataReason, Objective, ObjectiveKind,
-    Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, Preset, ServerIdentity, Slots, Source,
-    TargetKind, TargetRef, Thresholds, Traffic, Verification, earlier,
+    Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset, ServerIdentity,
+    Slots, Source, TargetKind, TargetRef, Thresholds, Traffic, Verification, earlier,
 };
 use jiff::Timestamp;
 
@@ -93,7 +93,7 @@ pub(crate) fn traffic(at: Timestamp, requests: f64, slow: Duration, in_flight: f
 
 /// A database in which nothing happens.
 pub(crate) fn quiet_database(now: Timestamp) -> PostgresFacts {
-    PostgresFacts {
+    PostgresLook {
         server: ServerIdentity {
             system_identifier: "7000".into(),
             database: "orders".into(),
@@ -113,4 +113,5 @@ pub(crate) fn quiet_database(now: Timestamp) -> PostgresFacts {
         lock_waits: vec![],
         truncated: false,
     }
+    .into()
 }

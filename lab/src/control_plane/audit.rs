@@ -1,5 +1,6 @@
 //! What the API server was asked, by whom: the neutral witness of everything that reaches it.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -133,13 +134,19 @@ pub(super) fn policy() -> Value {
 /// Reads the log; the API server writes a line before it answers, so what was answered is in there.
 ///
 /// Only the lines in which one of `words` occurs are looked at, all of them where there is none: most of a long log is
-/// somebody else's.
-pub(super) fn read(log: &Path, words: &[&str]) -> Result<Vec<AuditEvent>> {
-    let text = match std::fs::read_to_string(log) {
+/// somebody else's. What begins before `from` is left out.
+pub(super) fn read(log: &Path, from: u64, words: &[&str]) -> Result<Vec<AuditEvent>> {
+    let mut file = match std::fs::File::open(log) {
         // The first request has not been made yet.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(Error::path("reading", log))?,
     };
+    let mut text = Vec::new();
+    // One byte earlier: what stood behind the last line break when the mark was set was being written.
+    file.seek(SeekFrom::Start(from.saturating_sub(1))).map_err(Error::path("reading", log))?;
+    file.read_to_end(&mut text).map_err(Error::path("reading", log))?;
+    let text = String::from_utf8_lossy(&text);
+    let text = if from == 0 { &*text } else { text.split_once('\n').map_or("", |(_, whole)| whole) };
     // What stands behind the last line break is being written right now.
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole
@@ -158,9 +165,13 @@ mod tests {
         let path = std::env::temp_dir().join(format!("lab-audit-{}", crate::random::name().unwrap()));
         let line = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"a","stage":"ResponseComplete","requestURI":"/apis/apps/v1/namespaces/shop/deployments/x/scale","verb":"patch","user":{"username":"latency-operator","groups":["system:authenticated"]},"sourceIPs":["127.0.0.1"],"userAgent":"lab","objectRef":{"resource":"deployments","namespace":"shop","name":"x","apiGroup":"apps","apiVersion":"v1","subresource":"scale"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-11-23T07:00:00.000001Z","stageTimestamp":"2026-11-23T07:00:00.000002Z"}"#;
         std::fs::write(&path, format!("{line}\n{{\"kind\":\"Ev")).unwrap();
-        let events = read(&path, &[]).unwrap();
-        assert_eq!(read(&path, &["nobody", "shop"]).unwrap().len(), 1);
-        assert!(read(&path, &["nobody"]).unwrap().is_empty());
+        let events = read(&path, 0, &[]).unwrap();
+        assert_eq!(read(&path, 0, &["nobody", "shop"]).unwrap().len(), 1);
+        assert!(read(&path, 0, &["nobody"]).unwrap().is_empty());
+        let second = u64::try_from(line.len() + 1).unwrap();
+        std::fs::write(&path, format!("{line}\n{line}\n")).unwrap();
+        let since = |mark| read(&path, mark, &[]).unwrap().len();
+        assert_eq!([0, 1, second - 1, second, 2 * second].map(since), [2, 1, 1, 1, 0]);
         std::fs::remove_file(&path).unwrap();
         let [event] = events.as_slice() else { panic!("one event expected, got {events:?}") };
         assert!(event.is_for("deployments", "scale") && !event.is_for("deployments", ""));

@@ -114,12 +114,23 @@ impl ControlPlane {
 
     /// All requests so far, but for those of the control plane itself.
     pub fn audit(&self) -> Result<Vec<AuditEvent>> {
-        audit::read(&self.plan.audit_log, &[])
+        audit::read(&self.plan.audit_log, 0, &[])
     }
 
     /// The requests so far in which one of these words occurs, such as a namespace.
     pub fn audit_about(&self, words: &[&str]) -> Result<Vec<AuditEvent>> {
-        audit::read(&self.plan.audit_log, words)
+        audit::read(&self.plan.audit_log, 0, words)
+    }
+
+    /// How long the audit log is by now: where to go on reading with [`ControlPlane::audit_from`]. All requests that have
+    /// been answered stand before it.
+    pub fn audit_mark(&self) -> u64 {
+        std::fs::metadata(&self.plan.audit_log).map_or(0, |log| log.len())
+    }
+
+    /// The requests since a mark in which one of these words occurs: of a log of hundreds of megabytes the end.
+    pub fn audit_from(&self, mark: u64, words: &[&str]) -> Result<Vec<AuditEvent>> {
+        audit::read(&self.plan.audit_log, mark, words)
     }
 
     /// The requests of one user so far.

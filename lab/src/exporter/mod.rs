@@ -2,6 +2,7 @@
 //!
 //! Everything behind it is real: Prometheus scrapes it, and what the operator reads are Prometheus' own answers.
 
+mod crowd;
 mod text;
 mod traffic;
 
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::oneshot;
 
+pub use crowd::{Crowd, PodName};
 pub use traffic::Traffic;
 
 use crate::error::{Error, Result};

@@ -16,6 +16,13 @@ pub(super) fn render(ledger: &Ledger, options: &ExporterOptions) -> String {
     out
 }
 
+/// Those of the application alone.
+pub(super) fn render_django(ledger: &Ledger, options: &ExporterOptions) -> String {
+    let mut out = String::with_capacity(4 * 1024);
+    django(&mut out, ledger, &options.django_bounds);
+    out
+}
+
 fn django(out: &mut String, ledger: &Ledger, bounds: &[f64]) {
     head(out, DJANGO_LATENCY, "histogram");
     for (view, done) in ledger.views() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use engine::invariants::{Signal, SignalKind, Victim, What};
 use engine::model::{
-    Action, Coverage, EntryKey, LockWait, PostgresFacts, ServerIdentity, Session, SessionIdentity,
-    SessionState, Slots, Writers, elapsed,
+    Action, Coverage, EntryKey, LockWait, PostgresFacts, PostgresLook, ServerIdentity, Session,
+    SessionIdentity, SessionState, Slots, Writers, elapsed,
 };
 use jiff::Timestamp;
 
@@ -189,7 +189,7 @@ impl Database {
             .values()
             .filter(active)
             .map(|client| elapsed(clock, client.session.identity.query_start).as_secs_f64());
-        PostgresFacts {
+        PostgresLook {
             server: self.server.clone(),
             version: 160_000,
             clock,
@@ -208,6 +208,7 @@ impl Database {
             lock_waits: self.waits.clone(),
             truncated: false,
         }
+        .into()
     }
 
     /// Whether the statement runs, or the session is there.

@@ -114,15 +114,16 @@ async fn reopen(
             first_breached_at: Instant(opened.first_breached_at),
             at: Instant(opened.opened_at),
         }),
-        ..last.story
+        ..*last.story
     };
-    let incident = LatencyIncident { status: Some(story.clone()), ..last.object };
+    let incident = LatencyIncident { status: Some(story.clone()), ..*last.object };
     let incidents: Api<LatencyIncident> =
         Api::namespaced(ctx.shared.mutating.clone(), &object.namespace().unwrap_or_default());
     let written =
         write::status(&incidents, &opened.name, &incident, "LatencyIncident", &ctx.shared.metrics).await;
     let object = written.map_err(|source| Error::Write { what: "LatencyIncident", source })?;
-    runtime.incident = Some(OpenIncident { facts: opened.clone(), object, story });
+    runtime.incident =
+        Some(OpenIncident { facts: opened.clone(), object: Box::new(object), story: Box::new(story) });
     runtime.adopted = true;
     Ok(())
 }
@@ -167,12 +168,12 @@ async fn reserve(
     match written {
         Ok(written) => {
             runtime.ordinal = opened.ordinal;
-            runtime.written = Some(written);
+            runtime.wrote(Some(written));
             Ok(())
         }
         Err(source) => {
             // What we thought to be the newest is not: the next try starts from what is stored.
-            runtime.written = policies.get(&object.name_any()).await.ok();
+            runtime.wrote(policies.get(&object.name_any()).await.ok());
             Err(Error::Write { what: "the incident's number", source })
         }
     }

@@ -50,10 +50,10 @@ pub(super) async fn stall(
         let mut changed = runtime.newest(object).clone();
         changed.status = Some(status);
         match write::status(&policies, &key.1, &changed, "LatencyPolicy", &ctx.shared.metrics).await {
-            Ok(written) => runtime.written = Some(written),
+            Ok(written) => runtime.wrote(Some(written)),
             Err(WriteError::Gone(_)) => {}
             Err(source) => {
-                runtime.written = policies.get(&key.1).await.ok();
+                runtime.wrote(policies.get(&key.1).await.ok());
                 return Err(Error::Write { what: "the policy's status", source });
             }
         }

@@ -62,8 +62,12 @@ pub async fn reconcile(object: Arc<Stored<LatencyPolicy>>, ctx: Arc<Context>) ->
         ctx.shared.views.set(runtime.key(), None);
         return Ok(Action::await_change());
     }
+    runtime.caught_up(object);
     if let Some(wait) = runtime.not_due(object) {
         return Ok(Action::requeue(wait));
+    }
+    if let Some(late) = runtime.late() {
+        ctx.shared.metrics.late(late);
     }
     let started = Instant::now();
 
@@ -74,6 +78,9 @@ pub async fn reconcile(object: Arc<Stored<LatencyPolicy>>, ctx: Arc<Context>) ->
             return invalid::stall(&ctx, &mut runtime, object, (why, &problems)).await;
         }
     };
+    if let Some(wait) = runtime.first_look(&ctx.runtimes, policy.evaluation.interval) {
+        return Ok(Action::requeue(wait));
+    }
     // 2. look (I/O, each source with its own time limit)
     let snapshot = observe::snapshot(&ctx, &mut runtime, object, policy).await?;
     // 3. decide (no I/O)
@@ -146,7 +153,7 @@ fn finish(
     }
     runtime.remember(ticked.state);
     ctx.shared.metrics.evaluated(result, started.elapsed());
-    Action::requeue(runtime.schedule(started, pause))
+    Action::requeue(runtime.schedule(&ctx.runtimes, pause))
 }
 
 /// The time to the next look: the policy's interval, and as fast as the source can tell something new while something is

@@ -113,9 +113,12 @@ pub(super) fn known_incident(
 ) -> (Option<OpenIncident>, Option<ClosedStory>) {
     let story = object.status.clone().unwrap_or_default();
     match convert::incident(name, &object) {
-        Episode::Open(facts) => (Some(OpenIncident { facts, object, story }), None),
+        Episode::Open(facts) => {
+            (Some(OpenIncident { facts, object: Box::new(object), story: Box::new(story) }), None)
+        }
         Episode::Closed(ClosedIncident { incident: facts, at }) => {
-            (None, Some(ClosedStory { last: OpenIncident { facts, object, story }, at }))
+            let last = OpenIncident { facts, object: Box::new(object), story: Box::new(story) };
+            (None, Some(ClosedStory { last, at }))
         }
         Episode::Over => (None, None),
     }

@@ -63,7 +63,7 @@ fn summary(remediation: &Remediation) -> RemediationSummary {
 
 /// What was said last, in the order of its slots.
 fn said(ticked: &Tick) -> impl Iterator<Item = &DecisionRecord> {
-    ticked.state.said.values().map(|said| &said.record)
+    ticked.state.said.values().map(|said| &*said.record)
 }
 
 /// What somebody has to mend of the dependencies that this look could not read, where `Ready` has not been said of this spec

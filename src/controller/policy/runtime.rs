@@ -12,15 +12,45 @@ use kube::ResourceExt;
 use crate::api::{LatencyIncident, LatencyIncidentStatus, LatencyPolicy, LatencyPolicyStatus};
 use crate::controller::keeper::PolicyKey;
 
+/// The policies of a namespace look at the same moment, so that what they ask for can be asked together; the namespaces take
+/// turns. So many turns an interval has at least.
+const TURNS: usize = 10;
+/// There are as many turns as it takes for so many policies in each.
+const AT_ONE_TURN: usize = 128;
+/// So many are looked at as soon as they are known; of more, each waits for the turn of its namespace: a backend could not
+/// answer for ten thousand at once.
+const AT_ONCE: usize = 1_000;
+/// What has been looked at is not looked at again at once.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// All policies. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Runtimes {
+    /// When the first turn began.
+    begun: Instant,
     known: Arc<Mutex<HashMap<PolicyKey, Arc<tokio::sync::Mutex<Runtime>>>>>,
     /// Objects that cannot be decoded, with the generation of which that has been said.
     undecodable: Arc<Mutex<HashMap<PolicyKey, i64>>>,
 }
 
+impl Default for Runtimes {
+    fn default() -> Self {
+        Self { begun: Instant::now(), known: Arc::default(), undecodable: Arc::default() }
+    }
+}
+
 impl Runtimes {
+    /// How long it is from `now` to the next turn of a namespace, where each has one in every `pause`.
+    pub(super) fn turn(&self, namespace: &str, pause: Duration, now: Instant) -> Duration {
+        let policies = self.known.lock().unwrap_or_else(PoisonError::into_inner).len();
+        turn(namespace, turns(policies), pause, now.saturating_duration_since(self.begun))
+    }
+
+    /// Whether more policies are known than are looked at at once.
+    fn crowded(&self) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).len() > AT_ONCE
+    }
+
     /// What is remembered of this policy; nothing yet where it is another one of the same name.
     pub(super) fn of(&self, object: &LatencyPolicy) -> Arc<tokio::sync::Mutex<Runtime>> {
         let key = (object.namespace().unwrap_or_default(), object.name_any());
@@ -71,9 +101,9 @@ impl Runtimes {
 pub(super) struct OpenIncident {
     pub(super) facts: Incident,
     /// As it was last read or written.
-    pub(super) object: LatencyIncident,
+    pub(super) object: Box<LatencyIncident>,
     /// What its status should say: ahead of the object while a write has failed.
-    pub(super) story: LatencyIncidentStatus,
+    pub(super) story: Box<LatencyIncidentStatus>,
 }
 
 /// The last incident, closed.
@@ -106,8 +136,8 @@ pub(super) struct Runtime {
     pub(super) incident: Option<OpenIncident>,
     /// The last one, as long as a breach may open it again.
     pub(super) closed: Option<ClosedStory>,
-    /// The policy's object as this process last wrote its status.
-    pub(super) written: Option<LatencyPolicy>,
+    /// The policy's object as this process last wrote its status, until the watch shows the same.
+    written: Option<Box<LatencyPolicy>>,
 }
 
 impl Runtime {
@@ -148,28 +178,47 @@ impl Runtime {
         due.checked_duration_since(Instant::now()).filter(|wait| unchanged && !wait.is_zero())
     }
 
+    /// How long one that has never been evaluated waits for that, where many are as new as it is.
+    pub(super) fn first_look(&mut self, runtimes: &Runtimes, pause: Duration) -> Option<Duration> {
+        if self.evaluated.is_some() {
+            return None;
+        }
+        if self.due.is_none() && runtimes.crowded() {
+            self.schedule(runtimes, pause);
+        }
+        self.due?.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())
+    }
+
+    /// How long ago the next evaluation was due; nothing for the first, and for one that comes earlier.
+    pub(super) fn late(&self) -> Option<Duration> {
+        Instant::now().checked_duration_since(self.due?)
+    }
+
     /// Notes that this version is being evaluated.
     pub(super) fn evaluating(&mut self, object: &LatencyPolicy) {
         self.evaluated = Some((object.metadata.generation.unwrap_or_default(), object.annotations().clone()));
     }
 
-    /// The time to the next evaluation, `pause` after this one was started. After the first one it is a share of that,
-    /// different for each policy: a thousand that were found together are not looked at together for ever.
-    pub(super) fn schedule(&mut self, started: Instant, pause: Duration) -> Duration {
-        let first = self.due.is_none();
-        let pause = if first { pause.mul_f64(self.share()) } else { pause };
+    /// The time to the next evaluation: the next turn of its namespace, a `pause` after the last one.
+    pub(super) fn schedule(&mut self, runtimes: &Runtimes, pause: Duration) -> Duration {
         let now = Instant::now();
-        let due = (started + pause).max(now + Duration::from_millis(10));
-        self.due = Some(due);
-        due - now
+        let wait = PAUSE + runtimes.turn(&self.key.0, pause, now + PAUSE);
+        self.due = Some(now + wait);
+        wait
     }
 
-    /// A share from 0.1 to 1 that differs from policy to policy.
-    fn share(&self) -> f64 {
-        let mut hasher = DefaultHasher::new();
-        self.uid.hash(&mut hasher);
-        let share = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
-        0.1 + 0.9 * f64::from(share) / 1000.0
+    /// Keeps the object as it is since a write.
+    pub(super) fn wrote(&mut self, written: Option<LatencyPolicy>) {
+        self.written = written.map(|mut written| {
+            // Who has changed what is longer than the rest of it.
+            written.metadata.managed_fields = None;
+            Box::new(written)
+        });
+    }
+
+    /// Forgets what was written once the watch shows the same: it is kept once, not twice.
+    pub(super) fn caught_up(&mut self, object: &LatencyPolicy) {
+        self.written.take_if(|written| written.resource_version() == object.resource_version());
     }
 
     /// The status that was written last, by this process or another one.
@@ -183,5 +232,96 @@ impl Runtime {
             Some(written) if written.metadata.generation >= object.metadata.generation => written,
             _ => object,
         }
+    }
+}
+
+/// How many turns there are in an interval.
+fn turns(policies: usize) -> u64 {
+    let mut turns = TURNS;
+    while turns * AT_ONE_TURN < policies {
+        turns *= 2;
+    }
+    turns as u64
+}
+
+/// The time from `since` the first turn to the next one of that namespace.
+fn turn(namespace: &str, turns: u64, pause: Duration, since: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    namespace.hash(&mut hasher);
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let pause = nanos(pause).max(1);
+    let turn = (pause / turns) * (hasher.finish() % turns);
+    let passed = nanos(since) % pause;
+    Duration::from_nanos(if passed <= turn { turn - passed } else { turn + (pause - passed) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn a_namespace_has_its_turn_once_in_each_pause_whenever_it_was_looked_at() {
+        let first = turn("shop", 10, PAUSE, Duration::ZERO);
+        assert!(first < PAUSE);
+        for millis in [0, 1, 3_000, 14_999, 15_000, 100_000, 3_600_000] {
+            let since = Duration::from_millis(millis);
+            let wait = turn("shop", 10, PAUSE, since);
+            assert!(wait < PAUSE, "{wait:?}");
+            let passed = (since + wait - first).as_nanos();
+            assert_eq!(passed % PAUSE.as_nanos(), 0, "{since:?}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_the_newest_until_the_watch_shows_it_and_is_not_kept_twice() {
+        let object = |version: &str| -> LatencyPolicy {
+            let metadata = serde_json::json!({
+                "name": "orders-api", "resourceVersion": version, "generation": 1,
+                "managedFields": [{"manager": "team"}],
+            });
+            let spec = serde_json::json!({"targetRef": {"name": "orders-api"}});
+            serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap()
+        };
+        let mut runtime = Runtime::new(("shop".to_owned(), "orders-api".to_owned()), "u".to_owned());
+        runtime.wrote(Some(object("8")));
+        let version = |runtime: &Runtime| runtime.newest(&object("7")).resource_version();
+        runtime.caught_up(&object("7"));
+        assert_eq!(version(&runtime).as_deref(), Some("8"), "the watch is behind");
+        assert!(runtime.newest(&object("7")).metadata.managed_fields.is_none());
+        runtime.caught_up(&object("8"));
+        assert_eq!(version(&runtime).as_deref(), Some("7"), "nothing is kept any more");
+    }
+
+    #[test]
+    fn namespaces_take_turns_and_many_policies_have_more_of_them() {
+        let when = |turns| {
+            let of = |number| turn(&format!("team-{number}"), turns, PAUSE, Duration::ZERO);
+            (0..100).map(of).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        assert_eq!(when(turns(1_000)), 10);
+        assert_eq!(turns(10_000), 80);
+        assert!(when(turns(10_000)) > 50);
+    }
+
+    #[test]
+    fn of_very_many_each_waits_for_its_turn_to_be_looked_at_for_the_first_time() {
+        let runtimes = Runtimes::default();
+        let policy = |number: usize| -> LatencyPolicy {
+            let metadata =
+                serde_json::json!({"name": format!("web-{number}"), "namespace": "shop", "uid": "u"});
+            let spec = serde_json::json!({"targetRef": {"name": "web"}});
+            serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap()
+        };
+        let first_look =
+            |number| runtimes.of(&policy(number)).try_lock().unwrap().first_look(&runtimes, PAUSE);
+        assert!((0..AT_ONCE).all(|number| first_look(number).is_none()));
+        let waits: Vec<_> = (AT_ONCE..AT_ONCE + 3).map(first_look).collect();
+        assert!(waits.iter().all(|wait| wait.is_some_and(|wait| wait < 2 * PAUSE)), "{waits:?}");
+        let known = runtimes.of(&policy(AT_ONCE));
+        let mut known = known.try_lock().unwrap();
+        known.due = Some(Instant::now());
+        assert_eq!(known.first_look(&runtimes, PAUSE), None, "its turn has come");
     }
 }

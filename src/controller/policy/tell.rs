@@ -1,6 +1,8 @@
 //! Telling people: the policy's status, the incident's story, Events, logs, gauges. Everything is rendered from records; what
 //! says the same as before is not written again.
 
+use std::time::Duration;
+
 use engine::model::{DecisionRecord, RecordKind, Snapshot};
 use engine::{Overall, Tick};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,6 +16,9 @@ use crate::controller::events::Told;
 use crate::controller::reasons;
 use crate::telemetry::metrics::PolicyLabels;
 use crate::write::{self, WriteError};
+
+/// A status waits so long at most while many are being written.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) async fn all(
     ctx: &Context,
@@ -120,15 +125,15 @@ async fn incident(
 ) -> Result<(), Error> {
     let closed = ticked.situation.incident.is_none();
     let Some(open) = &mut runtime.incident else { return Ok(()) };
-    open.story = render::incident(&open.story, &open.facts, snapshot, ticked, closed);
-    if open.object.status.as_ref() != Some(&open.story) {
+    *open.story = render::incident(&open.story, &open.facts, snapshot, ticked, closed);
+    if open.object.status.as_ref() != Some(&*open.story) {
         let incidents: Api<LatencyIncident> =
             Api::namespaced(ctx.shared.mutating.clone(), &snapshot.policy.id.namespace);
         let mut object = open.object.clone();
-        object.status = Some(open.story.clone());
+        object.status = Some((*open.story).clone());
         let name = open.facts.name.clone();
         match write::status(&incidents, &name, &object, "LatencyIncident", &ctx.shared.metrics).await {
-            Ok(written) => open.object = written,
+            Ok(written) => *open.object = written,
             Err(WriteError::Gone(_)) => {
                 tracing::warn!(name, "the incident was deleted while it was open");
                 runtime.incident = None;
@@ -136,7 +141,7 @@ async fn incident(
             }
             Err(source) => {
                 if let Ok(stored) = incidents.get(&name).await {
-                    open.object = stored;
+                    *open.object = stored;
                 }
                 return Err(Error::Write { what: "LatencyIncident", source });
             }
@@ -163,17 +168,22 @@ async fn status(
     }
     let policies: Api<LatencyPolicy> =
         Api::namespaced(ctx.shared.mutating.clone(), &snapshot.policy.id.namespace);
+    let turn = tokio::time::timeout(PATIENCE, ctx.shared.status_writes.acquire()).await;
+    if turn.is_err() {
+        // It is written at the next look; judging goes on meanwhile, for this policy and for those that wait behind it.
+        return Ok(());
+    }
     let mut changed = runtime.newest(object).clone();
     changed.status = Some(status);
     match write::status(&policies, &object.name_any(), &changed, "LatencyPolicy", &ctx.shared.metrics).await {
         Ok(written) => {
-            runtime.written = Some(written);
+            runtime.wrote(Some(written));
             Ok(())
         }
         // It is being deleted: nobody is left to read it.
         Err(WriteError::Gone(_)) => Ok(()),
         Err(source) => {
-            runtime.written = policies.get(&object.name_any()).await.ok();
+            runtime.wrote(policies.get(&object.name_any()).await.ok());
             Err(Error::Write { what: "the policy's status", source })
         }
     }

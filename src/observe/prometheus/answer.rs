@@ -1,25 +1,32 @@
 //! From an answer to a window of traffic, or to the reason why there is none. Nothing is guessed: a part that is missing,
 //! doubled, not finite or too old is NoData with its own reason.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use engine::model::{Bucket, NoData, NoDataReason, Observed, Traffic, duration::human};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use super::query::PART;
+use super::query::{PART, TARGET};
+use super::together::Member;
 use crate::api::text::shown;
 use crate::config::Backend;
 
 #[derive(Deserialize)]
-struct Answer {
-    status: String,
-    #[serde(default)]
-    error: String,
-    #[serde(default)]
-    warnings: Vec<String>,
-    data: Option<Data>,
+struct Answer<'a> {
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(default, borrow)]
+    error: Cow<'a, str>,
+    #[serde(default, borrow)]
+    warnings: Vec<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
 }
 
 /// Histograms have a dozen buckets, and careful ones a hundred.
@@ -27,22 +34,63 @@ pub(super) const MOST_SAMPLES: usize = 500;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Data {
-    result_type: String,
-    result: serde_json::Value,
+struct Data<'a> {
+    #[serde(borrow)]
+    result_type: Cow<'a, str>,
+    /// Of a shape of its own for each type.
+    #[serde(borrow)]
+    result: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Sample {
-    metric: BTreeMap<String, String>,
+pub(super) struct Sample<'a> {
+    #[serde(borrow)]
+    metric: Labels<'a>,
     /// A time and the value as text, as JSON knows neither NaN nor Inf.
-    value: Option<(f64, String)>,
+    #[serde(borrow)]
+    value: Option<(f64, Text<'a>)>,
 }
 
-impl Sample {
+/// A handful, as they lie in the answer.
+struct Labels<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+/// Borrowed from the answer where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Labels<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("labels")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut labels = Vec::with_capacity(4);
+                while let Some(label) = map.next_entry()? {
+                    labels.push(label);
+                }
+                Ok(Labels(labels))
+            }
+        }
+
+        deserializer.deserialize_map(Each)
+    }
+}
+
+impl Sample<'_> {
     /// A label; one that is not there is empty, as Prometheus has it.
     pub(super) fn label(&self, name: &str) -> &str {
-        self.metric.get(name).map(String::as_str).unwrap_or_default()
+        self.known(name).unwrap_or_default()
+    }
+
+    fn known(&self, name: &str) -> Option<&str> {
+        // Of two the last one, as everywhere where JSON is read.
+        self.metric.0.iter().rev().find(|(known, _)| known.0 == name).map(|(_, value)| &*value.0)
     }
 }
 
@@ -54,6 +102,38 @@ pub(super) fn traffic(
     now: Timestamp,
 ) -> Result<Traffic, NoData> {
     let samples = samples(body, &backend.name)?;
+    of_one(&samples.iter().collect::<Vec<_>>(), backend, window, now)
+}
+
+/// The traffic of each target in an answer to [`super::query::together`].
+pub(super) fn several(
+    body: &[u8],
+    backend: &Backend,
+    window: Duration,
+    now: Timestamp,
+) -> Result<BTreeMap<Member, Result<Traffic, NoData>>, NoData> {
+    let samples = samples(body, &backend.name)?;
+    let mut by_target: BTreeMap<(&str, &str), Vec<&Sample<'_>>> = BTreeMap::new();
+    for sample in &samples {
+        let (namespace, target) = (sample.label(&backend.namespace_label), sample.label(TARGET));
+        // What is no pod of such a workload has no name, and is nobody's.
+        if !target.is_empty() {
+            by_target.entry((namespace, target)).or_default().push(sample);
+        }
+    }
+    let read = |((namespace, target), samples): ((&str, &str), Vec<&Sample<'_>>)| {
+        let member = Member { namespace: namespace.to_owned(), target: target.to_owned() };
+        (member, of_one(&samples, backend, window, now))
+    };
+    Ok(by_target.into_iter().map(read).collect())
+}
+
+fn of_one(
+    samples: &[&Sample<'_>],
+    backend: &Backend,
+    window: Duration,
+    now: Timestamp,
+) -> Result<Traffic, NoData> {
     if samples.len() > MOST_SAMPLES {
         let detail = format!(
             "{} answered with {} series; a histogram of at most {MOST_SAMPLES} buckets can be judged",
@@ -64,7 +144,7 @@ pub(super) fn traffic(
     }
     let mut buckets: Vec<Bucket> = Vec::new();
     let mut scalars: BTreeMap<&str, Result<f64, NoData>> = BTreeMap::new();
-    for sample in &samples {
+    for sample in samples {
         let part = sample.label(PART);
         let value = number(sample);
         if part == "bucket" {
@@ -97,7 +177,7 @@ pub(super) fn missing(what: &str, backend: &Backend) -> NoData {
     NoData::new(NoDataReason::Empty, detail)
 }
 
-pub(super) fn samples(body: &[u8], name: &str) -> Result<Vec<Sample>, NoData> {
+pub(super) fn samples<'a>(body: &'a [u8], name: &str) -> Result<Vec<Sample<'a>>, NoData> {
     let bad = |what: &str| NoData::new(NoDataReason::BadAnswer, format!("{name} answered with {what}"));
     let answer: Answer =
         serde_json::from_slice(body).map_err(|_| bad("something that is no Prometheus answer"))?;
@@ -114,14 +194,14 @@ pub(super) fn samples(body: &[u8], name: &str) -> Result<Vec<Sample>, NoData> {
     if data.result_type != "vector" {
         return Err(bad("a result that is not a vector"));
     }
-    serde_json::from_value(data.result).map_err(|_| bad("samples of another shape"))
+    serde_json::from_str(data.result.get()).map_err(|_| bad("samples of another shape"))
 }
 
 /// Above this whole numbers are not exact any more, and sums of a few thousand are far from infinite.
 const MOST: f64 = 9_007_199_254_740_992.0;
 
-pub(super) fn number(sample: &Sample) -> Result<f64, NoData> {
-    let Some((_, text)) = &sample.value else {
+pub(super) fn number(sample: &Sample<'_>) -> Result<f64, NoData> {
+    let Some((_, Text(text))) = &sample.value else {
         return Err(NoData::new(
             NoDataReason::BadAnswer,
             "a native histogram came where a number was asked for",
@@ -143,10 +223,10 @@ pub(super) fn number(sample: &Sample) -> Result<f64, NoData> {
 }
 
 /// `le` is compared as a number: Prometheus 3 writes `1.0` where 2 wrote `1`.
-pub(super) fn bound(sample: &Sample) -> Result<f64, NoData> {
+pub(super) fn bound(sample: &Sample<'_>) -> Result<f64, NoData> {
     let bad =
         || NoData::new(NoDataReason::BadAnswer, "a bucket has no bound that is a length of time".to_owned());
-    let text = sample.metric.get("le").ok_or_else(bad)?;
+    let text = sample.known("le").ok_or_else(bad)?;
     let bound: f64 = text.parse().map_err(|_| bad())?;
     // Nothing takes less than no time.
     if bound.is_nan() || bound < 0.0 { Err(bad()) } else { Ok(bound) }

@@ -1,6 +1,7 @@
 //! Answers of the last moment: equal queries are sent once and shared.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,32 +9,43 @@ use engine::model::Observed;
 
 /// An answer that nobody asks for any more is kept so long.
 const KEPT: Duration = Duration::from_secs(300);
+/// And looked for so often.
+const SWEEP: Duration = Duration::from_secs(60);
 
 type Slot<T> = Arc<tokio::sync::Mutex<Option<(Instant, Observed<T>)>>>;
 
-/// Answers of one kind, by backend and query.
-pub(super) struct Cache<T> {
-    slots: Mutex<HashMap<(String, String), Slot<T>>>,
+/// Answers of one kind, by what was asked for.
+pub(super) struct Cache<K, T> {
+    slots: Mutex<Slots<K, T>>,
 }
 
-impl<T> Default for Cache<T> {
+struct Slots<K, T> {
+    known: HashMap<K, Slot<T>>,
+    swept: Instant,
+}
+
+impl<K, T> Default for Cache<K, T> {
     fn default() -> Self {
-        Self { slots: Mutex::default() }
+        Self { slots: Mutex::new(Slots { known: HashMap::new(), swept: Instant::now() }) }
     }
 }
 
-impl<T: Clone> Cache<T> {
+impl<K: Hash + Eq, T: Clone> Cache<K, T> {
     /// The answer to `key` that is younger than `fresh`, or else what `asked` brings. Who comes meanwhile waits for it.
     pub(super) async fn get(
         &self,
-        key: (String, String),
+        key: K,
         fresh: Duration,
         asked: impl Future<Output = Observed<T>>,
     ) -> Observed<T> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.retain(|other, slot| *other == key || Arc::strong_count(slot) > 1 || recent(slot));
-            slots.entry(key).or_default().clone()
+            // Not each time: each of ten thousand would look at all of them.
+            if slots.swept.elapsed() > SWEEP {
+                slots.known.retain(|_, slot| Arc::strong_count(slot) > 1 || recent(slot));
+                slots.swept = Instant::now();
+            }
+            slots.known.entry(key).or_default().clone()
         };
         let mut slot = slot.lock().await;
         if let Some((at, observed)) = slot.as_ref()

@@ -1,14 +1,17 @@
 //! Prometheus-compatible backends: everything that one reading needs in one query, judged nowhere in here.
 
 mod answer;
+mod asking;
 mod cache;
 #[cfg(test)]
 mod hostile;
 pub mod presets;
 mod query;
+mod together;
 mod views;
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +23,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use self::cache::Cache;
+use self::presets::Place;
+use self::together::{Member, Shape, Together};
 use crate::clock::Clock;
 use crate::config::Backend;
 use crate::connections::hidden::without;
@@ -40,7 +45,7 @@ pub struct BackendError {
 const VIEWS_LATER: &str = "views are read once something is broken";
 
 /// A source that is a metrics backend.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Metered<'a> {
     backend: &'a str,
     preset: Preset,
@@ -65,8 +70,18 @@ pub struct Prometheus {
     backends: Arc<BTreeMap<String, Connected>>,
     clock: Clock,
     metrics: Metrics,
-    readings: Arc<Cache<Traffic>>,
-    views: Arc<Cache<Vec<ViewTraffic>>>,
+    readings: Arc<Cache<Reading, Traffic>>,
+    views: Arc<Cache<(String, String), Vec<ViewTraffic>>>,
+    together: Arc<Together>,
+}
+
+/// By what an answer is known.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Reading {
+    /// The reading of a target, which may be asked for together with others of its shape.
+    Of(Shape, Member),
+    /// The answer of a backend to a query.
+    To(String, String),
 }
 
 struct Connected {
@@ -91,6 +106,7 @@ impl Prometheus {
             metrics,
             readings: Arc::default(),
             views: Arc::default(),
+            together: Arc::default(),
         })
     }
 
@@ -117,24 +133,39 @@ impl Prometheus {
     /// What the sources say for each objective. Objectives with one source are read together. The views, which are the
     /// larger answer, are read only when it is looked `closely`; whatever becomes of them, the reading stands.
     pub async fn traffic(&self, policy: &Policy, closely: bool) -> BTreeMap<String, Observed<Traffic>> {
-        let reads = sources(policy).map(|(name, source)| async move {
+        let mut distinct: Vec<Metered<'_>> = Vec::new();
+        for (_, source) in sources(policy) {
+            if !distinct.contains(&source) {
+                distinct.push(source);
+            }
+        }
+        let reads = distinct.iter().map(|source| async move {
             let (reading, views) =
-                tokio::join!(self.reading(policy, source), self.by_view(policy, source, closely));
-            let observed = match reading {
+                tokio::join!(self.reading(policy, *source), self.by_view(policy, *source, closely));
+            match reading {
                 Observed::Known { at, value } => Observed::Known { at, value: Traffic { views, ..value } },
                 Observed::Missing(no_data) => Observed::Missing(no_data),
-            };
-            (name.to_owned(), observed)
+            }
         });
-        futures::future::join_all(reads).await.into_iter().collect()
+        let read = futures::future::join_all(reads).await;
+        let of = |source| distinct.iter().zip(&read).find(|(known, _)| **known == source);
+        sources(policy).filter_map(|(name, source)| Some((name.to_owned(), of(source)?.1.clone()))).collect()
     }
 
     async fn reading(&self, policy: &Policy, source: Metered<'_>) -> Observed<Traffic> {
         let window = policy.evaluation.window;
+        if presets::metrics(source.preset).place == Place::Application
+            && let Ok(backend) = self.connected(source.backend)
+        {
+            let (shape, member) = place(policy, source);
+            let key = Reading::Of(shape.clone(), member.clone());
+            return self.readings.get(key, fresh(backend), self.in_company(shape, member)).await;
+        }
         match self.plan(policy, source) {
             Ok((backend, query)) => {
                 let parse = |body: &[u8], now: Timestamp| answer::traffic(body, &backend.config, window, now);
-                self.read(&self.readings, backend, query, parse).await
+                let key = Reading::To(backend.config.name.clone(), query.clone());
+                self.read(&self.readings, key, backend, query, parse).await
             }
             Err(no_data) => Observed::Missing(no_data),
         }
@@ -152,7 +183,8 @@ impl Prometheus {
         match self.plan_views(policy, source) {
             Ok((backend, label, query)) => {
                 let parse = |body: &[u8], _: Timestamp| views::views(body, &backend.config, label);
-                self.read(&self.views, backend, query, parse).await
+                let key = (backend.config.name.clone(), query.clone());
+                self.read(&self.views, key, backend, query, parse).await
             }
             Err(no_data) => Observed::Missing(no_data),
         }
@@ -198,34 +230,52 @@ impl Prometheus {
     }
 
     /// One answer; one that came within the last scrape is shared.
-    async fn read<T: Clone>(
+    async fn read<K: Hash + Eq + Clone, T: Clone>(
         &self,
-        cache: &Cache<T>,
+        cache: &Cache<K, T>,
+        key: K,
         backend: &Connected,
         query: String,
         parse: impl FnOnce(&[u8], Timestamp) -> Result<T, NoData>,
     ) -> Observed<T> {
-        // Half a scrape: younger than any change that could be seen, and older than what two readers do at once.
-        let fresh = backend.config.scrape_interval / 2;
         let asked = async {
-            let started = Instant::now();
-            let answered = tokio::time::timeout(backend.config.timeout, ask(backend, &query))
-                .await
-                .unwrap_or_else(|_| {
-                    let within = engine::model::duration::human(backend.config.timeout);
-                    Err(NoData::new(
-                        NoDataReason::Timeout,
-                        format!("{} did not answer within {within}", backend.config.name),
-                    ))
-                });
-            self.metrics.read("prometheus", started.elapsed());
-            let now = self.clock.now();
+            let (now, answered) = self.ask(backend, &query).await;
             answered
                 .and_then(|body| parse(&body, now))
                 .map_or_else(Observed::Missing, |value| Observed::Known { at: now, value })
         };
-        cache.get((backend.config.name.clone(), query.clone()), fresh, asked).await
+        cache.get(key, fresh(backend), asked).await
     }
+
+    /// What a backend answers, and when.
+    async fn ask(&self, backend: &Connected, query: &str) -> (Timestamp, Result<Vec<u8>, NoData>) {
+        let started = Instant::now();
+        let answered = tokio::time::timeout(backend.config.timeout, ask(backend, query)).await;
+        self.metrics.read("prometheus", started.elapsed());
+        let answered = answered.unwrap_or_else(|_| {
+            let within = engine::model::duration::human(backend.config.timeout);
+            let detail = format!("{} did not answer within {within}", backend.config.name);
+            Err(NoData::new(NoDataReason::Timeout, detail))
+        });
+        (self.clock.now(), answered)
+    }
+}
+
+/// Half a scrape: younger than any change that could be seen, and older than what two readers do at once.
+fn fresh(backend: &Connected) -> Duration {
+    backend.config.scrape_interval / 2
+}
+
+/// With whom a target's reading can be asked for, and which it is.
+fn place(policy: &Policy, source: Metered<'_>) -> (Shape, Member) {
+    let shape = Shape {
+        backend: source.backend.to_owned(),
+        preset: source.preset,
+        kind: policy.target.kind,
+        window: policy.evaluation.window,
+        match_labels: source.match_labels.clone(),
+    };
+    (shape, Member { namespace: policy.id.namespace.clone(), target: policy.target.name.clone() })
 }
 
 /// The matchers that keep the policy to its own series.

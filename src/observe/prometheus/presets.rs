@@ -1,5 +1,7 @@
 //! The metrics of known exporters: one line of [`PRESETS`] each.
 
+use std::collections::BTreeSet;
+
 use engine::model::{Preset, TargetKind, TargetRef};
 
 use crate::config::Backend;
@@ -79,20 +81,7 @@ pub fn injected(
     target: &TargetRef,
 ) -> Result<String, String> {
     match metrics.place {
-        Place::Application => {
-            let pods = match target.kind {
-                // The name, the template's hash, and five characters: no other Deployment's pods.
-                TargetKind::Deployment => format!("{}-[a-z0-9]+-[a-z0-9]{{5}}", regex_escaped(&target.name)),
-                TargetKind::StatefulSet => format!("{}-[0-9]+", regex_escaped(&target.name)),
-            };
-            Ok(format!(
-                "{}={},{}=~{}",
-                backend.namespace_label,
-                quoted(namespace),
-                backend.pod_label,
-                quoted(&pods)
-            ))
-        }
+        Place::Application => Ok(of_pods(backend, target.kind, namespace, &target.name)),
         Place::Edge => match &backend.edge_namespace_label {
             Some(label) => Ok(format!("{label}={}", quoted(namespace))),
             None => Err(format!(
@@ -101,6 +90,54 @@ pub fn injected(
             )),
         },
     }
+}
+
+/// What Kubernetes adds to the name of a workload to make its pods': the template's hash and five characters, or a number.
+/// Neither has dashes of its own, so that a pod's name is that of one Deployment's pod at most.
+fn added(kind: TargetKind) -> &'static str {
+    match kind {
+        TargetKind::Deployment => "-[a-z0-9]+-[a-z0-9]{5}",
+        TargetKind::StatefulSet => "-[0-9]+",
+    }
+}
+
+/// The matchers for one target's own pods, and no other's.
+pub(super) fn of_pods(backend: &Backend, kind: TargetKind, namespace: &str, target: &str) -> String {
+    let pods = format!("{}{}", regex_escaped(target), added(kind));
+    format!("{}={},{}=~{}", backend.namespace_label, quoted(namespace), backend.pod_label, quoted(&pods))
+}
+
+/// The matchers for the pods of several targets, or of everything in those namespaces; [`by_target`] tells them apart.
+pub(super) fn of_all_pods(
+    backend: &Backend,
+    kind: TargetKind,
+    namespaces: &BTreeSet<&str>,
+    targets: Option<&BTreeSet<&str>>,
+) -> String {
+    let any_of =
+        |names: &BTreeSet<&str>| names.iter().map(|name| regex_escaped(name)).collect::<Vec<_>>().join("|");
+    let mut matchers = format!("{}=~{}", backend.namespace_label, quoted(&any_of(namespaces)));
+    if let Some(targets) = targets {
+        let pods = format!("(?:{}){}", any_of(targets), added(kind));
+        matchers.push_str(&format!(",{}=~{}", backend.pod_label, quoted(&pods)));
+    }
+    matchers
+}
+
+/// How the series of several targets are told apart.
+pub(super) fn by_target(backend: &Backend, kind: TargetKind) -> ByTarget<'_> {
+    let Backend { namespace_label, pod_label, .. } = backend;
+    ByTarget { namespace_label, pod_label, pattern: format!("(.+){}", added(kind)) }
+}
+
+/// See [`by_target`].
+pub(super) struct ByTarget<'a> {
+    /// The label with the namespace.
+    pub(super) namespace_label: &'a str,
+    /// The label with the pod's name.
+    pub(super) pod_label: &'a str,
+    /// What the name of a pod looks like; its group is the name of the workload.
+    pub(super) pattern: String,
 }
 
 /// A string of PromQL, with everything escaped that could end it.

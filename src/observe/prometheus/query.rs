@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::presets::{Metrics, quoted};
+use super::presets::{ByTarget, Metrics, quoted};
 
 /// The label that tells the parts of an answer apart.
 pub(super) const PART: &str = "q";
@@ -25,6 +25,56 @@ pub(super) fn reading(
         ("errors", with(metrics.errors, &matchers, &range)),
         ("age", age(metrics, &matchers)),
     ])
+}
+
+/// The label that tells several targets in one answer apart, beside their namespace.
+pub(super) const TARGET: &str = "latency_operator_target";
+
+/// The query for one window of traffic of several targets: for each of them what [`reading`] asks for.
+pub(super) fn together(
+    metrics: &Metrics,
+    injected: &str,
+    by: &ByTarget<'_>,
+    match_labels: &BTreeMap<String, String>,
+    window: Duration,
+) -> String {
+    let matchers = all_of(injected, match_labels);
+    let range = range(window);
+    let Metrics { histogram, own, .. } = metrics;
+    let increase = format!("increase({histogram}_bucket{{{own},{matchers}}}{range})");
+    let newest = format!("timestamp({histogram}_count{{{own},{matchers}}})");
+    let filled = |expression| with(&by_target(expression, by), &matchers, &range);
+    parts(&[
+        ("bucket", aggregated("sum", &increase, by, ", le")),
+        ("in_flight", filled(metrics.in_flight)),
+        ("errors", filled(metrics.errors)),
+        ("age", format!("time() - {}", aggregated("max", &newest, by, ""))),
+    ])
+}
+
+/// First by pod, without any label of the series' own: whatever those are, the name of the target collides with none.
+fn aggregated(how: &str, of: &str, by: &ByTarget<'_>, more: &str) -> String {
+    let ByTarget { namespace_label, pod_label, pattern } = by;
+    let by_pod = format!("{how} by ({namespace_label}, {pod_label}{more}) ({of})");
+    let named = format!("label_replace({by_pod}, \"{TARGET}\", \"$1\", \"{pod_label}\", \"{pattern}\")");
+    format!("{how} by ({namespace_label}, {TARGET}{more}) ({named})")
+}
+
+/// A preset's expression with each of its sums taken by target.
+fn by_target(expression: &str, by: &ByTarget<'_>) -> String {
+    let Some((before, rest)) = expression.split_once("sum(") else { return expression.to_owned() };
+    let mut depth = 1;
+    let end = rest.find(|c| {
+        depth += match c {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        depth == 0
+    });
+    let (of, after) = rest.split_at(end.unwrap_or(rest.len()));
+    let after = after.strip_prefix(')').unwrap_or_default();
+    format!("{before}{}{}", aggregated("sum", of, by, ""), by_target(after, by))
 }
 
 /// The query for one window of traffic by view, which `label` of the histogram tells.
@@ -138,5 +188,47 @@ mod tests {
     #[test]
     fn an_edge_needs_a_label_for_its_namespace() {
         assert!(queries(Preset::Caddy, false, &[]).unwrap_err().contains("edgeNamespaceLabel"));
+    }
+
+    #[test]
+    fn together_asks_for_what_each_alone_would_and_collides_with_no_label() {
+        let text = format!(
+            "apiVersion: {}\nbackends: [{{name: default, url: 'http://127.0.0.1:9090'}}]",
+            crate::config::API_VERSION
+        );
+        let config: Config = serde_saphyr::from_str(&text).unwrap();
+        let (backend, kind) = (&config.backends[0], TargetKind::Deployment);
+        let (namespaces, targets) = (["blog", "shop"].into(), ["a.b", "web"].into());
+        let labels = BTreeMap::from([("x".to_owned(), "sum(a\"} or up".to_owned())]);
+        let window = Duration::from_secs(120);
+        let query = |targets| {
+            let injected = super::super::presets::of_all_pods(backend, kind, &namespaces, targets);
+            let by = super::super::presets::by_target(backend, kind);
+            together(metrics(Preset::Django), &injected, &by, &labels, window)
+        };
+        let (all, named) = (query(None), query(Some(&targets)));
+        let pods = r#"pod=~"(?:a\\.b|web)-[a-z0-9]+-[a-z0-9]{5}""#;
+        assert_eq!((all.matches(pods).count(), named.matches(pods).count()), (0, 5), "{named}");
+        for query in [&all, &named] {
+            for each in [r#"namespace=~"blog|shop""#, r#"x="sum(a\"} or up""#] {
+                assert_eq!(query.matches(each).count(), 5, "{each}: {query}");
+            }
+            // Each name is made of nothing but namespace and pod (and bound).
+            assert_eq!(query.matches("\"latency_operator_target\"").count(), 5, "{query}");
+            assert_eq!(query.matches("label_replace(sum by (namespace, pod").count(), 4, "{query}");
+            assert_eq!(query.matches("label_replace(max by (namespace, pod").count(), 1, "{query}");
+        }
+    }
+
+    #[test]
+    fn presets_of_applications_can_be_asked_together() {
+        use super::super::presets::{PRESETS, Place};
+        for preset in PRESETS.iter().filter(|preset| preset.place == Place::Application) {
+            for expression in [preset.in_flight, preset.errors] {
+                assert!(expression.starts_with("sum("), "{expression}");
+                // A number of its own has no target.
+                assert!(!expression.contains("vector("), "{expression}");
+            }
+        }
     }
 }
