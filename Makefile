@@ -36,7 +36,7 @@ sim: ## Simulate the operator in a world with faults, and judge it (SEED=1 HOURS
 	$(CARGO) run --quiet --release -p sim -- --seed $(or $(SEED),1) --hours $(or $(HOURS),200)
 
 .PHONY: sim-planted
-sim-planted: ## Plant a bug, simulate until it is caught, and the next one: five minutes (SEED=1 HOURS=1000 at most for each)
+sim-planted: ## Plant a bug, simulate until it is caught, and the next one: some eight minutes (SEED=1 HOURS=1000 at most for each)
 	@# Other flags would throw away what is built; they have a folder of their own.
 	RUSTFLAGS="--cfg planted_bugs" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/planted" \
 		$(CARGO) run --quiet --release -p sim -- --planted --seed $(or $(SEED),1) --hours $(or $(HOURS),1000)
