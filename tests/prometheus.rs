@@ -343,7 +343,7 @@ impl Fleet {
             let read = self.read(policies).await;
             // Pods are not scraped at the same instant.
             let full = |(index, rate): &(usize, f64)| {
-                let completed = read.0[*index].known().map_or(0.0, Traffic::completed);
+                let completed = read.0[*index].known().map_or(0.0, |traffic| traffic.completed());
                 (completed / 5.0 / rate - 1.0).abs() < 0.1
             };
             let all = wanted.iter().all(full);

@@ -143,6 +143,8 @@ pub struct Context {
     pub runs: Runs,
     /// What is looked at in place of a policy that is invalid or gone.
     pub watches: Watches,
+    /// Places for evaluations that are under way.
+    pub places: Semaphore,
     /// Names remediations that should be looked at again, because their policy was.
     pub wake: mpsc::UnboundedSender<(String, String)>,
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use engine::model::earlier;
 use futures::{Stream, StreamExt, TryStreamExt};
-use kube::runtime::controller::Config;
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, applier, watcher};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::context::{Context, Shared};
 use super::isolate::isolated;
@@ -25,7 +25,7 @@ use crate::observe::kubernetes::{Scope, Workloads};
 /// Evaluations that may be under way at one time; the rest waits its turn. Most of them wait for somebody's database: so
 /// many that a hundred dead ones hold up nobody else. And no more: each takes some 30 KB meanwhile, and an operator that has
 /// just started has one for each policy.
-const POLICIES_AT_ONCE: u16 = 256;
+const POLICIES_AT_ONCE: usize = 256;
 /// Remediations that may be under way at one time.
 const REMEDIATIONS_AT_ONCE: u16 = 16;
 
@@ -79,6 +79,7 @@ async fn lead_scope(shared: Arc<Shared>, scope: Scope, stop: watch::Receiver<boo
         locals: Locals::default(),
         runs: Runs::default(),
         watches: Watches::default(),
+        places: Semaphore::new(POLICIES_AT_ONCE),
         wake,
         shared,
     });
@@ -138,18 +139,25 @@ async fn policies(ctx: Arc<Context>, scope: &Scope, stop: watch::Receiver<bool>)
         .reflect(writer)
         .applied_objects()
         .map_ok(|object| ObjectRef::from_obj(&object));
-    let config = Config::default().concurrency(POLICIES_AT_ONCE);
-    run(queue, stop, |queue| {
-        applier(
-            |object, ctx| Box::pin(isolated(policy::reconcile(object, ctx))),
-            policy::error_policy,
-            ctx,
-            store,
-            queue,
-            config,
-        )
-    })
-    .await;
+    // Of those that are due kube takes any, and always the same ones first where it cannot take all. Here they stand in line.
+    let config = Config::default().concurrency(0);
+    let known = store.clone();
+    let evaluate =
+        move |object: Arc<Policy>, ctx| Box::pin(in_turn(ObjectRef::from_obj(&*object), known.clone(), ctx));
+    run(queue, stop, |queue| applier(evaluate, policy::error_policy, ctx, store, queue, config)).await;
+}
+
+/// An evaluation as soon as it is its turn, of the policy as it is then: whoever was due first comes first.
+async fn in_turn(
+    due: ObjectRef<Policy>,
+    known: Store<Policy>,
+    ctx: Arc<Context>,
+) -> Result<Action, policy::Error> {
+    // It is never closed.
+    let _place = ctx.places.acquire().await;
+    let Some(object) = known.get(&due) else { return Ok(Action::await_change()) };
+    // Not before: an evaluation is large, and thousands may be waiting.
+    Box::pin(isolated(policy::reconcile(object, ctx.clone()))).await
 }
 
 /// Forgets policies that have gone. A list that follows an interruption also tells which those are.

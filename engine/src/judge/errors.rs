@@ -40,10 +40,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::{Breach, Bucket, NoDataReason, Severity};
+    use crate::model::{Breach, Bucket, NoDataReason, Severity, TrafficWindow};
 
     fn verdict(total: f64, errors: Option<f64>) -> Verdict {
-        let traffic = Traffic {
+        let traffic = Traffic::from(TrafficWindow {
             window: Duration::from_secs(10),
             buckets: vec![Bucket { le: f64::INFINITY, count: total }],
             in_flight: Observed::missing(NoDataReason::Empty, ""),
@@ -52,7 +52,7 @@ mod tests {
                 None => Observed::missing(NoDataReason::Empty, "no such series"),
             },
             views: Observed::missing(NoDataReason::NotYetRead, ""),
-        };
+        });
         judge(&traffic, 0.01, &[RatioSeverity { level: Severity::P1, above: 0.05 }]).0
     }
 

@@ -91,7 +91,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{BaselineWindow, Bucket, Observed, Preset, Source, later};
+    use crate::model::{BaselineWindow, Bucket, Observed, Preset, Source, TrafficWindow, later};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -124,7 +124,7 @@ mod tests {
             let at = later(NOW, Duration::from_secs(index as u64));
             memory.baseline.learn(BaselineWindow { at, completed: *completed, in_flight: *in_flight });
         }
-        let traffic = Traffic {
+        let traffic = Traffic::from(TrafficWindow {
             window: Duration::from_secs(10),
             buckets: vec![Bucket { le: f64::INFINITY, count: completed }],
             in_flight: match in_flight {
@@ -133,7 +133,7 @@ mod tests {
             },
             errors: Observed::missing(NoDataReason::Empty, ""),
             views: Observed::missing(NoDataReason::NotYetRead, ""),
-        };
+        });
         let evaluation = Evaluation {
             interval: Duration::from_secs(1),
             window: Duration::from_secs(10),

@@ -102,16 +102,16 @@ pub fn quantile(buckets: &[Bucket], wanted: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Observed, Severity};
+    use crate::model::{Observed, Severity, TrafficWindow};
 
     fn traffic(counts: &[(f64, f64)]) -> Traffic {
-        Traffic {
+        Traffic::from(TrafficWindow {
             window: Duration::from_secs(10),
             buckets: counts.iter().map(|(le, count)| Bucket { le: *le, count: *count }).collect(),
             in_flight: Observed::missing(NoDataReason::Empty, ""),
             errors: Observed::missing(NoDataReason::Empty, ""),
             views: Observed::missing(NoDataReason::NotYetRead, ""),
-        }
+        })
     }
 
     fn verdict(counts: &[(f64, f64)], target_ms: u64, severities: &[LatencySeverity]) -> Verdict {
@@ -174,10 +174,11 @@ mod tests {
 
     #[test]
     fn quantiles_for_people_are_those_of_prometheus() {
-        let buckets = traffic(&[(0.1, 50.0), (0.5, 90.0), (1.0, 100.0), (f64::INFINITY, 100.0)]).buckets;
+        let buckets =
+            traffic(&[(0.1, 50.0), (0.5, 90.0), (1.0, 100.0), (f64::INFINITY, 100.0)]).buckets.clone();
         assert_eq!(quantile(&buckets, 0.95), Some(0.75));
         assert_eq!(quantile(&buckets, 0.25), Some(0.05));
-        let open = traffic(&[(1.0, 50.0), (f64::INFINITY, 100.0)]).buckets;
+        let open = traffic(&[(1.0, 50.0), (f64::INFINITY, 100.0)]).buckets.clone();
         assert_eq!(quantile(&open, 0.95), Some(1.0));
         assert_eq!(quantile(&[], 0.95), None);
     }

@@ -122,20 +122,20 @@ mod tests {
 
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{Bucket, RatioSeverity};
+    use crate::model::{Bucket, RatioSeverity, TrafficWindow};
 
     fn scope(kind: ObjectiveKind, completed: f64, within: f64, errors: f64) -> Option<Scope> {
         let policy = Setup::acting().snapshot.policy;
         let objective = Objective { kind, ..policy.objectives[0].clone() };
         let now = Timestamp::UNIX_EPOCH;
         let known = |value| Observed::Known { at: now, value };
-        let traffic = Traffic {
+        let traffic = Traffic::from(TrafficWindow {
             window: policy.evaluation.window,
             buckets: vec![Bucket { le: 0.5, count: within }, Bucket { le: f64::INFINITY, count: completed }],
             in_flight: known(80.0),
             errors: known(errors),
             views: Observed::missing(NoDataReason::NotYetRead, "not yet"),
-        };
+        });
         let mut memory = ObjectiveMemory::default();
         for at in [now; 3] {
             memory.baseline.learn(BaselineWindow { at, completed: 1000.0, in_flight: 4.0 });

@@ -121,7 +121,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::Bucket;
+    use crate::model::{Bucket, TrafficWindow};
 
     /// The source judges at 1s, the views at 0.75s: a target of 600ms lies between the bounds of both.
     const TARGET: Duration = Duration::from_millis(600);
@@ -133,13 +133,13 @@ mod tests {
     }
 
     fn traffic(requests: f64, slow: f64, views: Observed<Vec<ViewTraffic>>) -> Traffic {
-        Traffic {
+        Traffic::from(TrafficWindow {
             window: Duration::from_secs(10),
             buckets: buckets(1.0, requests, slow),
             in_flight: Observed::missing(NoDataReason::Empty, ""),
             errors: Observed::missing(NoDataReason::Empty, ""),
             views,
-        }
+        })
     }
 
     fn known(views: &[(&str, f64, f64)]) -> Observed<Vec<ViewTraffic>> {

@@ -69,7 +69,9 @@ pub use state::{
     TransactionIdentity,
 };
 pub use survey::{Root, STORM, Survey, Tally};
-pub use traffic::{Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, Verdict, ViewTraffic};
+pub use traffic::{
+    Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, TrafficWindow, Verdict, ViewTraffic,
+};
 pub use undo::{DueBy, Undo, UndoSpec, UndoState, Watch};
 pub use warm::{WarmCache, WarmSettings, Warmed};
 pub use workload::{Autoscaler, FieldManager, MANAGER, Workload, WorkloadNow};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{NoData, NoDataReason, Observed, Severity};
+use super::{NoData, NoDataReason, Observed, Severity, Shared};
 
 /// One cumulative bucket of a latency histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -17,9 +17,12 @@ pub struct Bucket {
     pub count: f64,
 }
 
+/// One window of traffic: kept once for all objectives that are judged by it.
+pub type Traffic = Shared<TrafficWindow>;
+
 /// One window of traffic as its source counted it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Traffic {
+pub struct TrafficWindow {
     /// The window's length.
     pub window: Duration,
     /// Cumulative counts, by ascending bound; the last bound is infinite and counts all requests that were completed.
@@ -41,7 +44,7 @@ pub struct ViewTraffic {
     pub buckets: Vec<Bucket>,
 }
 
-impl Traffic {
+impl TrafficWindow {
     /// Requests completed in the window.
     #[must_use]
     pub fn completed(&self) -> f64 {

@@ -311,7 +311,7 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
 mod tests {
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{GuardVerdict, NoData, NoDataReason, Traffic};
+    use crate::model::{GuardVerdict, NoData, NoDataReason, Traffic, TrafficWindow};
 
     #[test]
     fn what_has_not_helped_of_late_is_told_to_people_unless_something_else_may_go() {
@@ -345,15 +345,17 @@ mod tests {
     #[test]
     fn saturation_is_counted_from_anew_after_a_free_worker_or_a_reading_that_is_missing() {
         let mut setup = Setup::scaling();
-        let traffic = |in_flight: Option<f64>| Traffic {
-            window: Duration::from_secs(10),
-            buckets: vec![],
-            in_flight: match in_flight {
-                Some(value) => Observed::Known { at: setup.now, value },
-                None => Observed::missing(NoDataReason::Empty, ""),
-            },
-            errors: Observed::missing(NoDataReason::Empty, ""),
-            views: Observed::missing(NoDataReason::NotYetRead, ""),
+        let traffic = |in_flight: Option<f64>| {
+            Traffic::from(TrafficWindow {
+                window: Duration::from_secs(10),
+                buckets: vec![],
+                in_flight: match in_flight {
+                    Some(value) => Observed::Known { at: setup.now, value },
+                    None => Observed::missing(NoDataReason::Empty, ""),
+                },
+                errors: Observed::missing(NoDataReason::Empty, ""),
+                views: Observed::missing(NoDataReason::NotYetRead, ""),
+            })
         };
         let since = setup.now;
         // Four ready pods with four workers each.

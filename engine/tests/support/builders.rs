@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::model::{
     Bucket, Coverage, Dependency, Evaluation, GuardSettings, Mode, NoDataReason, Objective, ObjectiveKind,
     Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset, ServerIdentity,
-    Slots, Source, TargetKind, TargetRef, Thresholds, Traffic, Verification, earlier,
+    Slots, Source, TargetKind, TargetRef, Thresholds, Traffic, TrafficWindow, Verification, earlier,
 };
 use jiff::Timestamp;
 
@@ -82,13 +82,13 @@ pub(crate) fn buckets(requests: f64, fast: f64, slow: Duration) -> Vec<Bucket> {
 
 /// Nine tenths of the requests take 50 ms, the rest `slow`.
 pub(crate) fn traffic(at: Timestamp, requests: f64, slow: Duration, in_flight: f64, errors: f64) -> Traffic {
-    Traffic {
+    Traffic::from(TrafficWindow {
         window: 5 * SECOND,
         buckets: buckets(requests, (requests * 0.9).floor(), slow),
         in_flight: Observed::Known { at, value: in_flight },
         errors: Observed::Known { at, value: errors },
         views: Observed::missing(NoDataReason::NotYetRead, ""),
-    }
+    })
 }
 
 /// A database in which nothing happens.

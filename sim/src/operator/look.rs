@@ -7,7 +7,7 @@ use engine::advance::Look;
 use engine::invariants::{Reading, Seen, What};
 use engine::model::{
     Action, ActionKind, Coverage, NoData, NoDataReason, Observed, OperatorHealth, Pause, Policy,
-    PostgresFacts, RedisFacts, Target, TargetRef, Traffic, earlier,
+    PostgresFacts, RedisFacts, Target, TargetRef, Traffic, TrafficWindow, earlier,
 };
 
 use super::Operator;
@@ -164,13 +164,13 @@ async fn traffic(
 /// What somebody would see who takes a missing series for "nobody was slow".
 fn all_fast(policy: &Policy, at: jiff::Timestamp) -> Traffic {
     let bucket = |le: f64| engine::model::Bucket { le, count: 1000.0 };
-    Traffic {
+    Traffic::from(TrafficWindow {
         window: policy.evaluation.window,
         buckets: [0.5, 2.5, f64::INFINITY].map(bucket).to_vec(),
         in_flight: Observed::Known { at, value: 0.0 },
         errors: Observed::Known { at, value: 0.0 },
         views: Observed::missing(NoDataReason::NotYetRead, ""),
-    }
+    })
 }
 
 fn on_our_clock(observed: Observed<Traffic>, ours: jiff::Timestamp) -> Observed<Traffic> {

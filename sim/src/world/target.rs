@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use engine::invariants::Seen;
 use engine::model::{
-    Autoscaler, Bucket, FieldManager, NoDataReason, Observed, TargetRef, Traffic, ViewTraffic, Workload,
-    WorkloadKey, WorkloadNow,
+    Autoscaler, Bucket, FieldManager, NoDataReason, Observed, TargetRef, Traffic, TrafficWindow, ViewTraffic,
+    Workload, WorkloadKey, WorkloadNow,
 };
 
 use super::{World, instant};
@@ -232,7 +232,7 @@ impl World {
         let (total, slow): (f64, f64) = (total.floor(), slow.floor());
         let is_cold = self.caches.get(target.cache).is_some_and(Cache::hurts);
         let hurt = is_cold || self.databases.get(target.database).is_some_and(Database::hurts);
-        let traffic = Traffic {
+        let traffic = Traffic::from(TrafficWindow {
             window,
             buckets: buckets(total, slow),
             in_flight: Observed::Known { at, value: target.in_flight(hurt) },
@@ -246,7 +246,7 @@ impl World {
                     })
                     .to_vec(),
             },
-        };
+        });
         let few = total < target.rate * window.as_secs_f64() * 0.11;
         // In a lull, too: it hangs to whoever knows how many are usual, and the others cannot judge so few.
         let seen = if target.hangs && (few || total < LEAST) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use engine::model::{Bucket, NoData, NoDataReason, Observed, Traffic, duration::human};
+use engine::model::{Bucket, NoData, NoDataReason, Observed, Traffic, TrafficWindow, duration::human};
 use jiff::Timestamp;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -169,7 +169,7 @@ fn of_one(
     // A kind of failure that has never happened has no series, while the histogram beside it has: that is none.
     let errors = scalar("errors", Ok(0.0));
     let views = Observed::missing(NoDataReason::NotYetRead, super::VIEWS_LATER);
-    Ok(Traffic { window, buckets, in_flight, errors, views })
+    Ok(Traffic::from(TrafficWindow { window, buckets, in_flight, errors, views }))
 }
 
 pub(super) fn missing(what: &str, backend: &Backend) -> NoData {

@@ -143,7 +143,13 @@ impl Prometheus {
             let (reading, views) =
                 tokio::join!(self.reading(policy, *source), self.by_view(policy, *source, closely));
             match reading {
-                Observed::Known { at, value } => Observed::Known { at, value: Traffic { views, ..value } },
+                Observed::Known { at, mut value } => {
+                    // Where there is nothing to add, it stays the one that everybody has.
+                    if value.views != views {
+                        value.views = views;
+                    }
+                    Observed::Known { at, value }
+                }
                 Observed::Missing(no_data) => Observed::Missing(no_data),
             }
         });

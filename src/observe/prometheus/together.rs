@@ -18,6 +18,9 @@ const FIRST: Duration = Duration::from_millis(200);
 pub(super) const MOST: usize = 128;
 /// What failed together is not tried together again for so long.
 const APART: Duration = Duration::from_secs(600);
+/// Right after a start everybody is looked at as soon as it is known, so that those who are asked for together are no neighbours
+/// yet.
+const SETTLED: Duration = Duration::from_secs(60);
 /// Queries for several that are under way at one time; a server has 20 places for all who ask it.
 pub(super) const AT_ONCE: usize = 4;
 
@@ -39,10 +42,9 @@ pub(super) struct Member {
 }
 
 /// In whose company a target is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Company {
     /// With everything of its namespace: cheapest where most of that is guarded.
-    #[default]
     Namespace,
     /// With those alone that are asked for: a pattern of all their pods.
     Named,
@@ -69,6 +71,7 @@ struct Waiting {
 
 /// Those who wait for company, and those who have had trouble in it.
 pub(super) struct Together {
+    begun: Instant,
     waiting: Mutex<HashMap<(Shape, Company), Waiting>>,
     apart: Mutex<HashMap<(Shape, Member), (Company, Instant)>>,
     pub(super) under_way: Semaphore,
@@ -76,7 +79,12 @@ pub(super) struct Together {
 
 impl Default for Together {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), apart: Mutex::default(), under_way: Semaphore::new(AT_ONCE) }
+        Self {
+            begun: Instant::now(),
+            waiting: Mutex::default(),
+            apart: Mutex::default(),
+            under_way: Semaphore::new(AT_ONCE),
+        }
     }
 }
 
@@ -91,12 +99,13 @@ pub(super) struct Joined {
 impl Together {
     /// In whose company this one is asked for.
     pub(super) fn company(&self, shape: &Shape, member: &Member) -> Company {
+        let usual = if self.begun.elapsed() < SETTLED { Company::Named } else { Company::Namespace };
         let apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
         if apart.is_empty() {
-            return Company::default();
+            return usual;
         }
         let known = apart.get(&(shape.clone(), member.clone()));
-        known.filter(|(_, since)| since.elapsed() < APART).map(|(company, _)| *company).unwrap_or_default()
+        known.filter(|(_, since)| since.elapsed() < APART).map_or(usual, |(company, _)| *company)
     }
 
     /// Whether so few are asked for in smaller company that it may be their own fault.
@@ -188,7 +197,10 @@ mod tests {
 
     #[test]
     fn what_failed_together_is_asked_for_in_ever_smaller_company() {
-        let (together, one) = (Together::default(), member("a"));
+        let mut together = Together::default();
+        let one = member("a");
+        assert_eq!(together.company(&shape(), &one), Company::Named, "nobody has a turn yet");
+        together.begun = Instant::now().checked_sub(SETTLED).unwrap();
         let company = || together.company(&shape(), &one);
         assert_eq!(company(), Company::Namespace);
         together.part(&shape(), company(), [&one]);
