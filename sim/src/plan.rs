@@ -216,7 +216,11 @@ pub fn draw(seed: u64, lasts: Micros) -> Vec<Planned> {
     stream(&mut plan, &mut dice, begin, lasts, FAULT, single(fault));
     stream(&mut plan, &mut dice, begin, lasts, STORY, story::any);
     // By dice of their own: all else is what it would be without them.
-    stream(&mut plan, &mut Dice::new(seed ^ 0x5851_f42d_4c95_7f2d), begin, lasts, DRAIN, story::drained);
+    let mut drains = Dice::new(seed ^ 0x5851_f42d_4c95_7f2d);
+    // Where nobody thinks of uninstalling, what is forgotten stays owed for longer than a drain lets it.
+    if drains.percent(60) {
+        stream(&mut plan, &mut drains, begin, lasts, DRAIN, story::drained);
+    }
     stream(&mut plan, &mut Dice::new(seed ^ 0x2545_f491_4f6c_dd1d), begin, lasts, UNNOTED, story::unnoted);
     // Something is still owed when it gets quiet, and something was refused that an answer calls admitted: what a leader takes
     // it for is seen only if it leads on.

@@ -106,6 +106,10 @@ pub const RARE: &[Bug] = &[
         "late_incident_is_nobodys",
         "a number that was taken is given up where its incident is not there yet",
     ),
+    driver(
+        "closed_is_taken_for_granted",
+        "whoever takes over does not make sure that a closed incident stays closed",
+    ),
 ];
 
 /// Bugs that harm nobody, because something else does the same: no run can catch them. They can be planted by name.

@@ -67,6 +67,10 @@ pub struct LatencyIncidentStatus {
     /// When it was closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Instant>,
+    /// When a leader that had just taken over made sure that it stays closed: whatever an earlier one was about to write is
+    /// refused by the API server since then, because the object has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closure_confirmed_at: Option<Instant>,
     /// The last time that it was opened again: a breach within 30 minutes of its end is the same trouble come back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reopened: Option<Reopening>,

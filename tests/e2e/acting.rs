@@ -1,7 +1,9 @@
 //! Mode Auto: the right thing is done, once, and proven.
 
-use kube::api::{DeleteParams, ListParams};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use latency_operator::api::LatencyIncidentStatus;
+use latency_operator::api::text::Word;
 use serde_json::json;
 
 use crate::support::{SOON, World, eventually, hanging, kubectl, outcome, phase, run, slow};
@@ -81,7 +83,18 @@ fn what_comes_back_soon_opens_the_incident_again_whoever_leads_by_then() {
 
         // Another leader finds in the API server that it ended a moment ago. The third same fix is no fix.
         world.operator.take().expect("an operator").kill().await.expect("it is killed");
+        let known = world.incidents().list(&ListParams::default()).await.expect("incidents").items.remove(0);
         world.operate().await;
+        eventually("it has made sure that it stays closed", SOON, async || {
+            the_only(&world, "Closed", Some(1)).await.closure_confirmed_at
+        })
+        .await;
+        // What the killed one could have been about to write when it ended.
+        let mut again = known.clone();
+        again.status.as_mut().expect("a status").phase = Some(Word("Open".to_owned()));
+        let name = known.name_any();
+        let late = world.incidents().replace_status(&name, &PostParams::default(), &again).await;
+        assert!(matches!(&late, Err(kube::Error::Api(status)) if status.code == 409), "{late:?}");
         let third = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
         the_only(&world, "Open", Some(2)).await;
         let event = world.until_event("RemediationBlocked").await;

@@ -36,11 +36,20 @@ pub struct ClosedIncident {
 impl ClosedIncident {
     /// A breach so soon after the end is the same trouble come back: what was tried before counts on.
     pub const REOPENED_WITHIN: Duration = Duration::from_secs(30 * 60);
+    /// For so long after its end, whoever begins to look after it makes sure that it stays closed: an earlier leader may have been
+    /// paused just as it was going to open it again. The hour beyond [`Self::REOPENED_WITHIN`] is for a time without any leader.
+    pub const CONFIRMED_WITHIN: Duration = Duration::from_secs(90 * 60);
 
     /// Whether a breach at `now` belongs to it.
     #[must_use]
     pub fn goes_on(&self, now: Timestamp) -> bool {
         elapsed(now, self.at) < Self::REOPENED_WITHIN
+    }
+
+    /// Whether, by `now`, somebody may still be about to open it again.
+    #[must_use]
+    pub fn may_be_opened_again(&self, now: Timestamp) -> bool {
+        elapsed(now, self.at) < Self::CONFIRMED_WITHIN
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::time::Duration;
 
 use engine::invariants::What;
 use engine::model::{
     ClosedIncident, EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Severity,
-    Snapshot, State,
+    Snapshot, State, later,
 };
 use engine::{Admitted, Overall, Tick, settle, tick};
 
@@ -34,6 +35,7 @@ struct Runtime {
     adopted: bool,
     incident: Option<(Incident, IncidentObject)>,
     closed: Option<IncidentObject>,
+    unconfirmed: bool,
     written: Option<PolicyObject>,
 }
 
@@ -104,7 +106,7 @@ async fn reconcile(
     Ok(pause.saturating_sub(took).max(10_000))
 }
 
-fn micros(span: std::time::Duration) -> Micros {
+fn micros(span: Duration) -> Micros {
     Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX)
 }
 
@@ -116,6 +118,7 @@ async fn snapshot(
 ) -> Answer<Snapshot> {
     runtime.evaluated = Some((object.policy.clone(), object.paused.clone()));
     adopt(operator, key, object, runtime).await?;
+    confirm(operator, runtime).await?;
     let policy = object.policy.clone();
     let Looked { traffic, databases, caches, target } =
         look::at(operator, &policy, runtime.state.alert).await;
@@ -128,9 +131,11 @@ async fn snapshot(
         pauses
     };
     let now = operator.now();
-    runtime.closed.take_if(|last| !closed(last).is_some_and(|closed| closed.goes_on(now)));
+    let unconfirmed = runtime.unconfirmed;
+    runtime.closed.take_if(|last| !closed(last).is_some_and(|closed| closed.goes_on(now)) && !unconfirmed);
     let incident = runtime.incident.as_ref().map(|(facts, _)| facts.clone());
     let closed = runtime.closed.as_ref().filter(|_| incident.is_none()).and_then(closed);
+    let closed = closed.filter(|closed| closed.goes_on(now));
     let last = incident.as_ref().or(closed.as_ref().map(|closed| &closed.incident));
     let keeper = operator.keeper.borrow();
     Ok(Snapshot {
@@ -165,7 +170,7 @@ async fn adopt(
     if runtime.adopted {
         return Ok(());
     }
-    let last = (object.ordinal > 0).then(|| Incident::name_of(&object.policy.id, object.ordinal));
+    let last = (runtime.ordinal > 0).then(|| Incident::name_of(&object.policy.id, runtime.ordinal));
     if let Some(name) = object.active.clone().or(last) {
         let ours = name == Incident::name_of(&object.policy.id, object.ordinal);
         let place = (key.0.clone(), name);
@@ -175,10 +180,30 @@ async fn adopt(
             Some(open) if !open.closed => (Some((open.facts.clone(), open)), None),
             last => (None, last),
         };
+        runtime.unconfirmed = runtime.closed.is_some() && !planted::is("closed_is_taken_for_granted");
         let taken_up = missing && ours && !planted::is("late_incident_is_nobodys");
         runtime.reserved = taken_up.then_some(object.ordinal);
     }
     runtime.adopted = true;
+    Ok(())
+}
+
+async fn confirm(operator: &Operator, runtime: &mut Runtime) -> Answer<()> {
+    let now = operator.now();
+    let may_be_opened = |last| closed(last).is_some_and(|closed| closed.may_be_opened_again(now));
+    runtime.unconfirmed &= runtime.closed.as_ref().is_some_and(may_be_opened);
+    let Some(mut last) = runtime.closed.clone().filter(|_| runtime.unconfirmed) else { return Ok(()) };
+    let before = last.confirmed_at.map(|known| later(known, Duration::from_millis(1)));
+    last.confirmed_at = Some(before.map_or(now, |before| before.max(now)));
+    match operator.ask(Op::Incident, move |world| world.write_incident(&last)).await {
+        Ok(written) => (runtime.closed, runtime.unconfirmed) = (Some(written), false),
+        Err(ApiError::NotFound) => (runtime.closed, runtime.unconfirmed) = (None, false),
+        Err(ApiError::Refused) => {}
+        Err(error @ (ApiError::Conflict | ApiError::Lost)) => {
+            runtime.adopted = false;
+            return Err(error);
+        }
+    }
     Ok(())
 }
 
@@ -223,7 +248,8 @@ fn over(snapshot: &Snapshot, ordinal: u64) -> Incident {
 async fn reopen(operator: &Operator, runtime: &mut Runtime, opened: &Incident) -> Answer<()> {
     runtime.adopted = false;
     let mut again = runtime.closed.take().ok_or(ApiError::NotFound)?;
-    (again.closed, again.closed_at, again.facts) = (false, None, opened.clone());
+    (again.closed, again.closed_at, again.confirmed_at) = (false, None, None);
+    again.facts = opened.clone();
     let written = operator.ask(Op::Incident, move |world| world.write_incident(&again)).await?;
     runtime.incident = Some((opened.clone(), written));
     runtime.adopted = true;
@@ -249,7 +275,7 @@ async fn open(
             .await?
             .unwrap_or(0);
         if highest >= opened.ordinal {
-            runtime.ordinal = highest;
+            (runtime.ordinal, runtime.adopted) = (highest, false);
             return Err(ApiError::Refused);
         }
         let mut reserved = newest(runtime, object).clone();

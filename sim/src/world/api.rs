@@ -65,6 +65,8 @@ pub struct IncidentObject {
     pub closed: bool,
     /// When it was closed, by the operator's clock.
     pub closed_at: Option<Timestamp>,
+    /// When a leader that had just taken over made sure that it stays closed.
+    pub confirmed_at: Option<Timestamp>,
     /// The rest of the status, as text.
     pub story: String,
     /// `metadata.resourceVersion`.
@@ -247,6 +249,7 @@ impl World {
             facts: Incident { severity: Severity::P2, reopened: 0, ..facts.clone() },
             closed: false,
             closed_at: None,
+            confirmed_at: None,
             story: String::new(),
             version: self.api.bump(),
         };

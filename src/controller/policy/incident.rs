@@ -1,6 +1,8 @@
 //! Making an incident durable before anything is done in its name.
 
-use engine::model::{Incident, PolicyRef, Severity, Snapshot};
+use std::time::Duration;
+
+use engine::model::{Incident, PolicyRef, Severity, Snapshot, later};
 use engine::{Overall, Tick};
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
@@ -64,7 +66,8 @@ async fn open(
     if runtime.reserved != Some(opened.ordinal) {
         let highest = highest(ctx, object).await?;
         if highest >= opened.ordinal {
-            runtime.ordinal = highest;
+            // Whether that one is open is not known, either.
+            (runtime.ordinal, runtime.adopted) = (highest, false);
             return Err(Error::Read(format!(
                 "incident {highest} is known already; the next one gets another number"
             )));
@@ -107,6 +110,7 @@ async fn reopen(
         phase: Some(Word::text("Open")),
         severity: Some(Word(opened.severity.to_string())),
         closed_at: None,
+        closure_confirmed_at: None,
         outcome: None,
         escalation: None,
         reopened: Some(Reopening {
@@ -125,6 +129,46 @@ async fn reopen(
     runtime.incident =
         Some(OpenIncident { facts: opened.clone(), object: Box::new(object), story: Box::new(story) });
     runtime.adopted = true;
+    Ok(())
+}
+
+/// What is closed stays closed: the object is changed, so that whatever an earlier leader was about to write when it was paused,
+/// or has written without an answer, is a conflict when it arrives. Until that has succeeded it is tried at each look.
+pub(super) async fn confirm(
+    ctx: &Context,
+    runtime: &mut Runtime,
+    object: &LatencyPolicy,
+) -> Result<(), Error> {
+    let now = ctx.shared.clock.now();
+    runtime.unconfirmed &=
+        runtime.closed.as_ref().is_some_and(|closed| closed.facts().may_be_opened_again(now));
+    let Some(ClosedStory { last, .. }) = runtime.closed.as_mut().filter(|_| runtime.unconfirmed) else {
+        return Ok(());
+    };
+    // Never what stands there already: that would change nothing.
+    let before = last.story.closure_confirmed_at.map(|known| later(known.0, Duration::from_millis(1)));
+    let confirmed_at = before.map_or(now, |before| before.max(now));
+    let story =
+        LatencyIncidentStatus { closure_confirmed_at: Some(Instant(confirmed_at)), ..*last.story.clone() };
+    let incident = LatencyIncident { status: Some(story.clone()), ..*last.object.clone() };
+    let incidents: Api<LatencyIncident> =
+        Api::namespaced(ctx.shared.mutating.clone(), &object.namespace().unwrap_or_default());
+    let name = &last.facts.name;
+    match write::status(&incidents, name, &incident, "LatencyIncident", &ctx.shared.metrics).await {
+        Ok(written) => {
+            (*last.object, *last.story, runtime.unconfirmed) = (written, story, false);
+        }
+        Err(WriteError::Gone(_)) => (runtime.closed, runtime.unconfirmed) = (None, false),
+        // Nothing was written, and looking at the policy does not depend on it.
+        Err(WriteError::Refused(why)) => {
+            tracing::warn!(name, why, "that it is closed could not be confirmed")
+        }
+        // Somebody has changed it, or may have: what is stored is read again.
+        Err(source @ (WriteError::Conflict(_) | WriteError::Lost(_))) => {
+            runtime.adopted = false;
+            return Err(Error::Write { what: "LatencyIncident", source });
+        }
+    }
     Ok(())
 }
 

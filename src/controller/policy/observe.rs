@@ -5,6 +5,7 @@ use std::time::Instant;
 use engine::model::{ClosedIncident, Incident, PausedBy, Policy, PolicyRef, Snapshot, elapsed};
 use kube::{Api, ResourceExt};
 
+use super::incident::confirm;
 use super::{Error, Runtime};
 use crate::api::conditions::types;
 use crate::api::convert::{self, Episode};
@@ -25,6 +26,7 @@ pub(super) async fn snapshot(
 ) -> Result<Snapshot, Error> {
     runtime.evaluating(object);
     adopt(ctx, runtime, object).await?;
+    confirm(ctx, runtime, object).await?;
     let shared = &ctx.shared;
     let namespace = policy.id.namespace.clone();
     let started = Instant::now();
@@ -34,9 +36,10 @@ pub(super) async fn snapshot(
     let mut pauses = ctx.workloads.pauses(&namespace, &policy.target);
     pauses.extend(pause(object.annotations(), PausedBy::Policy));
     let now = shared.clock.now();
-    runtime.closed.take_if(|closed| !closed.facts().goes_on(now));
+    runtime.closed.take_if(|closed| !closed.facts().goes_on(now) && !runtime.unconfirmed);
     let incident = runtime.incident.as_ref().map(|open| open.facts.clone());
     let closed = runtime.closed.as_ref().filter(|_| incident.is_none()).map(ClosedStory::facts);
+    let closed = closed.filter(|closed| closed.goes_on(now));
     let last = incident.as_ref().or(closed.as_ref().map(|closed| &closed.incident));
     Ok(Snapshot {
         now,
@@ -71,8 +74,9 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
         uid: object.uid().unwrap_or_default(),
     };
     let last = || {
-        let recent = known > 0 && !long_within(&status, ctx.shared.clock.now());
-        recent.then(|| ObjectName(Incident::name_of(&policy, known)))
+        let (ordinal, told) = (runtime.ordinal, known == runtime.ordinal);
+        let recent = ordinal > 0 && !(told && long_within(&status, ctx.shared.clock.now()));
+        recent.then(|| ObjectName(Incident::name_of(&policy, ordinal)))
     };
     if let Some(name) = &status.active_incident.clone().or_else(last) {
         let incidents: Api<Stored<LatencyIncident>> =
@@ -92,17 +96,19 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
             None => (None, None),
         };
         // Its number was taken, and it may yet be created: by a leader that was frozen in the middle. Its name is taken up.
+        runtime.unconfirmed = runtime.closed.is_some();
         runtime.reserved = (missing && name.0 == Incident::name_of(&policy, known)).then_some(known);
     }
     runtime.adopted = true;
     Ok(())
 }
 
-/// Whether the status says that the objectives have been kept for so long that no incident can go on.
+/// Whether the status says that the objectives have been kept for so long that no incident goes on, nor can be made to.
 fn long_within(status: &LatencyPolicyStatus, now: jiff::Timestamp) -> bool {
     let within = status.conditions.iter().find(|known| known.type_ == types::WITHIN_OBJECTIVE);
     within.is_some_and(|known| {
-        known.status == "True" && elapsed(now, known.last_transition_time.0) > ClosedIncident::REOPENED_WITHIN
+        known.status == "True"
+            && elapsed(now, known.last_transition_time.0) > ClosedIncident::CONFIRMED_WITHIN
     })
 }
 

@@ -280,6 +280,7 @@ pub(super) fn incident(
         severity: Some(Word(facts.severity.to_string())),
         reopened: before.reopened.clone(),
         closed_at: if closed { before.closed_at.or(Some(Instant(snapshot.now))) } else { None },
+        closure_confirmed_at: None,
         outcome: closed.then(|| Word::text(outcome(&ours, facts.opened_at))),
         broken: broken.unwrap_or_else(|| before.broken.clone()),
         // What was found last stays in the story once it is gone.

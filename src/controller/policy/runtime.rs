@@ -136,6 +136,8 @@ pub(super) struct Runtime {
     pub(super) incident: Option<OpenIncident>,
     /// The last one, as long as a breach may open it again.
     pub(super) closed: Option<ClosedStory>,
+    /// It was found, not closed by ourselves, and others may yet write to it.
+    pub(super) unconfirmed: bool,
     /// The policy's object as this process last wrote its status, until the watch shows the same.
     written: Option<Box<LatencyPolicy>>,
 }
@@ -153,6 +155,7 @@ impl Runtime {
             adopted: false,
             incident: None,
             closed: None,
+            unconfirmed: false,
             written: None,
         }
     }
