@@ -88,6 +88,9 @@ impl Case<'_> {
         if let Some(later) = self.later_act() {
             return self.wait(&later);
         }
+        if let Some(step) = self.arrived_late(now) {
+            return step;
+        }
         // What was begun may arrive after something smaller was decided instead.
         let ours = now.is_ours() && (undo.baseline..undo.wrote).contains(&now.replicas);
         if undo.writing.is_some() && ours {
@@ -162,6 +165,26 @@ impl Case<'_> {
         }
         let sentence = format!("{} has {} replicas: nothing was done", self.scale.target, self.undo.baseline);
         self.end(UndoState::None, sentence)
+    }
+
+    /// Interrupted, and taken for not done; then what was sent arrived. That is said before anything else happens to it: once
+    /// somebody sets the replicas back, nobody could tell any more.
+    fn arrived_late(&self, now: &WorkloadNow) -> Option<Step> {
+        let (undo, status) = (self.undo, &self.remediation.status);
+        let stands = now.is_ours() && now.replicas == undo.wrote && undo.writing.is_none();
+        if status.acted_at.is_some() || !stands {
+            return None;
+        }
+        let acted_at = Some(status.executing.as_ref()?.started_at);
+        let sentence = format!(
+            "it was interrupted, and done after all: {} has {} replicas",
+            self.scale.target, now.replicas
+        );
+        let message = sentence.clone();
+        let status = Box::new(RemediationStatus { acted_at, message, ..status.clone() });
+        let (state, overdue) = (undo.state, undo.overdue);
+        let record = RecordKind::Undo { name: self.remediation.name.clone(), state, overdue, sentence };
+        Some(Step::Write { status, record })
     }
 
     /// The policy was deleted in the middle of a breach: nobody is left who wants it back, and taking it away would hurt.

@@ -182,6 +182,21 @@ fn what_was_never_done_is_owed_only_as_long_as_it_may_arrive() {
 }
 
 #[test]
+fn what_arrived_after_all_is_said_before_somebody_can_set_it_back() {
+    let mut case = executing();
+    case.remediation.status.phase = Phase::Failed;
+    case.remediation.status.undo.as_mut().unwrap().due_at = later(case.setup.now, 50 * SECOND);
+    let arrived = case.written();
+    let began_at = arrived.executing.as_ref().map(|executing| executing.started_at);
+    assert_eq!((arrived.phase, arrived.acted_at), (Phase::Failed, began_at));
+    assert!(arrived.message.ends_with("done after all: Deployment/orders-api has 6 replicas"), "{arrived:?}");
+    assert_eq!(arrived.undo.as_ref().unwrap().writing, None, "nothing is taken back by that");
+    case.remediation.status = arrived;
+    case.look = workload(4, &["kubectl"]);
+    assert_eq!(case.undo().0, UndoState::Contested, "it was done, and somebody has set it back");
+}
+
+#[test]
 fn a_released_object_has_nothing_to_do_and_a_held_one_is_released() {
     let done = |held: bool| {
         Case::with(|case| {
