@@ -358,7 +358,7 @@ impl Strictness {
             }
             Self::Protect => stricter.operator.protected_roles.push("reporting".into()),
             Self::Likely => {
-                for database in stricter.databases.values_mut() {
+                for database in stricter.databases.iter_mut().map(|(_, database)| database) {
                     if let engine::model::Observed::Known { value, .. } = database {
                         value.active_seconds *= 10.0;
                     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::model::{ActionKind, Snapshot, Survey};
+use engine::model::{self, ActionKind, Snapshot, Survey};
 use engine::{Situation, survey};
 use kube::Client;
 use tokio::sync::{Semaphore, mpsc};
@@ -50,9 +50,9 @@ pub struct Shared {
     /// Ceilings over all policies.
     pub budgets: Budgets,
     /// Actions that are switched on.
-    pub actions: Vec<ActionKind>,
+    pub actions: model::Shared<Vec<ActionKind>>,
     /// Database roles that are never touched.
-    pub protected_roles: Vec<String>,
+    pub protected_roles: model::Shared<Vec<String>>,
     /// Secrets that policies refer to.
     pub secrets: Secrets,
     /// Connections to data stores.

@@ -1,12 +1,11 @@
 //! Looking at everything that a policy names. Every source is asked at the same time, each with its own time limit; what does
 //! not answer is a missing value and delays nobody else.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    CacheMemory, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, Probed, RedisFacts,
-    RungAction, State, Target, Traffic, earlier,
+    ByName, CacheMemory, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, Probed,
+    RedisFacts, RungAction, State, Target, Traffic, earlier,
 };
 use jiff::Timestamp;
 
@@ -21,10 +20,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What was seen.
 pub(super) struct Looked {
-    pub(super) traffic: BTreeMap<String, Observed<Traffic>>,
-    pub(super) probes: BTreeMap<String, Observed<Probed>>,
-    pub(super) databases: BTreeMap<String, Observed<PostgresFacts>>,
-    pub(super) caches: BTreeMap<String, Observed<RedisFacts>>,
+    pub(super) traffic: ByName<Observed<Traffic>>,
+    pub(super) probes: ByName<Observed<Probed>>,
+    pub(super) databases: ByName<Observed<PostgresFacts>>,
+    pub(super) caches: ByName<Observed<RedisFacts>>,
     pub(super) target: Observed<Target>,
 }
 
@@ -70,11 +69,7 @@ impl Cadence {
     }
 }
 
-async fn databases(
-    shared: &Shared,
-    policy: &Policy,
-    alert: bool,
-) -> BTreeMap<String, Observed<PostgresFacts>> {
+async fn databases(shared: &Shared, policy: &Policy, alert: bool) -> ByName<Observed<PostgresFacts>> {
     let Cadence { max_age, patience } = Cadence::of(policy, alert, CALM);
     let reads = policy.databases().map(|(name, postgres)| async move {
         let (databases, namespace) = (shared.databases.clone(), policy.id.namespace.clone());
@@ -85,7 +80,7 @@ async fn databases(
     futures::future::join_all(reads).await.into_iter().collect()
 }
 
-async fn caches(shared: &Shared, policy: &Policy, state: &State) -> BTreeMap<String, Observed<RedisFacts>> {
+async fn caches(shared: &Shared, policy: &Policy, state: &State) -> ByName<Observed<RedisFacts>> {
     // How a cache does is the difference of two looks within one window.
     let calm = CALM.min(policy.evaluation.window / 2);
     let reads = policy.caches().map(|(name, redis)| async move {

@@ -26,6 +26,9 @@ use crate::observe::kubernetes::{Scope, Workloads};
 /// many that a hundred dead ones hold up nobody else. And no more: each takes some 30 KB meanwhile, and an operator that has
 /// just started has one for each policy.
 const POLICIES_AT_ONCE: usize = 256;
+/// Policies that may stand in line for that: kube keeps room for each, of 1 KB, for ever. Each has its turn, so that there are a
+/// few hundred at the most but for the first moment.
+const IN_LINE: u16 = 3_500;
 /// Remediations that may be under way at one time.
 const REMEDIATIONS_AT_ONCE: u16 = 16;
 
@@ -140,7 +143,7 @@ async fn policies(ctx: Arc<Context>, scope: &Scope, stop: watch::Receiver<bool>)
         .applied_objects()
         .map_ok(|object| ObjectRef::from_obj(&object));
     // Of those that are due kube takes any, and always the same ones first where it cannot take all. Here they stand in line.
-    let config = Config::default().concurrency(0);
+    let config = Config::default().concurrency(IN_LINE);
     let known = store.clone();
     let evaluate =
         move |object: Arc<Policy>, ctx| Box::pin(in_turn(ObjectRef::from_obj(&*object), known.clone(), ctx));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::model::{
-    NoData, NoDataReason, Observed, Policy, ProbeAnswer, ProbeSource, Probed, duration::human,
+    ByName, NoData, NoDataReason, Observed, Policy, ProbeAnswer, ProbeSource, Probed, duration::human,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -66,7 +66,7 @@ impl Probes {
     }
 
     /// What is seen for each objective that is probed.
-    pub async fn probed(&self, policy: &Policy) -> BTreeMap<String, Observed<Probed>> {
+    pub async fn probed(&self, policy: &Policy) -> ByName<Observed<Probed>> {
         let interval = policy.evaluation.interval;
         let probes = policy.probes().map(|(name, source)| async move {
             let key = (policy.id.namespace.clone(), source.clone());

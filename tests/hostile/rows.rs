@@ -1,12 +1,12 @@
 //! What a PostgreSQL server answers, as it may answer if its owner or a client of it means harm: through the code that turns
 //! rows into facts, and then through causes, guards and `tick`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine::model::{
-    Action, ActionKind, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, Snapshot,
-    State, Target, later,
+    Action, ActionKind, ByName, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts,
+    Snapshot, State, Target, later,
 };
 use engine::tick;
 use jiff::Timestamp;
@@ -137,9 +137,9 @@ fn snapshot(policy: &Policy, facts: Observed<PostgresFacts>, second: u64) -> Sna
         policy: policy.clone(),
         target: Observed::Known { at: now, value: Target { uid: "t".into(), workload: None, opt_out: None } },
         traffic: policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect(),
-        probes: BTreeMap::new(),
-        caches: BTreeMap::new(),
-        databases: BTreeMap::from([("db".to_owned(), facts)]),
+        probes: ByName::new(),
+        caches: ByName::new(),
+        databases: ByName::from_iter([("db".to_owned(), facts)]),
         pauses: Vec::new(),
         incident: None,
         closed: None,
@@ -150,8 +150,9 @@ fn snapshot(policy: &Policy, facts: Observed<PostgresFacts>, second: u64) -> Sna
             leading_since: builders::start(),
             api_contact_at: now,
             api_contact_within: Duration::from_secs(10),
-            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale],
-            protected_roles: vec!["postgres".into()],
+            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale]
+                .into(),
+            protected_roles: vec!["postgres".into()].into(),
         },
     }
 }

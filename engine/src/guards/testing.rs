@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::{Context, Stage, evaluate};
 use crate::model::{
-    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Budget, CacheUse, Candidate, Confidence,
-    Coverage, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze, GuardSettings, Incident, Ledger,
-    Limits, Measured, Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef,
-    PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading, RedisClients, RedisCounters,
+    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Budget, ByName, CacheUse, Candidate,
+    Confidence, Coverage, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze, GuardSettings,
+    Incident, Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy,
+    PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading, RedisClients, RedisCounters,
     RedisDependency, RedisFacts, RedisMemory, RedisRole, RedisServer, Remediation, RemediationStatus,
     ResourceKey, Rung, RungAction, ScaleSettings, Scheme, Scope, ServerIdentity, Session, SessionIdentity,
     SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Subject, Survey, Target, TargetKind,
@@ -70,7 +70,7 @@ impl Setup {
             overall: Overall::Breached(Severity::P2),
             breach: Some(BreachMemory { first_at: earlier(now, 5 * SECOND), counted: 5 * SECOND }),
             incident: snapshot.incident.clone(),
-            caches: BTreeMap::new(),
+            caches: ByName::new(),
             findings: vec![finding],
             proposed: crate::survey::root(&snapshot, &candidate(&snapshot).action.subject())
                 .into_iter()
@@ -165,8 +165,8 @@ impl Setup {
         self.snapshot.operator.api_contact_at = now;
         self.situation.readings.iter_mut().for_each(|reading| reading.at = now);
         again(&mut self.snapshot.target, now);
-        self.snapshot.databases.values_mut().for_each(|read| again(read, now));
-        self.snapshot.caches.values_mut().for_each(|read| again(read, now));
+        self.snapshot.databases.iter_mut().for_each(|(_, read)| again(read, now));
+        self.snapshot.caches.iter_mut().for_each(|(_, read)| again(read, now));
     }
 
     /// A breached policy in Auto whose saturated target may be scaled from 4 to 6.
@@ -383,10 +383,10 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
             at: now,
             value: Target { uid: "t".into(), workload: Some(workload(now)), opt_out: None },
         },
-        traffic: BTreeMap::new(),
-        probes: BTreeMap::new(),
-        caches: BTreeMap::new(),
-        databases: BTreeMap::from([("db".into(), Observed::Known { at: now, value: facts.into() })]),
+        traffic: ByName::new(),
+        probes: ByName::new(),
+        caches: ByName::new(),
+        databases: ByName::from_iter([("db".into(), Observed::Known { at: now, value: facts.into() })]),
         pauses: vec![],
         incident: Some(Incident {
             name: "orders-api-12345678-2".into(),
@@ -404,8 +404,9 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
             leading_since: earlier(now, 600 * SECOND),
             api_contact_at: now,
             api_contact_within: 10 * SECOND,
-            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale],
-            protected_roles: vec!["postgres".into()],
+            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale]
+                .into(),
+            protected_roles: vec!["postgres".into()].into(),
         },
     }
 }
@@ -441,7 +442,7 @@ pub(crate) fn policy() -> Policy {
                 views: None,
             },
         }],
-        dependencies: BTreeMap::from([(
+        dependencies: ByName::from_iter([(
             "db".into(),
             Dependency::Postgres(PostgresDependency {
                 secret: "orders-db".into(),

@@ -62,7 +62,7 @@ pub use remediation::{
     RemediationStatus, VerifySpec,
 };
 pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
-pub use shared::Shared;
+pub use shared::{ByName, Shared};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
 pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,

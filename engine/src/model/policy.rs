@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, Name, Scheme, WarmSettings};
+use super::{ActionKind, ByName, Name, Scheme, WarmSettings};
 
 /// How much the operator may do. A later variant may do more than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -379,7 +379,7 @@ pub struct Policy {
     /// What users are promised; never empty.
     pub objectives: Vec<Objective>,
     /// What the target depends on, by name.
-    pub dependencies: BTreeMap<String, Dependency>,
+    pub dependencies: ByName<Dependency>,
     /// Requests that one pod of the target serves at a time; without it saturation is not judged.
     pub workers_per_pod: Option<u32>,
     /// Overridden thresholds, by cause.

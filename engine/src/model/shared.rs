@@ -1,9 +1,13 @@
-//! What many hold at the same time and nobody changes.
+//! What is kept small, because each of thousands of policies has it; and what many hold at the same time and nobody changes.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A few things by their names, in the order of these.
+pub type ByName<T> = LiteMap<String, T>;
 
 /// A value that is kept once, however often it is cloned. Whoever changes it gets one of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

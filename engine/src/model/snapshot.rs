@@ -1,6 +1,5 @@
 //! Everything that is known at one instant: the only input of `tick` besides its memory.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionKind, ClosedIncident, Incident, Observed, Policy, PostgresFacts, Probed, RedisFacts, Remediation,
-    ResourceKey, Traffic, Workload,
+    ActionKind, ByName, ClosedIncident, Incident, Observed, Policy, PostgresFacts, Probed, RedisFacts,
+    Remediation, ResourceKey, Shared, Traffic, Workload,
 };
 
 /// The guarded workload.
@@ -79,9 +78,9 @@ pub struct OperatorHealth {
     /// Without an answer for longer than this nothing is done.
     pub api_contact_within: Duration,
     /// Actions that the administrator has not switched off.
-    pub enabled_actions: Vec<ActionKind>,
+    pub enabled_actions: Shared<Vec<ActionKind>>,
     /// Database roles that are never touched, whatever a policy says.
-    pub protected_roles: Vec<String>,
+    pub protected_roles: Shared<Vec<String>>,
 }
 
 /// Something that was done, or may have been.
@@ -109,13 +108,13 @@ pub struct Snapshot {
     /// The target.
     pub target: Observed<Target>,
     /// What was read for each objective, by its name.
-    pub traffic: BTreeMap<String, Observed<Traffic>>,
+    pub traffic: ByName<Observed<Traffic>>,
     /// What was seen for each objective that is probed, by its name.
-    pub probes: BTreeMap<String, Observed<Probed>>,
+    pub probes: ByName<Observed<Probed>>,
     /// What was read of each PostgreSQL dependency, by its name.
-    pub databases: BTreeMap<String, Observed<PostgresFacts>>,
+    pub databases: ByName<Observed<PostgresFacts>>,
     /// What was read of each Redis dependency, by its name.
-    pub caches: BTreeMap<String, Observed<RedisFacts>>,
+    pub caches: ByName<Observed<RedisFacts>>,
     /// Pauses, expired ones included.
     pub pauses: Vec<Pause>,
     /// The open incident.

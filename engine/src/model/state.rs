@@ -1,12 +1,12 @@
 //! What a tick remembers. `docs/state.md` says for each field why it is safe to lose with the process.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
-use super::{CacheMemory, Said, Session, SessionIdentity, Shared, Slot, Source, earlier, elapsed};
+use super::{ByName, CacheMemory, Said, Session, SessionIdentity, Shared, Slot, Source, earlier, elapsed};
 
 /// One healthy window, as far as later ones are compared with it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -172,11 +172,11 @@ impl DatabaseMemory {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Objectives by name.
-    pub objectives: BTreeMap<String, ObjectiveMemory>,
+    pub objectives: ByName<ObjectiveMemory>,
     /// Databases by the dependency's name.
-    pub databases: BTreeMap<String, DatabaseMemory>,
+    pub databases: ByName<DatabaseMemory>,
     /// Caches by the dependency's name.
-    pub caches: BTreeMap<String, CacheMemory>,
+    pub caches: ByName<CacheMemory>,
     /// The breach that is being watched or has opened the incident.
     pub breach: Option<BreachMemory>,
     /// Since when every reading has shown more requests in flight than the target has workers.
@@ -190,13 +190,15 @@ pub struct State {
     /// The last reading that was not NoData: when it was made, and whether it was Breached.
     pub last_judged: Option<(Timestamp, bool)>,
     /// What was said last about each thing.
-    pub said: BTreeMap<Slot, Said>,
+    pub said: LiteMap<Slot, Said>,
     /// Look closely: something is breached, or an incident is open.
     pub alert: bool,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::guards::testing::Setup;
     use crate::model::later;
@@ -224,7 +226,7 @@ mod tests {
     #[test]
     fn a_root_twice_is_the_same_transaction_twice() {
         let setup = Setup::acting();
-        let facts = setup.snapshot.databases["db"].known().unwrap();
+        let facts = setup.snapshot.databases.get("db").unwrap().known().unwrap();
         let mut session = facts.sessions[0].clone();
         let glance = |session: &Session, read_at| DatabaseGlance {
             read_at,

@@ -1,13 +1,12 @@
 //! Taking back what was done: what is owed, since when it is due, and how far it has come.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Dependency, Evaluation, Objective};
+use super::{ByName, Dependency, Evaluation, Objective};
 
 /// What must be seen to be well before capacity is taken back. A copy of the policy's, so that an undo is carried out
 /// although the policy is invalid by then, or gone.
@@ -18,7 +17,7 @@ pub struct Watch {
     /// What users are promised.
     pub objectives: Vec<Objective>,
     /// What the target depends on, by name.
-    pub dependencies: BTreeMap<String, Dependency>,
+    pub dependencies: ByName<Dependency>,
 }
 
 /// How an act is taken back. Immutable.

@@ -4,14 +4,14 @@ mod episode;
 mod ladder;
 mod said;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    BreachMemory, CacheTrend, DecisionRecord, Finding, Incident, Observed, Probed, Proposal, Reading,
+    BreachMemory, ByName, CacheTrend, DecisionRecord, Finding, Incident, Observed, Probed, Proposal, Reading,
     RecordKind, Root, Severity, Slot, Snapshot, Source, State, Verdict,
 };
 use crate::{Admitted, causes, judge};
@@ -41,7 +41,7 @@ pub struct Situation {
     /// The open incident, one that this tick opens included.
     pub incident: Option<Incident>,
     /// How each Redis dependency does, by its name; not there where it cannot be told yet.
-    pub caches: BTreeMap<String, CacheTrend>,
+    pub caches: ByName<CacheTrend>,
     /// The causes, roots before symptoms.
     pub findings: Vec<Finding>,
     /// The culprits that would be acted on, as far as it is this policy's to say.
@@ -233,7 +233,7 @@ fn learn_caches(snapshot: &Snapshot, state: &mut State, overall: Overall) {
 }
 
 /// How those caches do that can be read now.
-fn trends(snapshot: &Snapshot, state: &State) -> BTreeMap<String, CacheTrend> {
+fn trends(snapshot: &Snapshot, state: &State) -> ByName<CacheTrend> {
     let readable = snapshot.caches.iter().filter(|(_, observed)| observed.known().is_some());
     let trend = |name: &String| Some((name.clone(), state.caches.get(name)?.trend()?));
     readable.filter_map(|(name, _)| trend(name)).collect()

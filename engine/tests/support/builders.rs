@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    Bucket, Coverage, Dependency, Evaluation, GuardSettings, Mode, NoDataReason, Objective, ObjectiveKind,
-    Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset, ServerIdentity,
-    Slots, Source, TargetKind, TargetRef, Thresholds, Traffic, TrafficWindow, Verification, earlier,
+    Bucket, ByName, Coverage, Dependency, Evaluation, GuardSettings, Mode, NoDataReason, Objective,
+    ObjectiveKind, Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset,
+    ServerIdentity, Slots, Source, TargetKind, TargetRef, Thresholds, Traffic, TrafficWindow, Verification,
+    earlier,
 };
 use jiff::Timestamp;
 
@@ -48,7 +49,7 @@ pub(crate) fn policy() -> Policy {
                 views: None,
             },
         }],
-        dependencies: BTreeMap::from([(
+        dependencies: ByName::from_iter([(
             "db".into(),
             Dependency::Postgres(PostgresDependency {
                 secret: "orders-db".into(),

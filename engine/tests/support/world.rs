@@ -8,11 +8,11 @@ use std::time::Duration;
 use engine::advance::{EffectReport, Look, Turn, Warming};
 use engine::invariants::{Request, Seen as Offered, What};
 use engine::model::{
-    Action, ActionKind, Admission, Budget, ClosedIncident, Coverage, DecisionRecord, Fleet, Freeze, Incident,
-    Ledger, Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase,
-    Policy, PostgresFacts, ProbeAnswer, Probed, Remediation, RemediationStatus, Session, SessionIdentity,
-    SessionState, SessionTarget, Snapshot, Source, State, Survey, Target, Timing, duration::human, earlier,
-    elapsed, later,
+    Action, ActionKind, Admission, Budget, ByName, ClosedIncident, Coverage, DecisionRecord, Fleet, Freeze,
+    Incident, Ledger, Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause,
+    PausedBy, Phase, Policy, PostgresFacts, ProbeAnswer, Probed, Remediation, RemediationStatus, Session,
+    SessionIdentity, SessionState, SessionTarget, Snapshot, Source, State, Survey, Target, Timing,
+    duration::human, earlier, elapsed, later,
 };
 use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
 use jiff::Timestamp;
@@ -274,13 +274,14 @@ impl World {
                     ActionKind::TerminateIdle,
                     ActionKind::Scale,
                     ActionKind::WarmCache,
-                ],
-                protected_roles: vec!["postgres".into()],
+                ]
+                .into(),
+                protected_roles: vec!["postgres".into()].into(),
             },
         })
     }
 
-    fn probes(&self) -> Result<BTreeMap<String, Observed<Probed>>, String> {
+    fn probes(&self) -> Result<ByName<Observed<Probed>>, String> {
         let millis = Duration::from_millis;
         let seen = |total: Duration, first_byte, answer| {
             let timing = Timing { connect: millis(1), tls: None, first_byte, total };

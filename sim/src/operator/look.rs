@@ -1,12 +1,11 @@
 //! Looking at everything that a policy names: mirrors `src/controller/look.rs` and `src/observe`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::advance::Look;
 use engine::invariants::{Reading, Seen, What};
 use engine::model::{
-    Action, ActionKind, Coverage, NoData, NoDataReason, Observed, OperatorHealth, Pause, Policy,
+    Action, ActionKind, ByName, Coverage, NoData, NoDataReason, Observed, OperatorHealth, Pause, Policy,
     PostgresFacts, RedisFacts, Target, TargetRef, Traffic, TrafficWindow, earlier,
 };
 
@@ -23,9 +22,9 @@ use crate::world::setup::{TARGETS, cache_of, database_of};
 const CALM: Micros = 60 * SECOND;
 
 pub(super) struct Looked {
-    pub(super) traffic: BTreeMap<String, Observed<Traffic>>,
-    pub(super) databases: BTreeMap<String, Observed<PostgresFacts>>,
-    pub(super) caches: BTreeMap<String, Observed<RedisFacts>>,
+    pub(super) traffic: ByName<Observed<Traffic>>,
+    pub(super) databases: ByName<Observed<PostgresFacts>>,
+    pub(super) caches: ByName<Observed<RedisFacts>>,
     pub(super) target: Observed<Target>,
 }
 
@@ -36,11 +35,11 @@ fn place_of(policy: &Policy) -> usize {
 
 /// Looks at everything, closely where something is wrong.
 pub(super) async fn at(operator: &Operator, policy: &Policy, alert: bool) -> Looked {
-    let mut databases = BTreeMap::new();
+    let mut databases = ByName::new();
     for (name, postgres) in policy.databases() {
         databases.insert(name.clone(), facts(operator, &postgres.secret, alert).await);
     }
-    let mut caches = BTreeMap::new();
+    let mut caches = ByName::new();
     for (name, redis) in policy.caches() {
         caches.insert(name.clone(), cache(operator, &redis.secret, alert).await);
     }
@@ -128,8 +127,8 @@ async fn target(operator: &Operator, policy: &Policy, closely: bool) -> Observed
 async fn traffic(
     operator: &Operator,
     policy: &Policy,
-    databases: &BTreeMap<String, Observed<PostgresFacts>>,
-) -> BTreeMap<String, Observed<Traffic>> {
+    databases: &ByName<Observed<PostgresFacts>>,
+) -> ByName<Observed<Traffic>> {
     let took = operator.sim.world.borrow_mut().dice.between(2 * MS, 60 * MS);
     operator.sim.sleep(took).await;
     let ours = operator.now();
@@ -204,8 +203,9 @@ pub(super) fn health(operator: &Operator, now: jiff::Timestamp) -> OperatorHealt
             ActionKind::TerminateIdle,
             ActionKind::Scale,
             ActionKind::WarmCache,
-        ],
-        protected_roles: vec!["postgres".into()],
+        ]
+        .into(),
+        protected_roles: vec!["postgres".into()].into(),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use engine::invariants::What;
 use engine::model::{
-    ClosedIncident, EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus, Severity,
-    Snapshot, State, later,
+    ByName, ClosedIncident, EntryKey, Incident, Policy, Remediation, RemediationSpec, RemediationStatus,
+    Severity, Snapshot, State, later,
 };
 use engine::{Admitted, Overall, Tick, settle, tick};
 
@@ -141,7 +141,7 @@ async fn snapshot(
     Ok(Snapshot {
         now,
         traffic,
-        probes: std::collections::BTreeMap::new(),
+        probes: ByName::new(),
         databases,
         caches,
         target,

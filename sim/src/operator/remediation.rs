@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::advance::{EffectReport, Look, Step};
 use engine::invariants::What;
 use engine::model::{
-    Action, Admission, EntryKey, Fleet, GuardSettings, Limits, Mode, Phase, Policy, Remediation,
+    Action, Admission, ByName, EntryKey, Fleet, GuardSettings, Limits, Mode, Phase, Policy, Remediation,
     RemediationStatus, Snapshot, State, UndoSpec, Verification, elapsed,
 };
 use engine::{Seen, advance, tick};
@@ -171,7 +171,7 @@ async fn watched(operator: &Rc<Operator>, remediation: &Remediation) -> Option<V
     let snapshot = Snapshot {
         now: before.map_or(now, |before| before.max(now)),
         traffic: looked.traffic,
-        probes: BTreeMap::new(),
+        probes: ByName::new(),
         databases: looked.databases,
         caches: looked.caches,
         target: looked.target,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use engine::invariants::{Replicas, What};
 use engine::model::{
-    CacheUse, Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind, Policy, PolicyRef,
-    PostgresDependency, Preset, RedisDependency, Rung, RungAction, ScaleSettings, Scheme, Source, TargetKind,
-    TargetRef, Thresholds, Verification, WarmSettings, Writers, earlier,
+    ByName, CacheUse, Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind, Policy,
+    PolicyRef, PostgresDependency, Preset, RedisDependency, Rung, RungAction, ScaleSettings, Scheme, Source,
+    TargetKind, TargetRef, Thresholds, Verification, WarmSettings, Writers, earlier,
 };
 
 use super::api::PolicyObject;
@@ -110,7 +110,7 @@ pub fn policy(place: usize, life: u64) -> Policy {
                 views: None,
             },
         }],
-        dependencies: BTreeMap::from([
+        dependencies: ByName::from_iter([
             (
                 "db".into(),
                 Dependency::Postgres(PostgresDependency {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::causes::{self, CAUSES};
 use engine::model::{
-    Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, PostgresDependency,
+    ByName, Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, PostgresDependency,
     RedisDependency, Rung, RungAction, ScaleSettings, TargetKind, TargetRef, Thresholds, Verification,
     Writers,
 };
@@ -98,8 +98,8 @@ pub(super) fn dependencies(
     reader: &mut Reader,
     path: &str,
     dependencies: &[api::Dependency],
-) -> BTreeMap<String, Dependency> {
-    let mut known = BTreeMap::new();
+) -> ByName<Dependency> {
+    let mut known = ByName::new();
     for (index, dependency) in dependencies.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let Some(declared) = declared(reader, &path, dependency) else { continue };

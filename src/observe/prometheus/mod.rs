@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::model::{
-    NoData, NoDataReason, Observed, Policy, Preset, Source, Traffic, ViewSource, ViewTraffic,
+    ByName, NoData, NoDataReason, Observed, Policy, Preset, Source, Traffic, ViewSource, ViewTraffic,
 };
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -132,7 +132,7 @@ impl Prometheus {
 
     /// What the sources say for each objective. Objectives with one source are read together. The views, which are the
     /// larger answer, are read only when it is looked `closely`; whatever becomes of them, the reading stands.
-    pub async fn traffic(&self, policy: &Policy, closely: bool) -> BTreeMap<String, Observed<Traffic>> {
+    pub async fn traffic(&self, policy: &Policy, closely: bool) -> ByName<Observed<Traffic>> {
         let mut distinct: Vec<Metered<'_>> = Vec::new();
         for (_, source) in sources(policy) {
             if !distinct.contains(&source) {
