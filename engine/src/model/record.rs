@@ -162,8 +162,8 @@ impl RecordKind {
 pub struct DecisionRecord {
     /// When it was decided.
     pub at: Timestamp,
-    /// Whose.
-    pub policy: PolicyRef,
+    /// Whose; kept once for all that is said of it.
+    pub policy: Shared<PolicyRef>,
     /// The incident that it belongs to.
     pub incident: Option<String>,
     /// What.

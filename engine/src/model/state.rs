@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
-use super::{ByName, CacheMemory, Said, Session, SessionIdentity, Shared, Slot, Source, earlier, elapsed};
+use super::{ByName, CacheMemory, Said, Session, SessionIdentity, Shared, Slot, Source, earlier};
 
 /// One healthy window, as far as later ones are compared with it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -19,10 +19,19 @@ pub struct BaselineWindow {
     pub in_flight: f64,
 }
 
+/// A window as it is kept: in each of thousands of policies there are sixty. A millisecond and seven digits suffice for what is
+/// compared with a multiple of a median.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    at_ms: i64,
+    completed: f32,
+    in_flight: f32,
+}
+
 /// The healthy windows of the last 30 minutes, thinned to at most 60.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    windows: Vec<BaselineWindow>,
+    windows: Vec<Kept>,
     spacing: Duration,
 }
 
@@ -35,9 +44,11 @@ impl Baseline {
     /// Takes in a healthy window. The windows lie as close as they come until there are 60; then every other one goes
     /// and the distance doubles, up to 30 s: an operator that has just started compares soon, and memory stays bounded.
     pub fn learn(&mut self, window: BaselineWindow) {
-        let oldest = earlier(window.at, Self::SPAN);
-        self.windows.retain(|known| known.at >= oldest);
-        if self.windows.last().is_some_and(|last| elapsed(window.at, last.at) < self.spacing) {
+        let oldest = earlier(window.at, Self::SPAN).as_millisecond();
+        self.windows.retain(|known| known.at_ms >= oldest);
+        let at_ms = window.at.as_millisecond();
+        let spacing = i64::try_from(self.spacing.as_millis()).unwrap_or(i64::MAX);
+        if self.windows.last().is_some_and(|last| at_ms.saturating_sub(last.at_ms) < spacing) {
             return;
         }
         if self.windows.len() >= Self::MOST {
@@ -49,20 +60,22 @@ impl Baseline {
             let widest = Self::SPAN / 60;
             self.spacing = (self.spacing * 2).clamp(Duration::from_secs(1), widest);
         }
-        self.windows.push(window);
+        #[expect(clippy::cast_possible_truncation, reason = "seven digits suffice")]
+        let (completed, in_flight) = (window.completed as f32, window.in_flight as f32);
+        self.windows.push(Kept { at_ms, completed, in_flight });
     }
 
     /// The medians of completed requests and of requests in flight over the last 30 minutes; none while there are fewer
     /// than three windows.
     #[must_use]
     pub fn medians(&self, now: Timestamp) -> Option<(f64, f64)> {
-        let oldest = earlier(now, Self::SPAN);
-        let recent: Vec<_> = self.windows.iter().filter(|known| known.at >= oldest).collect();
+        let oldest = earlier(now, Self::SPAN).as_millisecond();
+        let recent: Vec<_> = self.windows.iter().filter(|known| known.at_ms >= oldest).collect();
         if recent.len() < Self::LEAST {
             return None;
         }
-        let completed = median(recent.iter().map(|w| w.completed).collect())?;
-        let in_flight = median(recent.iter().map(|w| w.in_flight).collect())?;
+        let completed = median(recent.iter().map(|w| f64::from(w.completed)).collect())?;
+        let in_flight = median(recent.iter().map(|w| f64::from(w.in_flight)).collect())?;
         Some((completed, in_flight))
     }
 }

@@ -34,9 +34,11 @@ pub(super) fn say(
     incident: Option<String>,
     kind: RecordKind,
 ) -> DecisionRecord {
+    let known = state.said.values().next().map(|said| &said.record.policy);
+    let policy = known.filter(|known| ***known == snapshot.policy.id).cloned();
     let mut record = DecisionRecord {
         at: snapshot.now,
-        policy: snapshot.policy.id.clone(),
+        policy: policy.unwrap_or_else(|| snapshot.policy.id.clone().into()),
         incident,
         kind,
         changed: false,

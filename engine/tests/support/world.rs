@@ -344,7 +344,7 @@ impl World {
                         let policy = self.policy.id.clone();
                         self.write_down(&DecisionRecord {
                             at: self.now,
-                            policy,
+                            policy: policy.into(),
                             incident,
                             kind: record,
                             changed: true,

@@ -49,7 +49,7 @@ fn events(ctx: &Context, runtime: &Runtime, object: &LatencyPolicy, snapshot: &S
 }
 
 fn log(record: &DecisionRecord) {
-    let (slot, policy, incident) = (record.slot(), &record.policy, record.incident.as_deref());
+    let (slot, policy, incident) = (record.slot(), &*record.policy, record.incident.as_deref());
     tracing::info!(%policy, incident, %slot, "{}", record.sentence());
 }
 

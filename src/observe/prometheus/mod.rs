@@ -121,7 +121,8 @@ impl Prometheus {
     pub fn problems(&self, policy: &Policy) -> Vec<String> {
         let mut problems: Vec<String> = Vec::new();
         for (_, source) in sources(policy) {
-            if let Err(no_data) = self.plan(policy, source)
+            // Not the whole query: each evaluation asks this.
+            if let Err(no_data) = self.own_series(policy, source)
                 && !problems.contains(&no_data.detail)
             {
                 problems.push(no_data.detail);
@@ -197,11 +198,16 @@ impl Prometheus {
     }
 
     fn plan(&self, policy: &Policy, source: Metered<'_>) -> Result<(&Connected, String), NoData> {
-        let Metered { backend, preset, match_labels, views: _ } = source;
-        let connected = self.connected(backend)?;
-        let metrics = presets::metrics(preset);
-        let injected = injected(metrics, connected, policy)?;
-        Ok((connected, query::reading(metrics, &injected, match_labels, policy.evaluation.window)))
+        let (connected, injected) = self.own_series(policy, source)?;
+        let metrics = presets::metrics(source.preset);
+        Ok((connected, query::reading(metrics, &injected, source.match_labels, policy.evaluation.window)))
+    }
+
+    /// The backend, and the matchers that keep the policy to its own series there.
+    fn own_series(&self, policy: &Policy, source: Metered<'_>) -> Result<(&Connected, String), NoData> {
+        let connected = self.connected(source.backend)?;
+        let injected = injected(presets::metrics(source.preset), connected, policy)?;
+        Ok((connected, injected))
     }
 
     /// The backend, the label that tells the views apart, and the query.

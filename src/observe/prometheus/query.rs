@@ -128,14 +128,17 @@ fn with(expression: &str, matchers: &str, range: &str) -> String {
     let mut filled = String::with_capacity(expression.len() + 2 * matchers.len());
     let mut rest = expression;
     while let Some(next) = rest.chars().next() {
-        let (taken, put) = match rest.as_bytes() {
-            [b'{', b'}', ..] => (2, format!("{{{matchers}}}")),
-            [b',', b'}', ..] => (2, format!(",{matchers}}}")),
-            [b'[', b']', ..] => (2, range.to_owned()),
-            _ => (next.len_utf8(), next.to_string()),
-        };
-        filled.push_str(&put);
-        rest = rest.get(taken..).unwrap_or_default();
+        let place = rest.get(..2).and_then(|place| match place {
+            "{}" => Some(["{", matchers, "}"]),
+            ",}" => Some([",", matchers, "}"]),
+            "[]" => Some(["", range, ""]),
+            _ => None,
+        });
+        match place {
+            Some(put) => filled.extend(put),
+            None => filled.push(next),
+        }
+        rest = rest.get(if place.is_some() { 2 } else { next.len_utf8() }..).unwrap_or_default();
     }
     filled
 }
