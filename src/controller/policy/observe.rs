@@ -95,15 +95,16 @@ async fn adopt(ctx: &Context, runtime: &mut Runtime, object: &LatencyPolicy) -> 
             }
             None => (None, None),
         };
-        // Its number was taken, and it may yet be created: by a leader that was frozen in the middle. Its name is taken up.
         runtime.unconfirmed = runtime.closed.is_some();
+        // Its number was taken, and it may yet be created: by a leader that was frozen in the middle. Its name is taken up.
         runtime.reserved = (missing && name.0 == Incident::name_of(&policy, known)).then_some(known);
     }
     runtime.adopted = true;
     Ok(())
 }
 
-/// Whether the status says that the objectives have been kept for so long that no incident goes on, nor can be made to.
+/// Whether the status says that the objectives have been kept for so long that no incident goes on, nor can be made to. An incident
+/// ends some minutes later than that begins: when calm has lasted, and what was done in it has been judged.
 fn long_within(status: &LatencyPolicyStatus, now: jiff::Timestamp) -> bool {
     let within = status.conditions.iter().find(|known| known.type_ == types::WITHIN_OBJECTIVE);
     within.is_some_and(|known| {
@@ -127,5 +128,36 @@ pub(super) fn known_incident(
             (None, Some(ClosedStory { last, at }))
         }
         Episode::Over => (None, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::model::earlier;
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+    use super::*;
+
+    #[test]
+    fn the_last_incident_is_looked_for_as_long_as_somebody_may_be_about_to_open_it_again() {
+        let now = Timestamp::UNIX_EPOCH;
+        let kept = |status: &str, minutes: u64| {
+            let condition = Condition {
+                type_: types::WITHIN_OBJECTIVE.to_owned(),
+                status: status.to_owned(),
+                last_transition_time: Time(earlier(now, Duration::from_secs(minutes * 60))),
+                reason: String::new(),
+                message: String::new(),
+                observed_generation: None,
+            };
+            let status = LatencyPolicyStatus { conditions: vec![condition], ..Default::default() };
+            long_within(&status, now)
+        };
+        assert!(kept("True", 91) && !kept("True", 89));
+        assert!(!kept("False", 91) && !kept("Unknown", 91));
+        assert!(!long_within(&LatencyPolicyStatus::default(), now), "nothing is known");
     }
 }
