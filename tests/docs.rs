@@ -129,6 +129,12 @@ fn guards() {
 }
 
 #[test]
+fn every_guard_says_how_to_clear_it() {
+    let guards = GUARDS.iter().map(|guard| vec![code(guard.name)]);
+    one_row_each("docs/guards.md", "guards", guards.collect());
+}
+
+#[test]
 fn events() {
     let rows = REASONS.iter().map(|reason| {
         vec![
