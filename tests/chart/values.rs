@@ -194,7 +194,7 @@ fn the_notes_say_what_to_do_next() {
         }))
         .await;
         assert!(!said.contains("No metrics backend"), "{said}");
-        assert!(said.contains("looks after web.") && said.contains("namespace: web"), "{said}");
+        assert!(said.contains("watches web.") && said.contains("namespace: web"), "{said}");
         assert!(said.contains("must carry the label latency-operator.dev/allowed"), "{said}");
         let other = json!({"backends": [{"name": "thanos", "url": "http://thanos:9090"}], "actions": []});
         let said = notes(json!({ "config": other })).await;
