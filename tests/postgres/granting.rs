@@ -36,7 +36,7 @@ async fn each_gives_what_it_says(role: Option<&str>) {
     let first = world.client("reporting").await.start("select pg_sleep(60)");
     let migration = world.client("migrations").await.start("select pg_sleep(60)");
 
-    run(&world, role, "To look").await;
+    run(&world, role, "To diagnose").await;
     let connection = world.connection(OPERATOR);
     let facts = until_facts(&connection, |facts| facts.sessions.len() == 2).await;
     assert_eq!((&facts.coverage, facts.may_signal), (&Coverage::Full, false));
