@@ -183,7 +183,7 @@ fn the_notes_say_what_to_do_next() {
     run(async {
         let said = notes(json!({})).await;
         assert!(said.contains("No metrics backend is configured"), "{said}");
-        assert!(said.contains("--set config.backends[0].url="), "{said}");
+        assert!(said.contains("--set 'config.backends[0].url="), "{said}");
         assert!(said.contains("kind: LatencyPolicy"), "{said}");
         assert!(said.contains("needs the right to get that Secret"), "{said}");
         let said = notes(json!({
