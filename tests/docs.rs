@@ -100,7 +100,7 @@ fn remediations() {
             yes(traits.disruptive),
             yes(traits.adds_load),
             yes(traits.removes_capacity),
-            yes(traits.reversible),
+            yes(remedy.is_reversible()),
         ]
     });
     let head = ["action", "does", "answers", "disruptive", "adds load", "removes capacity", "reversible"];

@@ -22,8 +22,8 @@ use crate::model::{
     ObjectiveAfter, Outcome, Phase, Policy, Reading, RecordKind, Refusal, Remediation, RemediationStatus,
     Scale, Snapshot, UndoState, Verdict, Warmed, WorkloadNow, duration::human, elapsed, later,
 };
+use crate::model::{Overall, Situation};
 use crate::remediations::remedy;
-use crate::tick::{Overall, Situation};
 
 /// What the effect that this process sent has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -421,6 +421,8 @@ fn candidate_of(remediation: &Remediation, policy: &Policy) -> Candidate {
         mode: if spec.dry_run { Mode::Observe } else { Mode::Auto },
         cause: spec.cause.clone(),
         confidence: spec.confidence,
+        // Every action today is done to what its cause was found in.
+        subject: spec.action.subject(),
         reason: spec.reason.clone(),
         action: spec.action.clone(),
         resource: spec.resource.clone(),

@@ -1,11 +1,10 @@
 //! Looking at all policies together: who owns which workload, who acts for many, and whether there is a storm.
 
 use crate::model::{
-    Confidence, DatabaseKey, Mode, NoDataReason, Observed, PolicyRef, ResourceKey, Root, Snapshot, Source,
-    Subject, Survey, Tally, Verdict,
+    Confidence, Mode, NoDataReason, Overall, PolicyRef, Root, Situation, Snapshot, Source, Survey, Tally,
+    Verdict,
 };
-use crate::remediations::kind_of;
-use crate::tick::{Overall, Situation};
+use crate::remediations::{kind_of, remedy};
 
 /// Puts the newest looks at all policies together. Pure; linear in their number.
 #[must_use]
@@ -32,10 +31,10 @@ fn enter(survey: &mut Survey, snapshot: &Snapshot, situation: &Situation) {
         Source::Probe(_) => None,
     });
     survey.backends.insert(policy.id.clone(), backends.collect());
-    let changes = |rung: &&crate::model::Rung| {
-        crate::guards::touches_workload(kind_of(rung)) && policy.mode_of(rung) == Mode::Auto
+    let changes = |rung: &crate::model::Rung| {
+        remedy(kind_of(rung)).traits.touches_workload && policy.mode_of(rung) == Mode::Auto
     };
-    if !policy.suspended && policy.rungs.iter().any(|rung| changes(&rung)) {
+    if !policy.suspended && policy.rungs.iter().any(changes) {
         let key = (policy.id.namespace.clone(), policy.target.clone());
         survey.owners.entry(key).or_default().push((policy.created_at, policy.id.clone()));
     }
@@ -54,17 +53,7 @@ fn roots(snapshot: &Snapshot, situation: &Situation) -> Vec<Root> {
         .findings
         .iter()
         .filter(|finding| finding.confidence == Confidence::Certain && finding.is_actionable_root());
-    certain.filter_map(|finding| root(snapshot, finding.subject.as_ref()?)).collect()
-}
-
-/// The culprit that a subject is, where it is a session.
-pub(crate) fn root(snapshot: &Snapshot, subject: &Subject) -> Option<Root> {
-    let Subject::Session { dependency, session } = subject else { return None };
-    let facts = snapshot.databases.get(dependency).and_then(Observed::known)?;
-    let key: ResourceKey = ResourceKey::database(&snapshot.policy.id.namespace, &facts.server);
-    let ResourceKey::Database(key) = key else { return None };
-    let key: DatabaseKey = key;
-    Some(Root::of(&key, session))
+    certain.filter_map(|finding| snapshot.root(finding.subject.as_ref()?)).collect()
 }
 
 fn count(survey: &mut Survey, snapshot: &Snapshot, situation: &Situation) {

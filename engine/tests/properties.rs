@@ -386,6 +386,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
         mode: Mode::Auto,
         cause: "RunawayQuery".into(),
         confidence: Confidence::Certain,
+        subject: engine::model::Subject::Session { dependency: "db".into(), session: session.clone() },
         reason: String::new(),
         resource: ResourceKey::database(&policy.id.namespace, &server),
         action: Action::CancelQuery(engine::model::SessionTarget {

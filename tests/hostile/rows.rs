@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine::model::{
-    Action, ActionKind, ByName, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts,
-    Snapshot, State, Target, later,
+    Action, ActionKind, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, Snapshot,
+    State, Target, later,
 };
 use engine::tick;
 use jiff::Timestamp;
@@ -132,29 +132,19 @@ fn snapshot(policy: &Policy, facts: Observed<PostgresFacts>, second: u64) -> Sna
     let now = now(second);
     let slow = Duration::from_millis(if second < 3 { 90 } else { 900 });
     let traffic = Observed::Known { at: now, value: builders::traffic(now, 500.0, slow, 20.0, 0.0) };
-    Snapshot {
-        now,
-        policy: policy.clone(),
-        target: Observed::Known { at: now, value: Target { uid: "t".into(), workload: None, opt_out: None } },
-        traffic: policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect(),
-        probes: ByName::new(),
-        caches: ByName::new(),
-        databases: ByName::from_iter([("db".to_owned(), facts)]),
-        pauses: Vec::new(),
-        incident: None,
-        closed: None,
-        next_ordinal: 1,
-        remediations: Vec::new(),
-        history: Vec::new(),
-        operator: OperatorHealth {
-            leading_since: builders::start(),
-            api_contact_at: now,
-            api_contact_within: Duration::from_secs(10),
-            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale]
-                .into(),
-            protected_roles: vec!["postgres".into()].into(),
-        },
-    }
+    let target = Target { uid: "t".into(), workload: None, opt_out: None };
+    let operator = OperatorHealth {
+        leading_since: builders::start(),
+        api_contact_at: now,
+        api_contact_within: Duration::from_secs(10),
+        enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale].into(),
+        protected_roles: vec!["postgres".into()].into(),
+    };
+    let mut snapshot =
+        Snapshot::new(now, policy.clone(), Observed::Known { at: now, value: target }, operator);
+    snapshot.traffic = policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect();
+    snapshot.databases.insert("db".to_owned(), facts);
+    snapshot
 }
 
 /// Everything that is proposed while the answer stays like this.

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use super::{CLOCK_SLACK, LOOK_EVERY, Look, RESOLVE_WITHIN, Seen, Step, conclude, wait, warming, write};
 use crate::causes::cold_cache;
+use crate::model::Overall;
 use crate::model::ratio::percent;
 use crate::model::{
     Action, COLD, CacheTrend, EffectSeen, ObjectiveAfter, Outcome, Phase, Remediation, Scale, Snapshot,
     WarmCache, WorkloadNow, duration::human, elapsed, later,
 };
-use crate::tick::Overall;
 
 /// What could not be read is asked for again after so long.
 const READ_AGAIN: Duration = Duration::from_secs(2);

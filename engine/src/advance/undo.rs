@@ -17,7 +17,7 @@ use crate::model::{
     RemediationStatus, Scale, Snapshot, Undo, UndoSpec, UndoState, WorkloadNow, duration::human, elapsed,
     later,
 };
-use crate::tick::{Overall, Situation};
+use crate::model::{Overall, Situation};
 
 /// So long what was sent and never answered may yet arrive.
 pub(super) const LATE: Duration = Duration::from_secs(60);

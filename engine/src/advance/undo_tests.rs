@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::super::{EffectReport, Look, Seen, Step, advance};
 use crate::guards::testing::{Setup, finding};
+use crate::model::Overall;
 use crate::model::{
     Admission, Confidence, Draining, DueBy, EffectSeen, Executing, FieldManager, Fleet, MANAGER,
     ObjectiveAfter, Outcome, Phase, Remediation, RemediationStatus, UndoState, Verdict, WorkloadNow, earlier,
     later,
 };
-use crate::tick::Overall;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -12,7 +12,7 @@ use crate::model::{
     CacheTrend, EffectSeen, Name, NoData, ObjectiveAfter, Observed, Outcome, Phase, Remediation, Snapshot,
     WarmCache, Warmed, duration::human, later,
 };
-use crate::tick::{Overall, Situation};
+use crate::model::{Overall, Situation};
 
 /// What a run does next.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,9 +7,8 @@ pub(super) const CAUSE: Cause = Cause {
     name: "BlockingQuery",
     found_when: "a session with a running statement blocks others, waits for nobody itself, and was such a root in two snapshots",
     explains: &["ConnectionsExhausted", "WorkersSaturated"],
-    older_than: None,
-    hit_ratio_below: None,
     diagnose: Detector::Database(diagnose),
+    ..Cause::DEFAULT
 };
 
 fn diagnose(database: &Database<'_>) -> Option<Finding> {

@@ -7,10 +7,8 @@ use crate::model::{Confidence, Evidence, Finding};
 pub(super) const CAUSE: Cause = Cause {
     name: "CacheEvicting",
     found_when: "a Redis server drops keys for want of memory (`evicted_keys` grows), or is at `maxmemory` under the policy noeviction, so that every write fails; Possible where that was so well before the breach",
-    explains: &[],
-    older_than: None,
-    hit_ratio_below: None,
     diagnose: Detector::Cache(diagnose),
+    ..Cause::DEFAULT
 };
 
 fn diagnose(cache: &Cache<'_>) -> Option<Finding> {

@@ -14,9 +14,9 @@ pub(super) const CAUSE: Cause = Cause {
     name: NAME,
     found_when: "the hit ratio of a Redis cache lies below four fifths of what is usual for it while the objectives are kept, and it was started anew, flushed, or lost keys; without such a loss it is Possible; a ratio that is merely below `hitRatioBelow` is advice",
     explains: &["WorkersSaturated"],
-    older_than: None,
     hit_ratio_below: Some(LOW),
     diagnose: Detector::Cache(diagnose),
+    ..Cause::DEFAULT
 };
 
 fn diagnose(cache: &Cache<'_>) -> Option<Finding> {

@@ -9,10 +9,8 @@ pub(super) const NAME: &str = "ConnectionsExhausted";
 pub(super) const CAUSE: Cause = Cause {
     name: NAME,
     found_when: "client sessions hold at least 90% of the usable connection slots, or the server refuses us for want of one",
-    explains: &[],
-    older_than: None,
-    hit_ratio_below: None,
     diagnose: Detector::Database(diagnose),
+    ..Cause::DEFAULT
 };
 
 fn diagnose(database: &Database<'_>) -> Option<Finding> {

@@ -12,8 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     found_when: "a session that is idle in a transaction blocks others and waits for nobody itself, in two snapshots; or it has held the oldest snapshot (xmin) for long",
     explains: &["ConnectionsExhausted", "WorkersSaturated"],
     older_than: Some(Duration::from_secs(60)),
-    hit_ratio_below: None,
     diagnose: Detector::Database(diagnose),
+    ..Cause::DEFAULT
 };
 
 fn diagnose(database: &Database<'_>) -> Option<Finding> {

@@ -44,6 +44,18 @@ pub struct Cause {
     pub(crate) diagnose: Detector,
 }
 
+impl Cause {
+    /// A cause that has no thresholds and explains nothing: each cause says only where it differs.
+    const DEFAULT: Self = Self {
+        name: "",
+        found_when: "",
+        explains: &[],
+        older_than: None,
+        hit_ratio_below: None,
+        diagnose: Detector::Target(|_| None),
+    };
+}
+
 /// What a detector looks at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Detector {

@@ -6,10 +6,8 @@ use crate::model::{Confidence, Evidence, Finding, NoDataReason};
 pub(super) const CAUSE: Cause = Cause {
     name: "RedisClientsExhausted",
     found_when: "at least 90% of `maxclients` are connected, connections were refused lately, or the server refuses us for want of one",
-    explains: &[],
-    older_than: None,
-    hit_ratio_below: None,
     diagnose: Detector::Cache(diagnose),
+    ..Cause::DEFAULT
 };
 
 fn diagnose(cache: &Cache<'_>) -> Option<Finding> {

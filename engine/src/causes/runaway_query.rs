@@ -12,8 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     found_when: "a statement has been running for long, waits for no lock, and takes at least half of the summed active time of all client sessions",
     explains: &["WorkersSaturated"],
     older_than: Some(Duration::from_secs(30)),
-    hit_ratio_below: None,
     diagnose: Detector::Database(diagnose),
+    ..Cause::DEFAULT
 };
 
 /// From this age on people are told (unless the threshold for acting is lower).

@@ -17,10 +17,8 @@ const TWICE: u32 = 2;
 pub(super) const CAUSE: Cause = Cause {
     name: "SlowRedis",
     found_when: "the slow log's commands of the last window took at least a tenth of it, or two PINGs in a row took 100 ms or longer",
-    explains: &[],
-    older_than: None,
-    hit_ratio_below: None,
     diagnose: Detector::Cache(diagnose),
+    ..Cause::DEFAULT
 };
 
 fn diagnose(cache: &Cache<'_>) -> Option<Finding> {

@@ -6,10 +6,8 @@ use crate::model::{Confidence, Evidence, Finding, Observed, Snapshot, Subject, e
 pub(super) const CAUSE: Cause = Cause {
     name: "WorkersSaturated",
     found_when: "in every reading of a window there were at least as many requests in flight as the ready pods have workers (`diagnosis.workersPerPod`); it is only Possible while a declared database is not known to be well",
-    explains: &[],
-    older_than: None,
-    hit_ratio_below: None,
     diagnose: Detector::Target(diagnose),
+    ..Cause::DEFAULT
 };
 
 /// Requests in flight against what the ready pods can serve at a time.

@@ -15,11 +15,9 @@ pub(super) const GUARD: Guard = Guard {
 fn check(context: &Context<'_>) -> Result<String, String> {
     let (_, situation) = context.view()?;
     let candidate = context.candidate;
-    let subject = candidate.action.subject();
-    let found = situation
-        .findings
-        .iter()
-        .find(|finding| finding.cause == candidate.cause && finding.subject.as_ref() == Some(&subject));
+    let found = situation.findings.iter().find(|finding| {
+        finding.cause == candidate.cause && finding.subject.as_ref() == Some(&candidate.subject)
+    });
     let Some(finding) = found else {
         return Err(format!("{} is no longer found with this subject", candidate.cause));
     };

@@ -33,9 +33,8 @@ pub use ownership::{GITOPS_MANAGERS, gitops_manager};
 
 use jiff::Timestamp;
 
-use crate::model::{ActionKind, Admission, Candidate, EntryKey, GuardVerdict, Snapshot};
+use crate::model::{ActionKind, Admission, Candidate, EntryKey, GuardVerdict, Situation, Snapshot};
 use crate::remediations::remedy;
-use crate::tick::Situation;
 
 /// Where a guard is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,11 +107,8 @@ fn adds_load(kind: ActionKind) -> bool {
 }
 
 /// Asked for what changes the target itself.
-pub(crate) fn touches_workload(kind: ActionKind) -> bool {
-    match kind {
-        ActionKind::Scale => true,
-        ActionKind::CancelQueries | ActionKind::TerminateIdle | ActionKind::WarmCache => false,
-    }
+fn touches_workload(kind: ActionKind) -> bool {
+    remedy(kind).traits.touches_workload
 }
 
 /// What the guards look at.

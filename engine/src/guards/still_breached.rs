@@ -1,8 +1,8 @@
 //! `StillBreached`: the breach has lasted for `breachFor` before this process's eyes, and lasts still.
 
 use super::{Context, Guard, PROPOSE_AND_GATE, always};
+use crate::model::Overall;
 use crate::model::duration::human;
-use crate::tick::Overall;
 
 pub(super) const GUARD: Guard = Guard {
     name: "StillBreached",

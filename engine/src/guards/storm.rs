@@ -38,7 +38,7 @@ mod tests {
     use super::super::testing::{Setup, refused};
     use super::*;
     use crate::model::{NoData, NoDataReason, Snapshot, Verdict, earlier};
-    use crate::tick::{Overall, Situation};
+    use crate::model::{Overall, Situation};
 
     /// Ones own policy and `others` copies of it, the first of them the oldest, each changed.
     fn survey(setup: &mut Setup, others: usize, change: impl Fn(usize, &mut Snapshot, &mut Situation)) {

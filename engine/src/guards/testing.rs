@@ -16,7 +16,7 @@ use crate::model::{
     SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Subject, Survey, Target, TargetKind,
     TargetRef, Undo, UndoState, Verdict, Verification, VerifySpec, WarmSettings, Workload, Writers, earlier,
 };
-use crate::tick::{Overall, Situation};
+use crate::model::{Overall, Situation};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -72,9 +72,7 @@ impl Setup {
             incident: snapshot.incident.clone(),
             caches: ByName::new(),
             findings: vec![finding],
-            proposed: crate::survey::root(&snapshot, &candidate(&snapshot).action.subject())
-                .into_iter()
-                .collect(),
+            proposed: snapshot.root(&candidate(&snapshot).subject).into_iter().collect(),
             calm: Duration::ZERO,
         };
         let candidate = candidate(&snapshot);
@@ -130,6 +128,7 @@ impl Setup {
             rung: rung.name,
             cause: found.cause,
             confidence: found.confidence,
+            subject: action.subject(),
             action,
             resource,
             undo: None,
@@ -201,6 +200,7 @@ impl Setup {
             rung: rung.name,
             cause: found.cause,
             confidence: found.confidence,
+            subject: action.subject(),
             action,
             resource,
             undo,
@@ -376,39 +376,26 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         lock_waits: vec![],
         truncated: false,
     };
-    Snapshot {
-        now,
-        policy: policy(),
-        target: Observed::Known {
-            at: now,
-            value: Target { uid: "t".into(), workload: Some(workload(now)), opt_out: None },
-        },
-        traffic: ByName::new(),
-        probes: ByName::new(),
-        caches: ByName::new(),
-        databases: ByName::from_iter([("db".into(), Observed::Known { at: now, value: facts.into() })]),
-        pauses: vec![],
-        incident: Some(Incident {
-            name: "orders-api-12345678-2".into(),
-            ordinal: 2,
-            first_breached_at: earlier(now, 5 * SECOND),
-            opened_at: earlier(now, 2 * SECOND),
-            severity: Severity::P2,
-            reopened: 0,
-        }),
-        closed: None,
-        next_ordinal: 3,
-        history: Vec::new(),
-        remediations: vec![],
-        operator: OperatorHealth {
-            leading_since: earlier(now, 600 * SECOND),
-            api_contact_at: now,
-            api_contact_within: 10 * SECOND,
-            enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale]
-                .into(),
-            protected_roles: vec!["postgres".into()].into(),
-        },
-    }
+    let target = Target { uid: "t".into(), workload: Some(workload(now)), opt_out: None };
+    let operator = OperatorHealth {
+        leading_since: earlier(now, 600 * SECOND),
+        api_contact_at: now,
+        api_contact_within: 10 * SECOND,
+        enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale].into(),
+        protected_roles: vec!["postgres".into()].into(),
+    };
+    let mut snapshot = Snapshot::new(now, policy(), Observed::Known { at: now, value: target }, operator);
+    snapshot.databases.insert("db".into(), Observed::Known { at: now, value: facts.into() });
+    snapshot.incident = Some(Incident {
+        name: "orders-api-12345678-2".into(),
+        ordinal: 2,
+        first_breached_at: earlier(now, 5 * SECOND),
+        opened_at: earlier(now, 2 * SECOND),
+        severity: Severity::P2,
+        reopened: 0,
+    });
+    snapshot.next_ordinal = 3;
+    snapshot
 }
 
 /// A policy with short times, one objective, one database and one rung.
@@ -483,6 +470,7 @@ fn candidate(snapshot: &Snapshot) -> Candidate {
         mode: Mode::Auto,
         cause: "RunawayQuery".into(),
         confidence: Confidence::Certain,
+        subject: Subject::Session { dependency: "db".into(), session: session.identity.clone() },
         reason: "a statement takes most of the active time".into(),
         resource: ResourceKey::database(&policy.id.namespace, &server),
         action: Action::CancelQuery(SessionTarget {

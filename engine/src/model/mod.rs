@@ -20,6 +20,7 @@ mod redis;
 mod remediation;
 mod resource;
 mod shared;
+mod situation;
 mod snapshot;
 mod state;
 mod survey;
@@ -63,6 +64,7 @@ pub use remediation::{
 };
 pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
 pub use shared::{ByName, Shared};
+pub use situation::{Overall, Situation};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
 pub use state::{
     Baseline, BaselineWindow, BreachMemory, DatabaseGlance, DatabaseMemory, ObjectiveMemory, State,

@@ -228,6 +228,8 @@ pub struct Candidate {
     pub cause: Name,
     /// How sure that cause was when the candidate was made.
     pub confidence: Confidence,
+    /// What the cause was found in: not always what the action is done to.
+    pub subject: Subject,
     /// The cause's sentence.
     pub reason: String,
     /// What would be done.

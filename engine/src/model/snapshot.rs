@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ActionKind, ByName, ClosedIncident, Incident, Observed, Policy, PostgresFacts, Probed, RedisFacts,
-    Remediation, ResourceKey, Shared, Traffic, Workload,
+    Remediation, ResourceKey, Root, Shared, Subject, Traffic, Workload,
 };
 
 /// The guarded workload.
@@ -129,4 +129,35 @@ pub struct Snapshot {
     pub history: Vec<PastAct>,
     /// The operator.
     pub operator: OperatorHealth,
+}
+
+impl Snapshot {
+    /// A snapshot in which nothing has been read yet and nothing has happened. What is known is set on its fields.
+    #[must_use]
+    pub fn new(now: Timestamp, policy: Policy, target: Observed<Target>, operator: OperatorHealth) -> Self {
+        Self {
+            now,
+            policy,
+            target,
+            traffic: ByName::new(),
+            probes: ByName::new(),
+            databases: ByName::new(),
+            caches: ByName::new(),
+            pauses: Vec::new(),
+            incident: None,
+            closed: None,
+            next_ordinal: 1,
+            remediations: Vec::new(),
+            history: Vec::new(),
+            operator,
+        }
+    }
+
+    /// The culprit that a subject names, where the subject is a session of a database that could be read.
+    #[must_use]
+    pub fn root(&self, subject: &Subject) -> Option<Root> {
+        let Subject::Session { dependency, session } = subject else { return None };
+        let facts = self.databases.get(dependency).and_then(Observed::known)?;
+        Root::of_resource(&ResourceKey::database(&self.policy.id.namespace, &facts.server), session)
+    }
 }

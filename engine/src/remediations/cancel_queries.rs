@@ -13,7 +13,7 @@ pub(super) const REMEDY: Remedy = Remedy {
     kind: ActionKind::CancelQueries,
     does: "cancels the one statement that is the cause; its transaction fails, its session lives. With `terminateAfter`, a session whose statement still runs so long after that is ended",
     answers: &["BlockingQuery", "RunawayQuery"],
-    traits: Traits { adds_load: false, removes_capacity: false, disruptive: true, reversible: false },
+    traits: Traits { adds_load: false, removes_capacity: false, touches_workload: false, disruptive: true },
     propose,
     precondition,
     undo: None,

@@ -17,10 +17,10 @@ pub struct Traits {
     pub adds_load: bool,
     /// It takes capacity away.
     pub removes_capacity: bool,
+    /// It changes the target itself: one policy at a time may, and only a settled target is changed.
+    pub touches_workload: bool,
     /// It destroys somebody's work: it needs a cause that is Certain.
     pub disruptive: bool,
-    /// It can be undone.
-    pub reversible: bool,
 }
 
 /// A line of the table.
@@ -41,6 +41,14 @@ pub struct Remedy {
     pub(crate) precondition: fn(&Snapshot, &Candidate) -> Result<String, String>,
     /// How the action is taken back; none where it cannot be.
     pub(crate) undo: Option<Undo>,
+}
+
+impl Remedy {
+    /// Whether it can be taken back.
+    #[must_use]
+    pub fn is_reversible(&self) -> bool {
+        self.undo.is_some()
+    }
 }
 
 /// How an action of a rung is taken back.

@@ -10,7 +10,7 @@ pub(super) const REMEDY: Remedy = Remedy {
     kind: ActionKind::Scale,
     does: "adds replicas to the target, `step` of what there is, up to `max`; they are taken away again when calm has returned or after `maxHold`, a quarter of them at a time",
     answers: &["WorkersSaturated"],
-    traits: Traits { adds_load: true, removes_capacity: false, disruptive: false, reversible: true },
+    traits: Traits { adds_load: true, removes_capacity: false, touches_workload: true, disruptive: false },
     propose,
     precondition,
     undo: Some(undo),

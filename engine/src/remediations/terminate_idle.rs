@@ -10,7 +10,7 @@ pub(super) const REMEDY: Remedy = Remedy {
     kind: ActionKind::TerminateIdle,
     does: "ends the session that is idle in a transaction for at least `minIdle` and is the cause; its transaction is rolled back, its client has to connect again",
     answers: &["IdleInTransaction"],
-    traits: Traits { adds_load: false, removes_capacity: false, disruptive: true, reversible: false },
+    traits: Traits { adds_load: false, removes_capacity: false, touches_workload: false, disruptive: true },
     propose,
     precondition,
     undo: None,

@@ -15,7 +15,7 @@ pub(super) const REMEDY: Remedy = Remedy {
     kind: ActionKind::WarmCache,
     does: "sends GET requests to the target through its Service, at most `ratePerSecond` and `inFlight` at a time, so that it fills its cache; stops as soon as a database gets worse, keys are evicted, or the objectives are kept again; there is nothing to take back",
     answers: &[cold_cache::NAME],
-    traits: Traits { adds_load: true, removes_capacity: false, disruptive: false, reversible: false },
+    traits: Traits { adds_load: true, removes_capacity: false, touches_workload: false, disruptive: false },
     propose,
     precondition,
     undo: None,

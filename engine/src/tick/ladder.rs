@@ -168,6 +168,7 @@ fn candidate(
         mode: policy.mode_of(rung),
         cause: finding.cause.clone(),
         confidence: finding.confidence,
+        subject: finding.subject.clone().unwrap_or_else(|| action.subject()),
         reason: finding.sentence.clone(),
         action,
         resource,

@@ -5,50 +5,12 @@ mod ladder;
 mod said;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
-
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    BreachMemory, ByName, CacheTrend, DecisionRecord, Finding, Incident, Observed, Probed, Proposal, Reading,
-    RecordKind, Root, Severity, Slot, Snapshot, Source, State, Verdict,
+    ByName, CacheTrend, DecisionRecord, Finding, Observed, Overall, Probed, Proposal, Reading, RecordKind,
+    Situation, Slot, Snapshot, Source, State, Verdict,
 };
 use crate::{Admitted, causes, judge};
-
-/// All objectives together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Overall {
-    /// At least one objective is broken; the worst severity.
-    Breached(Severity),
-    /// All objectives are kept.
-    Healthy,
-    /// None is known to be broken, and not all are known to be kept.
-    NoData,
-}
-
-/// What was made of a snapshot. The gate looks at the newest one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Situation {
-    /// The instant.
-    pub now: Timestamp,
-    /// The verdicts, in the policy's order.
-    pub readings: Vec<Reading>,
-    /// All of them together.
-    pub overall: Overall,
-    /// The breach that is being watched.
-    pub breach: Option<BreachMemory>,
-    /// The open incident, one that this tick opens included.
-    pub incident: Option<Incident>,
-    /// How each Redis dependency does, by its name; not there where it cannot be told yet.
-    pub caches: ByName<CacheTrend>,
-    /// The causes, roots before symptoms.
-    pub findings: Vec<Finding>,
-    /// The culprits that would be acted on, as far as it is this policy's to say.
-    pub proposed: Vec<Root>,
-    /// For how long the objectives have been kept without a break.
-    pub calm: Duration,
-}
 
 /// What a tick yields.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,9 +53,8 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
     }
     let decided = ladder::decide(snapshot, &state, &situation);
     let would = decided.proposals.iter().filter(|proposal| !proposal.candidate.is_dry_run());
-    situation.proposed = would
-        .filter_map(|proposal| crate::survey::root(snapshot, &proposal.candidate.action.subject()))
-        .collect();
+    situation.proposed =
+        would.filter_map(|proposal| snapshot.root(&proposal.candidate.action.subject())).collect();
 
     let mut kinds = describe(snapshot, &state, &situation);
     kinds.extend(episode.record);
@@ -309,6 +270,8 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::guards::testing::Setup;
     use crate::model::{GuardVerdict, NoData, NoDataReason, Traffic, TrafficWindow};

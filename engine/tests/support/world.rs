@@ -241,44 +241,45 @@ impl World {
             }
             Traffic::NoData(reason) => Observed::missing(reason_of(reason)?, "the source said so"),
         };
-        Ok(Snapshot {
-            now: self.now,
-            policy: self.policy.clone(),
-            target: Observed::Known {
-                at: self.now,
-                value: Target {
-                    uid: self.cluster.uid(),
-                    workload: Some(self.cluster.workload(self.now)),
-                    opt_out: self.opt_out.clone(),
-                },
-            },
-            traffic: (self.policy.objectives.iter())
-                .filter(|objective| matches!(objective.source, Source::Prometheus { .. }))
-                .map(|objective| (objective.name.clone(), traffic.clone()))
-                .collect(),
-            probes: self.probes()?,
-            caches: self.policy.caches().map(|(name, _)| (name.clone(), self.cache.read(self.now))).collect(),
-            databases: self.policy.databases().map(|(name, _)| (name.clone(), self.database())).collect(),
-            pauses: self.pauses.clone(),
-            incident: self.incident.clone(),
-            closed: self.closed.clone().filter(|_| self.incident.is_none()),
-            next_ordinal: self.ordinal,
-            history: self.ledger.history(&self.policy.id.namespace, &self.policy.id.name),
-            remediations: self.remediations.values().cloned().collect(),
-            operator: OperatorHealth {
-                leading_since: self.leading_since,
-                api_contact_at: self.now,
-                api_contact_within: Duration::from_secs(10),
-                enabled_actions: vec![
-                    ActionKind::CancelQueries,
-                    ActionKind::TerminateIdle,
-                    ActionKind::Scale,
-                    ActionKind::WarmCache,
-                ]
-                .into(),
-                protected_roles: vec!["postgres".into()].into(),
-            },
-        })
+        let target = Target {
+            uid: self.cluster.uid(),
+            workload: Some(self.cluster.workload(self.now)),
+            opt_out: self.opt_out.clone(),
+        };
+        let target = Observed::Known { at: self.now, value: target };
+        let mut snapshot = Snapshot::new(self.now, self.policy.clone(), target, self.operator());
+        snapshot.traffic = (self.policy.objectives.iter())
+            .filter(|objective| matches!(objective.source, Source::Prometheus { .. }))
+            .map(|objective| (objective.name.clone(), traffic.clone()))
+            .collect();
+        snapshot.probes = self.probes()?;
+        snapshot.caches =
+            self.policy.caches().map(|(name, _)| (name.clone(), self.cache.read(self.now))).collect();
+        snapshot.databases =
+            self.policy.databases().map(|(name, _)| (name.clone(), self.database())).collect();
+        snapshot.pauses = self.pauses.clone();
+        snapshot.incident = self.incident.clone();
+        snapshot.closed = self.closed.clone().filter(|_| self.incident.is_none());
+        snapshot.next_ordinal = self.ordinal;
+        snapshot.history = self.ledger.history(&self.policy.id.namespace, &self.policy.id.name);
+        snapshot.remediations = self.remediations.values().cloned().collect();
+        Ok(snapshot)
+    }
+
+    fn operator(&self) -> OperatorHealth {
+        OperatorHealth {
+            leading_since: self.leading_since,
+            api_contact_at: self.now,
+            api_contact_within: Duration::from_secs(10),
+            enabled_actions: vec![
+                ActionKind::CancelQueries,
+                ActionKind::TerminateIdle,
+                ActionKind::Scale,
+                ActionKind::WarmCache,
+            ]
+            .into(),
+            protected_roles: vec!["postgres".into()].into(),
+        }
     }
 
     fn probes(&self) -> Result<ByName<Observed<Probed>>, String> {
