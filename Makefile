@@ -25,7 +25,8 @@ check: ## Format, clippy, engine tests, crates and bill of materials: under two 
 	$(CARGO) fetch --quiet --locked
 	deny=$$($(DENY)); "$$deny" --offline --locked check --hide-inclusion-graph bans licenses sources
 	@# What is linked into the binary, and nothing else, with its origin and its licence.
-	$(CARGO) test --quiet -p lab --test sbom
+	@# Of the packages of which `make test` chooses: of others Cargo would compile most once more, with other features.
+	$(CARGO) test --quiet -p latency-operator -p lab --test sbom
 
 .PHONY: advisories
 advisories: ## Ask for known vulnerabilities and yanked crates: needs the network, for the database of advisories
@@ -49,10 +50,15 @@ sweep: ## Kill, freeze and mislead the operator at every request of a full incid
 
 .PHONY: demo
 demo: ## Break a real API and watch the operator heal it: a minute; FAULT=runaway, blocker, idle, saturation or coldcache; COMPARE=1 first without it; KEEP=1 leaves it up; NODE=real (as root) on a real node, from the chart and the image
+	@# After what it says it makes come some 70 seconds: what is our own is compiled, servers are started, and one incident.
+	@.ci/plan $(if $(filter real,$(NODE)),demo-real,demo) "$(TARGET_DIR)" 70
 	@# Together, so that what both use is compiled once; without optimisation, which would take minutes more.
 	$(if $(filter real,$(NODE)),@$(MAKE) --no-print-directory image,$(CARGO) build --bins -p latency-operator -p lab)
 	@exec "$(TARGET_DIR)/debug/lab" demo --node $(or $(NODE),kwok) --operator "$(TARGET_DIR)/debug/latency-operator" \
 		--image "$(TARGET_DIR)/image/latency-operator.tar"
+
+# The laboratory; whoever has built it names the program.
+LAB ?= $(CARGO) run --quiet -p lab --
 
 # For which machine the image is, by the name that images have for it: this one, amd64 or arm64.
 HERE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
@@ -81,14 +87,14 @@ image: ## Build the image without Docker, as an archive with its bill of materia
 	@# What Cargo says that it has built is what the bill of materials is compared with.
 	$(STATIC_ENV) $(CARGO) build --release --locked --target $(STATIC) --package latency-operator --bin latency-operator \
 		--message-format json-render-diagnostics > $(TARGET_DIR)/image/built-$(ARCH).json
-	@$(CARGO) run --quiet -p lab -- image --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator --output $(IMAGE).tar
-	@$(CARGO) run --quiet -p lab -- sbom --target $(STATIC) --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator \
+	@$(LAB) image --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator --output $(IMAGE).tar
+	@$(LAB) sbom --target $(STATIC) --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator \
 		--built $(TARGET_DIR)/image/built-$(ARCH).json --output $(IMAGE).cdx.json
 
 .PHONY: sbom
 sbom: ## Write the bill of materials of the binary (CycloneDX) without building it (ARCH=arm64: that of the other)
 	@mkdir -p $(TARGET_DIR)/sbom
-	@$(CARGO) run --quiet -p lab -- sbom --target $(STATIC) --output $(TARGET_DIR)/sbom/latency-operator-$(ARCH).cdx.json
+	@$(LAB) sbom --target $(STATIC) --output $(TARGET_DIR)/sbom/latency-operator-$(ARCH).cdx.json
 
 .PHONY: image-path
 image-path:
