@@ -28,8 +28,9 @@ check: words ## Words, format, clippy, engine tests, crates and bill of material
 	@# Needs no network once all crates are downloaded. Advisories change by the hour: `make advisories` checks them.
 	$(CARGO) fetch --quiet --locked
 	deny=$$($(DENY)); "$$deny" --offline --locked check --hide-inclusion-graph bans licenses sources
-	@# The bill of materials lists every crate that is linked into the binary, with its origin and licence.
-	$(CARGO) test --quiet -p lab --test sbom
+	@# The bill of materials lists every crate that is linked into the binary, with its origin and licence. It is built with the
+	@# packages that `make test` selects: with others Cargo would compile most crates once more, with other features.
+	$(CARGO) test --quiet -p latency-operator -p lab --test sbom
 
 .PHONY: words
 words: ## Check the words that users read (docs, chart notes, field descriptions, messages): seconds; see CONTRIBUTING.md
@@ -57,10 +58,15 @@ sweep: ## Kill, freeze and mislead the operator at every request of a full incid
 
 .PHONY: demo
 demo: ## Break a real API and watch the operator heal it: a minute. FAULT=runaway, blocker, idle, saturation or coldcache; COMPARE=1 also without the operator; KEEP=1 keeps it running; NODE=real (as root) uses a real node, the chart and the image
+	@# After the build it takes some 70 seconds: our own crates are compiled, servers start, and one incident is healed.
+	@.ci/plan $(if $(filter real,$(NODE)),demo-real,demo) "$(TARGET_DIR)" 70
 	@# One build, so that shared crates are compiled once. Not optimised: that would take minutes more.
 	$(if $(filter real,$(NODE)),@$(MAKE) --no-print-directory image,$(CARGO) build --bins -p latency-operator -p lab)
 	@exec "$(TARGET_DIR)/debug/lab" demo --node $(or $(NODE),kwok) --operator "$(TARGET_DIR)/debug/latency-operator" \
 		--image "$(TARGET_DIR)/image/latency-operator.tar"
+
+# The laboratory; `make test` names the program that it has built.
+LAB ?= $(CARGO) run --quiet -p lab --
 
 # The architecture of the image, by its name in image manifests: this machine's, amd64 or arm64.
 HERE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
@@ -89,14 +95,14 @@ image: ## Build the image without Docker, as an archive with its bill of materia
 	@# The bill of materials is compared with the list of crates that Cargo reports as built.
 	$(STATIC_ENV) $(CARGO) build --release --locked --target $(STATIC) --package latency-operator --bin latency-operator \
 		--message-format json-render-diagnostics > $(TARGET_DIR)/image/built-$(ARCH).json
-	@$(CARGO) run --quiet -p lab -- image --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator --output $(IMAGE).tar
-	@$(CARGO) run --quiet -p lab -- sbom --target $(STATIC) --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator \
+	@$(LAB) image --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator --output $(IMAGE).tar
+	@$(LAB) sbom --target $(STATIC) --binary $(TARGET_DIR)/$(STATIC)/release/latency-operator \
 		--built $(TARGET_DIR)/image/built-$(ARCH).json --output $(IMAGE).cdx.json
 
 .PHONY: sbom
 sbom: ## Write the bill of materials of the binary (CycloneDX) without building it (ARCH=arm64)
 	@mkdir -p $(TARGET_DIR)/sbom
-	@$(CARGO) run --quiet -p lab -- sbom --target $(STATIC) --output $(TARGET_DIR)/sbom/latency-operator-$(ARCH).cdx.json
+	@$(LAB) sbom --target $(STATIC) --output $(TARGET_DIR)/sbom/latency-operator-$(ARCH).cdx.json
 
 .PHONY: image-path
 image-path:

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::patience::patience;
 use crate::process::Process;
 
 /// Loopback answers at once or not at all.
@@ -20,7 +21,7 @@ pub(crate) fn client(process: &Process) -> Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()
         .pool_max_idle_per_host(0)
-        .timeout(REQUEST_LIMIT)
+        .timeout(patience(REQUEST_LIMIT))
         .build()
         .map_err(Error::request("making an HTTP client", process.log()))
 }

@@ -6,9 +6,11 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::http;
+use crate::patience::patience;
 use crate::process::Process;
 use crate::session::Session;
 use crate::spec::{Ending, Spec};
@@ -55,6 +57,22 @@ impl OperatorOptions {
         self.env.push((name.into(), value.into()));
         self
     }
+}
+
+/// The Lease in the operator's configuration: one that a successor takes over soon.
+///
+/// That a leader renews it in time is a deadline, too: a slow machine gets longer, or its leader would lose the Lease for being
+/// slow.
+pub fn lease(namespace: &str, name: &str) -> Value {
+    // The operator wants whole seconds.
+    let duration = patience(Duration::from_secs(3)).as_secs_f64().ceil();
+    json!({
+        "namespace": namespace,
+        "name": name,
+        "duration": format!("{duration}s"),
+        "renewDeadline": format!("{}ms", Duration::from_secs_f64(duration * 2.0 / 3.0).as_millis()),
+        "retryPeriod": "500ms",
+    })
 }
 
 /// A running (or ended) operator.

@@ -1,12 +1,15 @@
-//! Waiting for something to become true, with a deadline: the only place in the laboratory that lets time pass.
+//! Waiting for something to become true, with a deadline: the only place in the laboratory that lets time pass. Every limit here
+//! is scaled by [`crate::patience()`].
 
 use std::future::Future;
 use std::time::Duration;
 
+use crate::patience::{patience, within};
+
 /// The pause between two looks: short against what is waited for, long against what a look costs.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
-/// Looks again and again until `look` finds something; `None` when the limit is reached.
+/// Looks again and again until `look` finds something; `None` when this machine has had the time that the limit stands for.
 ///
 /// A look that itself hangs is cut off at the limit.
 pub async fn until<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
@@ -18,7 +21,7 @@ pub async fn until<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>)
             tokio::time::sleep(PAUSE).await;
         }
     };
-    tokio::time::timeout(limit, looking).await.ok()
+    within(limit, looking).await
 }
 
 /// The same within the laboratory: futures over async closures are not `Send` where they borrow, and whoever starts
@@ -36,12 +39,12 @@ where
             tokio::time::sleep(PAUSE).await;
         }
     };
-    tokio::time::timeout(limit, looking).await.ok()
+    within(limit, looking).await
 }
 
 /// The same for destructors, which cannot be async: `true` when `look` came true before the limit.
 pub(crate) fn until_blocking(limit: Duration, mut look: impl FnMut() -> bool) -> bool {
-    let deadline = std::time::Instant::now() + limit;
+    let deadline = std::time::Instant::now() + patience(limit);
     loop {
         if look() {
             return true;

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 
 use crate::error::{Error, ProcessTrouble, Result, tail};
+use crate::patience::{told, within};
 use crate::poll;
 use crate::procfs::{self, Identity};
 use crate::session::Session;
@@ -106,12 +107,13 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// Waits until it has ended by itself or by a signal that was sent.
+    /// Waits until it has ended by itself or by a signal that was sent. As everywhere in here the limit is scaled by
+    /// [`crate::patience()`].
     pub async fn ended(&self, limit: Duration) -> Result<ExitStatus> {
-        match tokio::time::timeout(limit, self.exit_of()).await {
-            Ok(status) => Ok(status),
-            Err(_) => Err(self.trouble(
-                format!("still runs after {limit:?}"),
+        match within(limit, self.exit_of()).await {
+            Some(status) => Ok(status),
+            None => Err(self.trouble(
+                format!("still runs after {}", told(limit)),
                 "waiting for it to end",
                 "look into its log for what it is doing",
             )),
@@ -123,9 +125,9 @@ impl Process {
         self.signal(signal);
         // A paused process obeys only when it goes on.
         self.resume();
-        let status = match tokio::time::timeout(limit, self.exit_of()).await {
-            Ok(status) => status,
-            Err(_) => return self.kill().await,
+        let status = match within(limit, self.exit_of()).await {
+            Some(status) => status,
+            None => return self.kill().await,
         };
         self.end_left_overs().await?;
         Ok(status)
@@ -154,7 +156,7 @@ impl Process {
                 "the end of its log says why",
             )),
             found = poll::until_found(limit, look) => found.ok_or_else(|| self.trouble(
-                format!("did not do so within {limit:?}"),
+                format!("did not do so within {}", told(limit)),
                 doing,
                 "look into its log; if the machine is only slow, run fewer things at once",
             )),
@@ -173,7 +175,8 @@ impl Process {
         }))
     }
 
-    async fn exit_of(&self) -> ExitStatus {
+    /// How it ended, once it has.
+    pub(crate) async fn exit_of(&self) -> ExitStatus {
         let mut exit = self.exit.clone();
         loop {
             if let Some(status) = *exit.borrow_and_update() {
@@ -198,7 +201,7 @@ impl Process {
         };
         poll::until_found(KILL_LIMIT, look).await.ok_or_else(|| {
             self.trouble(
-                format!("left processes behind that SIGKILL did not end within {KILL_LIMIT:?}"),
+                format!("left processes behind that SIGKILL did not end within {}", told(KILL_LIMIT)),
                 "ending it",
                 "look with `ps` for processes in uninterruptible sleep",
             )

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::packages::{Programs, REDIS};
+use crate::patience::patience;
 use crate::pki::Authority;
 use crate::process::Process;
 use crate::random;
@@ -219,8 +220,8 @@ impl Redis {
         let client = redis::Client::open(info.set_redis_settings(settings.set_skip_set_lib_name()))?;
         // A script or a save may take its time.
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(READY_LIMIT))
-            .set_response_timeout(Some(READY_LIMIT));
+            .set_connection_timeout(Some(patience(READY_LIMIT)))
+            .set_response_timeout(Some(patience(READY_LIMIT)));
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 

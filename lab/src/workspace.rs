@@ -13,6 +13,8 @@ use crate::spec::Spec;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(45 * 60);
 const OPERATOR: &str = "latency-operator";
+/// What the demo's application and its users need of Python.
+pub const PYTHON: &str = "demo/requirements.txt";
 
 /// The folder of the checkout.
 pub fn root() -> &'static Path {

@@ -119,7 +119,7 @@ fn working_below(folder: &Path) -> Vec<String> {
 }
 
 fn wait(mut look: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + lab::patience(LIMIT);
     while Instant::now() < deadline {
         if look() {
             return true;

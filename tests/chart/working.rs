@@ -66,8 +66,8 @@ fn refused(events: &[AuditEvent]) -> Vec<String> {
 
 fn config(namespaces: &str, name: &str) -> String {
     format!(
-        "apiVersion: config.latency-operator.dev/v1alpha1\nwatchNamespaces: {namespaces}\nlease: {{namespace: latency-operator, \
-         name: {name}, duration: 3s, renewDeadline: 2s, retryPeriod: 500ms}}\n"
+        "apiVersion: config.latency-operator.dev/v1alpha1\nwatchNamespaces: {namespaces}\nlease: {}\n",
+        lab::operator::lease("latency-operator", name)
     )
 }
 

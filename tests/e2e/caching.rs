@@ -28,11 +28,7 @@ impl Cached {
     /// Everything is calm, and the cache was looked at often enough that it is known what is usual for it.
     pub(crate) async fn until_known(&self) {
         self.world.until_calm().await;
-        let before = cached::looks(&self.redis).await;
-        eventually("it is known what is usual", SOON, async || {
-            (cached::looks(&self.redis).await >= before + 5).then_some(())
-        })
-        .await;
+        cached::until_known(&self.world, &self.redis).await;
     }
 
     /// Waits until the cause is told, and returns the Event.

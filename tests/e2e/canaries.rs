@@ -253,9 +253,7 @@ async fn queries(stage: &Stage) {
 /// A cold cache whose application fails, and says why.
 async fn warming(stage: &Stage) {
     let world = &stage.world;
-    let before = cached::looks(&stage.redis).await;
-    let looked = async || (cached::looks(&stage.redis).await >= before + 5).then_some(());
-    eventually("it is known what is usual", SOON, looked).await;
+    cached::until_known(world, &stage.redis).await;
     world.target.as_ref().expect("a target").answers(500);
     stage.cold_cache().await;
     let failed = async || world.operator_log().contains("it answered 500").then_some(());

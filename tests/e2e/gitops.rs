@@ -82,8 +82,8 @@ impl<'a> Gates<'a> {
         let mut stream = std::pin::pin!(stream);
         let mut versions: Vec<Value> = Vec::new();
         while !versions.last().is_some_and(enough) {
-            let next = tokio::time::timeout(SOON, stream.try_next()).await;
-            let next = next.unwrap_or_else(|_| panic!("{name}: {versions:#?}"));
+            let next = lab::within(SOON, stream.try_next()).await;
+            let next = next.unwrap_or_else(|| panic!("{name}: {versions:#?}"));
             if let Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) = next.expect("a watch") {
                 versions.push(serde_json::to_value(object).expect("JSON"));
             }

@@ -1,5 +1,7 @@
 //! Mode Observe: nothing is touched, and it is written down what would have been done.
 
+use std::time::Duration;
+
 use kube::api::ListParams;
 use serde_json::json;
 
@@ -15,7 +17,9 @@ fn nothing_but_our_own_objects_is_written_and_no_session_is_touched() {
         let allowed = world.until_condition("RemediationAllowed", "False/ObserveOnly").await;
         assert!(allowed.contains("written down"), "{allowed}");
         let _suffering = world.suffer_while("application_name = 'report' and state = 'active'", slow());
-        let report = world.session("reporting", "report", &["select pg_sleep(12)"]).await;
+        // It ends by itself, and not before it can be noticed on this machine.
+        let sleep = format!("select pg_sleep({})", lab::patience(Duration::from_secs(12)).as_secs());
+        let report = world.session("reporting", "report", &[&sleep]).await;
 
         let event = world.until_event("RemediationProposed").await;
         assert!(event.contains("would cancel") && event.contains("RunawayQuery"), "{event}");

@@ -89,7 +89,9 @@ pub(crate) async fn kubectl(control_plane: &ControlPlane, args: &[&str], input: 
 
 /// Looks until there is something to see.
 pub(crate) async fn eventually<T>(what: &str, limit: Duration, look: impl AsyncFnMut() -> Option<T>) -> T {
-    lab::until(limit, look).await.unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
+    lab::until(limit, look)
+        .await
+        .unwrap_or_else(|| panic!("{what}: not within {}", lab::patience::told(limit)))
 }
 
 /// One test's part of the laboratory.
@@ -326,11 +328,10 @@ impl World {
         namespaces.retain(|_| !self.everywhere);
         format!(
             "apiVersion: config.latency-operator.dev/v1alpha1\nbackends:\n- name: default\n  url: {}\n  scrapeInterval: \
-             1s\n  timeout: 2s\nwatchNamespaces: [{}]\nlease: {{namespace: latency-operator, name: {}, duration: 3s, \
-             renewDeadline: 2s, retryPeriod: 500ms}}\n{}",
+             1s\n  timeout: 2s\nwatchNamespaces: [{}]\nlease: {}\n{}",
             self.backend,
             namespaces.join(", "),
-            self.namespace,
+            lab::operator::lease(ACCOUNT, &self.namespace),
             self.settings
         )
     }
@@ -613,7 +614,7 @@ pub(crate) struct Running {
 impl Running {
     /// How the statement ended.
     pub(crate) async fn ended(self) -> Result<(), String> {
-        tokio::time::timeout(SOON, self.task).await.expect("it ends").expect("it does not panic").1
+        lab::within(SOON, self.task).await.expect("it ends").expect("it does not panic").1
     }
 
     /// Whether it still runs.

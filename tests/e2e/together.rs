@@ -1,13 +1,24 @@
 //! Many policies at once: what they share is healed once, and what none of them can see is not touched.
 
+use std::time::Duration;
+
 use kube::api::ListParams;
 use lab::exporter::Answer;
+use latency_operator::api::LatencyIncident;
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 
-use crate::support::{SOON, World, eventually, kubectl, phase, policy, run, slow};
+use crate::support::{SOON, World, calm, eventually, kubectl, phase, policy, run, slow};
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
 const MANY: usize = 100;
+
+/// A hundred policies are as much work as all other tests that run at the same time.
+static ONE_HUNDRED_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+async fn alone() -> MutexGuard<'static, ()> {
+    ONE_HUNDRED_AT_A_TIME.lock().await
+}
 
 async fn many(world: &World) {
     let policies: Vec<_> = (0..MANY)
@@ -28,20 +39,27 @@ async fn many(world: &World) {
 #[test]
 fn many_policies_that_suffer_from_one_culprit_cancel_it_once() {
     run(async {
+        let _alone = alone().await;
         let mut world = World::new("together").await;
         world.operate().await;
         many(&world).await;
-        let _suffering = world.suffer_while(RUNAWAY, slow());
+        let incidents =
+            async || world.incidents().list(&ListParams::default()).await.expect("incidents").items;
         let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        world.exporter.set(slow());
 
         assert!(report.ended().await.is_err_and(|error| error.contains("user request")));
+        // It stays slow until most have noticed, however late some of them look.
+        eventually("most suffer", SOON, async || (incidents().await.len() > MANY / 2).then_some(())).await;
+        world.exporter.set(calm());
         eventually("all incidents are closed", SOON, async || {
-            let all = world.incidents().list(&ListParams::default()).await.expect("incidents").items;
-            let closed = |one: &latency_operator::api::LatencyIncident| {
-                let status = one.status.as_ref()?;
-                status.phase.as_ref().filter(|phase| phase.0 == "Closed").map(|_| ())
+            let closed = |one: &LatencyIncident| {
+                one.status
+                    .as_ref()
+                    .and_then(|status| status.phase.as_ref())
+                    .is_some_and(|phase| phase.0 == "Closed")
             };
-            (all.len() > MANY / 2 && all.iter().all(|one| closed(one).is_some())).then_some(())
+            incidents().await.iter().all(closed).then_some(())
         })
         .await;
         assert_eq!(world.signals(), 1, "one cancel for all");
@@ -54,6 +72,7 @@ fn many_policies_that_suffer_from_one_culprit_cancel_it_once() {
 #[test]
 fn an_outage_of_the_metrics_moves_nobody_to_act() {
     run(async {
+        let _alone = alone().await;
         let mut world = World::new("outage").await;
         world.operate().await;
         many(&world).await;
@@ -76,12 +95,13 @@ fn of_two_policies_on_one_database_the_refusal_names_the_one_that_acted() {
     run(async {
         let mut world = World::new("shared").await;
         world.operate().await;
+        // Longer than it takes, on this machine, to prove the first act and to believe the second breach.
+        let rest = lab::patience(Duration::from_secs(30));
         for name in ["orders-api", "another"] {
             world
                 .policy(|policy| {
                     policy["metadata"]["name"] = json!(name);
-                    // Longer than it takes to prove the first act and to believe the second breach.
-                    policy["spec"]["guards"]["cooldown"] = json!("30s");
+                    policy["spec"]["guards"]["cooldown"] = json!(format!("{}s", rest.as_secs()));
                 })
                 .await;
             world.until_condition_of(name, "WithinObjective", "True").await;
@@ -89,6 +109,7 @@ fn of_two_policies_on_one_database_the_refusal_names_the_one_that_acted() {
         let _suffering = world.suffer_while(RUNAWAY, slow());
         let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
         assert!(report.ended().await.is_err_and(|error| error.contains("user request")));
+        // Whichever of them was the first.
         let acted = world.until_phase("Completed").await.spec.policy_ref.name.0;
         let other = if acted == "another" { "orders-api" } else { "another" };
         // Another culprit while the database rests.

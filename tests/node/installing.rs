@@ -2,7 +2,7 @@
 
 use crate::Test;
 use crate::docs::follow;
-use crate::support::{DATABASE, run, world};
+use crate::support::{DATABASE, deadline, run, world};
 
 pub(crate) const TESTS: &[Test] = &[
     ("from_nothing_to_a_healed_incident_as_typed", from_nothing_to_a_healed_incident_as_typed),
@@ -87,7 +87,8 @@ fn a_node_is_drained_under_the_leader() {
             .await;
         world
             .shell(&format!(
-                "kubectl drain {node} --ignore-daemonsets --force --delete-emptydir-data --timeout=80s"
+                "kubectl drain {node} --ignore-daemonsets --force --delete-emptydir-data {}",
+                deadline(80)
             ))
             .await;
         let after = world.until(LEADER, |holder| !holder.is_empty() && holder != before).await;
@@ -96,9 +97,7 @@ fn a_node_is_drained_under_the_leader() {
         let ready = "kubectl get lp orders-api -n shop -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'";
         assert_eq!(world.shell(ready).await, "True");
         world.shell(&format!("kubectl uncordon {node}")).await;
-        world
-            .shell("kubectl rollout status deployment/latency-operator -n latency-operator --timeout=80s")
-            .await;
+        world.rolled_out("latency-operator", "latency-operator").await;
         assert_eq!(world.cancelled(), 1, "nothing was done twice");
     });
 }

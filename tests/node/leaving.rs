@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::{PREVIOUS_TAG, RESTED, World, run, world};
+use crate::support::{PREVIOUS_TAG, RESTED, World, deadline, run, world};
 
 pub(crate) const TESTS: &[Test] = &[
     ("an_upgrade_in_the_middle_of_an_act_loses_and_doubles_nothing", an_upgrade_in_the_middle_of_an_act),
@@ -53,9 +53,8 @@ async fn policy(world: &World, change: impl FnOnce(&mut Value)) {
     });
     change(&mut policy);
     world.apply(&policy).await;
-    world
-        .shell("kubectl wait latencypolicy/orders-api -n shop --for=condition=WithinObjective --timeout=60s")
-        .await;
+    let wait = "kubectl wait latencypolicy/orders-api -n shop --for=condition=WithinObjective";
+    world.shell(&format!("{wait} {}", deadline(60))).await;
 }
 
 /// One statement is cancelled, but its process does not hear of it before the operator has been replaced.
@@ -106,7 +105,7 @@ async fn owing(world: &World) {
     world.until(REPLICAS, |replicas| replicas == "4").await;
     world.saturate(false);
     world.until(UNDO, |states| states == "Owed").await;
-    world.shell("kubectl rollout status deployment/orders-api -n shop --timeout=60s").await;
+    world.rolled_out("shop", "orders-api").await;
 }
 
 async fn nothing_is_owed(world: &World) {

@@ -35,6 +35,11 @@ static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"));
 static WORLD: OnceCell<World> = OnceCell::const_new();
 
+/// The argument by which kubectl waits for so many seconds, as they are on this machine.
+pub(crate) fn deadline(seconds: u64) -> String {
+    format!("--timeout={}s", lab::patience(Duration::from_secs(seconds)).as_secs())
+}
+
 /// Runs a test on the runtime that the shared cluster lives on.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     RUNTIME.block_on(test);
@@ -174,7 +179,7 @@ impl World {
             },
         }))
         .await;
-        self.shell("kubectl rollout status -n shop deployment/orders-api --timeout=60s").await;
+        self.rolled_out("shop", "orders-api").await;
         let pods = self.shell("kubectl get pods -n shop -l app=orders-api -o name").await;
         let pod = pods.lines().next().and_then(|line| line.strip_prefix("pod/")).expect("a Pod").to_owned();
         let labels = [("namespace", "shop"), ("pod", pod.as_str())];
@@ -199,6 +204,12 @@ impl World {
             panic!("{script}\n-> {}\n{out}\n{err}\n{}", finished.status, self.seen().await);
         }
         finished.stdout
+    }
+
+    /// Waits until a Deployment has all its Pods.
+    pub(crate) async fn rolled_out(&self, namespace: &str, name: &str) {
+        let timeout = deadline(80);
+        self.shell(&format!("kubectl rollout status -n {namespace} deployment/{name} {timeout}")).await;
     }
 
     /// The same until it succeeds and prints what is wanted.
@@ -329,7 +340,7 @@ pub(crate) struct Report(tokio::task::JoinHandle<Result<(), String>>);
 impl Report {
     /// How it ended.
     pub(crate) async fn ended(self) -> Result<(), String> {
-        tokio::time::timeout(SOON, self.0).await.expect("it ends").expect("it does not panic")
+        lab::within(SOON, self.0).await.expect("it ends").expect("it does not panic")
     }
 }
 

@@ -144,10 +144,9 @@ async fn an_answer_that_never_comes_is_lost_although_the_statement_was_cancelled
     let report = cancel_on(&connection, &cancel, &[], facts.clock).await;
     assert!(matches!(report, EffectReport::NotMatched(_)), "too late: {report:?}");
     answers.send_replace(false);
-    let report =
-        tokio::time::timeout(Duration::from_secs(8), cancel_on(&connection, &cancel, &[], fence(&facts)))
-            .await
-            .expect("it is given up within the limit");
+    let report = lab::within(Duration::from_secs(8), cancel_on(&connection, &cancel, &[], fence(&facts)))
+        .await
+        .expect("it is given up within the limit");
     let EffectReport::Lost(why) = &report else { panic!("{report:?}") };
     assert!(why.contains("Timeout"), "{why}");
     running.ended().await.1.expect_err("it was cancelled all the same");

@@ -155,7 +155,7 @@ pub(crate) async fn until_facts(
 
 /// What stands in the way of a snapshot.
 pub(crate) async fn trouble(connection: &Postgres) -> NoData {
-    let read = tokio::time::timeout(Duration::from_secs(8), snapshot(connection)).await;
+    let read = lab::within(Duration::from_secs(8), snapshot(connection)).await;
     read.expect("an answer within the limit").expect_err("no snapshot")
 }
 
@@ -212,7 +212,7 @@ pub(crate) struct Running {
 impl Running {
     /// The session, and how its statement ended.
     pub(crate) async fn ended(self) -> (Client, Result<(), String>) {
-        tokio::time::timeout(SOON, self.task).await.expect("it ends").expect("it does not panic")
+        lab::within(SOON, self.task).await.expect("it ends").expect("it does not panic")
     }
 
     pub(crate) fn runs(&self) -> bool {

@@ -108,7 +108,7 @@ pub(crate) async fn until_facts(connection: &Redis, wanted: impl Fn(&RedisFacts)
 
 /// What stands in the way of a look. Whatever it is, it does not quote the password.
 pub(crate) async fn trouble(connection: &Redis) -> NoData {
-    let read = tokio::time::timeout(Duration::from_secs(10), read(connection)).await;
+    let read = lab::within(Duration::from_secs(10), read(connection)).await;
     let no_data = read.expect("an answer within the limit").expect_err("no facts");
     assert!(!no_data.to_string().contains(PASSWORD), "{no_data}");
     no_data

@@ -139,9 +139,7 @@ async fn recovered(world: &World) {
 }
 
 async fn warming(world: &World, redis: &Redis) {
-    let before = cached::looks(redis).await;
-    let looked = async || (cached::looks(redis).await >= before + 5).then_some(());
-    eventually("it is known what is usual", SOON, looked).await;
+    cached::until_known(world, redis).await;
     redis.execute(&["FLUSHALL"]).await.expect("flushed");
     world.exporter.set(slow());
     done(world, "WarmCache", 1).await;

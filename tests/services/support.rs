@@ -169,7 +169,7 @@ impl Rig {
                 namespace: self.namespace.clone(),
                 path: UrlPath::parse("/").expect("a path"),
             };
-            assert_eq!(get(&request, SOON).await.expect("an answer").status, 200);
+            assert_eq!(get(&request, lab::patience(SOON)).await.expect("an answer").status, 200);
         }
         Ok(found)
     }

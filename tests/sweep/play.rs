@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt};
 use kube::ResourceExt;
 use kube::api::ListParams;
+use lab::patience::{at_once, told};
 use lab::postgres::PostgresOptions;
 use lab::proxy::{Call, Fault, Stage};
 use lab::{Operator, Session};
@@ -24,9 +25,10 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// rightly does nothing.
 const FAULTS_CEASE: Duration = Duration::from_secs(40);
 
-/// Plays all points, several at a time: they are mostly waiting.
+/// Plays all points, several at a time: they wait even more than other tests.
 pub(crate) async fn all(points: Vec<Point>) -> Vec<Result> {
-    let width = std::env::var("SWEEP_WIDTH").ok().and_then(|width| width.parse().ok()).unwrap_or(6);
+    let width = std::env::var("SWEEP_WIDTH").ok().and_then(|width| width.parse().ok());
+    let width = width.unwrap_or(2 * at_once());
     lab().await;
     let total = points.len();
     let numbered = points.into_iter().enumerate();
@@ -105,7 +107,7 @@ async fn played(name: &str, point: &Point) -> (World, Trouble) {
     });
     if !over.await {
         let left = left_over(&world).await;
-        panic!("it was not over within {LIMIT:?}: {left:#?}\n{}", cast.logs(&world));
+        panic!("it was not over within {}: {left:#?}\n{}", told(LIMIT), cast.logs(&world));
     }
     cast.lay_to_rest().await;
     world.proxies.as_ref().expect("proxies").api.pass();
@@ -268,7 +270,7 @@ async fn start(world: &World) -> Operator {
 /// Looks until it is so, and keeps an operator running meanwhile. Less often than the laboratory does: a look is half a dozen
 /// requests, and several worlds are looked at.
 async fn until(world: &mut World, cast: &mut Cast, mut look: impl AsyncFnMut(&World) -> bool) -> bool {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + lab::patience(LIMIT);
     while Instant::now() < deadline {
         cast.tend(world).await;
         if look(world).await {

@@ -251,7 +251,8 @@ async fn flushed(world: &World) -> JoinHandle<()> {
     let target = world.target.as_ref().expect("a target").clone();
     tokio::spawn(async move {
         let begun = std::time::Instant::now();
-        while target.asked().len() < REQUESTS - 1 && begun.elapsed() < Duration::from_secs(30) {
+        let patience = lab::patience(Duration::from_secs(30));
+        while target.asked().len() < REQUESTS - 1 && begun.elapsed() < patience {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         cached::fill(port).await;

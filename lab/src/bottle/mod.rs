@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::account;
 use crate::error::{Error, Result};
+use crate::patience::patience;
 
 /// Tells the program inside where it is: the folder that vanishes with the bottle.
 const INSIDE: &str = "LAB_BOTTLE";
@@ -106,7 +107,7 @@ pub async fn enter_until(asked: impl Future<Output = ()>) -> Result<ExitStatus> 
     let mut child = command.spawn().map_err(Error::io("starting unshare"))?;
     let asked = async {
         asked.await;
-        tokio::time::sleep(END_LIMIT).await;
+        tokio::time::sleep(patience(END_LIMIT)).await;
     };
     let ended = tokio::select! {
         ended = child.wait() => ended,

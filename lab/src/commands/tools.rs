@@ -1,7 +1,7 @@
 //! `lab tools`
 
 use lab::packages::{self, Origin, Programs};
-use lab::{GitOps, NodeTools, Result, Session, Toolchain, helm};
+use lab::{GitOps, NodeTools, Result, Session, Toolchain, Venv, helm, workspace};
 
 pub(crate) async fn run() -> Result<()> {
     let session = Session::start().await?;
@@ -29,5 +29,7 @@ pub(crate) async fn run() -> Result<()> {
         let path = found.program(first);
         super::print(&format!("{first:<24} {} ({}; {from})\n", path.display(), found.version));
     }
+    Venv::find_or_build(&session, &workspace::root().join(workspace::PYTHON)).await?;
+    super::print(&format!("{:<24} the packages of {}\n", "", workspace::PYTHON));
     Ok(())
 }

@@ -19,6 +19,7 @@ pub use start::ControlPlaneOptions;
 use start::Plan;
 
 use crate::error::{Error, Result};
+use crate::patience::patience;
 use crate::process::Process;
 use crate::session::{Finished, Session};
 use crate::spec::Spec;
@@ -94,7 +95,7 @@ impl ControlPlane {
         self.kubectl_run_as(&self.plan.admin, args, input).await
     }
 
-    /// Runs `kubectl` with another kubeconfig.
+    /// Runs `kubectl` with another kubeconfig. What it is given as `--timeout=30s` is a deadline as well, and scaled like all.
     pub async fn kubectl_run_as(&self, kubeconfig: &Path, args: &[&str], input: &str) -> Result<Finished> {
         let spec = Spec::new("kubectl", &self.plan.tools.kubectl)
             .arg("--kubeconfig")
@@ -102,7 +103,7 @@ impl ControlPlane {
             // Shared, so that not every call asks the server for all that it serves.
             .arg("--cache-dir")
             .arg(self.plan.folder.join("kubectl-cache"))
-            .args(args)
+            .args(args.iter().map(|arg| deadline(arg)))
             .input(input);
         self.session.run(spec, KUBECTL_LIMIT).await
     }
@@ -165,4 +166,27 @@ async fn client(kubeconfig: &Path, log: &Path) -> Result<kube::Client> {
     config.proxy_url = None;
     config.headers.push((axum::http::header::USER_AGENT, axum::http::HeaderValue::from_static(USER_AGENT)));
     kube::Client::try_from(config).map_err(Error::request(doing(), log))
+}
+
+/// An argument of kubectl; a timeout in it is this machine's.
+fn deadline(arg: &str) -> String {
+    let seconds = arg.strip_prefix("--timeout=").and_then(|span| span.strip_suffix('s')?.parse().ok());
+    match seconds.map(Duration::from_secs) {
+        Some(limit) => format!("--timeout={}s", patience(limit).as_secs()),
+        None => arg.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_timeout_is_scaled() {
+        let scaled = format!("--timeout={}s", patience(Duration::from_secs(30)).as_secs());
+        assert_eq!(deadline("--timeout=30s"), scaled);
+        for other in ["--timeout=soon", "--for=condition=Established", "30s"] {
+            assert_eq!(deadline(other), other);
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Session, Streams, append};
 use crate::error::{Error, Result};
+use crate::patience::{patience, told};
 use crate::spec::Spec;
 
 /// What a program that ran to its end left.
@@ -52,16 +53,19 @@ impl Session {
     pub(crate) async fn run_long(&self, spec: Spec, what: &str, limit: Duration) -> Result<()> {
         const REMIND: Duration = Duration::from_secs(30);
         let begin = std::time::Instant::now();
+        let patience = patience(limit);
         let process = self.spawn(spec).await?;
         loop {
-            let left = limit.saturating_sub(begin.elapsed());
-            match process.ended(REMIND.min(left)).await {
+            let left = patience.saturating_sub(begin.elapsed());
+            match tokio::time::timeout(REMIND.min(left), process.exit_of()).await {
                 Ok(status) if status.success() => return Ok(()),
                 Ok(status) => {
                     let problem = format!("ended with {status}");
                     return Err(process.trouble(problem, what, "its own messages are below"));
                 }
-                Err(trouble) if begin.elapsed() >= limit => {
+                Err(_) if begin.elapsed() >= patience => {
+                    let problem = format!("still runs after {}", told(limit));
+                    let trouble = process.trouble(problem, what, "look into its log for what it is doing");
                     process.kill().await?;
                     return Err(trouble);
                 }

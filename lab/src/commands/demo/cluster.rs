@@ -126,7 +126,7 @@ pub(super) async fn watch_over(stack: &Stack, fault: Fault, mode: Mode) -> Resul
     found.ok_or_else(|| {
         Error::setup(
             format!("waiting until the policy {TARGET} is Ready, DataAvailable and WithinObjective"),
-            format!("it is not after {LIMIT:?}; its conditions are:\n    {last}"),
+            format!("it is not after {}; its conditions are:\n    {last}", lab::patience::told(LIMIT)),
             "each condition says what it lacks",
         )
     })
@@ -165,7 +165,7 @@ pub(super) fn operator_config(prometheus: &str) -> String {
         "apiVersion": "config.latency-operator.dev/v1alpha1",
         "backends": [backend(prometheus)],
         "watchNamespaces": [NAMESPACE],
-        "lease": {"namespace": OPERATOR, "duration": "3s", "renewDeadline": "2s", "retryPeriod": "500ms"},
+        "lease": lab::operator::lease(OPERATOR, "latency-operator"),
     })
     .to_string()
 }

@@ -164,7 +164,6 @@ pub(super) async fn meanwhile<T>(
 
 /// Waits until everybody is served fast: right after the start the first requests are slow. Returns the steady seconds.
 pub(super) async fn until_steady(stack: &Stack) -> Result<Vec<Sample>> {
-    stack.session.say("waiting until the API is warm and steady: about 15 s");
     steady_for(stack, WARM).await
 }
 
@@ -189,13 +188,14 @@ pub(super) async fn steady_for(stack: &Stack, many: usize) -> Result<Vec<Sample>
         }
         Ok(())
     };
-    match tokio::time::timeout(WARM_LIMIT, watching).await {
-        Ok(done) => done.map(|()| steady),
-        Err(_) => Err(Error::setup(
+    match lab::within(WARM_LIMIT, watching).await {
+        Some(done) => done.map(|()| steady),
+        None => Err(Error::setup(
             "waiting until the API is warm and steady",
             format!(
-                "after {WARM_LIMIT:?} it is not: p95 must be under {} ms with more than {BUSY} requests a second and \
+                "after {} it is not: p95 must be under {} ms with more than {BUSY} requests a second and \
                  no errors, but it last was {last:?}",
+                lab::patience::told(WARM_LIMIT),
                 TARGET * 500.0
             ),
             "end what else keeps this machine busy",

@@ -14,7 +14,7 @@ use super::stack::Stack;
 use super::story::{OBSERVED, Story};
 use super::timeline::Timeline;
 
-/// Less than the three minutes after which the bad statements end by themselves.
+/// Less than the three minutes after which the bad statements end by themselves: no deadline for a machine.
 const LIMIT: Duration = Duration::from_secs(170);
 /// Many times what taking back two Pods takes, one by one, with a window of 10 s after each.
 const UNDO_LIMIT: Duration = Duration::from_secs(120);
@@ -46,7 +46,7 @@ pub(super) async fn live_through(
     seconds.tick().await;
     let mut patience = match mode {
         Mode::Auto => LIMIT,
-        Mode::Observe => OBSERVED + UNDO_LIMIT,
+        Mode::Observe => OBSERVED + lab::patience(UNDO_LIMIT),
     };
     let limit = tokio::time::sleep(patience);
     let mut limit = pin!(limit);
@@ -61,7 +61,7 @@ pub(super) async fn live_through(
                 story.samples.push(sample);
                 timeline.users(&story, &sample);
             }
-            patience = UNDO_LIMIT;
+            patience = lab::patience(UNDO_LIMIT);
             limit.as_mut().reset(tokio::time::Instant::now() + patience);
         }
         tokio::select! {
@@ -89,7 +89,7 @@ pub(super) async fn live_through(
         }
     }
     // The Event about the end is written aside, and comes a moment after what it tells.
-    let _ = tokio::time::timeout(LAST_WORD, async {
+    let _ = tokio::time::timeout(lab::patience(LAST_WORD), async {
         while !story.has_told("ObjectiveRecovered")
             && let Some(told) = news.next().await
         {

@@ -14,6 +14,7 @@ mod kubernetes;
 mod mode;
 mod news;
 mod pods;
+mod progress;
 mod real;
 mod screen;
 mod stack;
@@ -27,7 +28,7 @@ mod words;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use lab::packages::{CADDY, POSTGRESQL, PROMETHEUS, Programs, REDIS};
@@ -39,6 +40,7 @@ use fault::{Fault, Kind};
 use kubernetes::Node;
 use mode::Mode;
 use pods::Pods;
+use progress::Progress;
 use screen::Screen;
 use stack::Stack;
 use timeline::Timeline;
@@ -115,22 +117,25 @@ async fn outside_or_inside(arguments: &Arguments, screen: Screen, end: &mut End)
 }
 
 async fn play(session: &Session, arguments: &Arguments, screen: Screen, verdict: &mut Verdict) -> Result<()> {
-    let begun = Instant::now();
-    session.say(match arguments.node {
-        Node::Kwok => {
-            "starting Kubernetes, PostgreSQL, Prometheus, Caddy and a Python environment, all on 127.0.0.1: about 10 s; \
-             the first time on a machine some 10 minutes, because part of it is built or downloaded"
-        }
-        Node::Real => {
-            "starting Kubernetes with two real nodes, PostgreSQL, Prometheus and Caddy, all in private namespaces: \
-             about 15 s"
-        }
+    let modes: &[Mode] = if arguments.compare { &[Mode::Observe, Mode::Auto] } else { &[Mode::Auto] };
+    let mut progress = Progress::begin(session, modes.len());
+    let here = |seconds| lab::patience(Duration::from_secs(seconds)).as_secs();
+    progress.step(&match arguments.node {
+        Node::Kwok => format!(
+            "starting Kubernetes, PostgreSQL, Prometheus, Caddy and a Python environment, all on 127.0.0.1: about {} s; what \
+             is not in the cache is built or downloaded first",
+            here(10)
+        ),
+        Node::Real => format!(
+            "starting Kubernetes with two real nodes, PostgreSQL, Prometheus and Caddy, all in private namespaces: about {} s",
+            here(15)
+        ),
     });
     let stack = Stack::start(session, arguments).await?;
     let mut pods = Pods::new(&stack);
     let timeline = Timeline::new(screen);
     let played = tokio::select! {
-        played = scenes(&stack, arguments, (begun, timeline), verdict) => played,
+        played = scenes(&stack, arguments, (modes, progress, timeline), verdict) => played,
         trouble = pods.keep() => trouble,
     };
     if played.is_err() {
@@ -142,16 +147,20 @@ async fn play(session: &Session, arguments: &Arguments, screen: Screen, verdict:
 async fn scenes(
     stack: &Stack,
     arguments: &Arguments,
-    (begun, mut timeline): (Instant, Timeline),
+    (modes, mut progress, mut timeline): (&[Mode], Progress, Timeline),
     verdict: &mut Verdict,
 ) -> Result<()> {
     let fault = arguments.fault;
+    progress.step("installing the kinds, the rights and the application");
     cluster::prepare(stack).await?;
+    progress.step("starting the users and the operator");
     stack.start_load(fault).await?;
     stack.start_operator().await?;
-    let modes: &[Mode] = if arguments.compare { &[Mode::Observe, Mode::Auto] } else { &[Mode::Auto] };
     let mut stories = Vec::new();
     for mode in modes {
+        progress.step(
+            "waiting until the API is warm and steady, which takes about 15 s, and the operator watches it",
+        );
         let mut before = edge::until_steady(stack).await?;
         let (meanwhile, ()) = edge::meanwhile(stack, cluster::watch_over(stack, fault, *mode)).await?;
         before.extend(meanwhile);
@@ -159,10 +168,11 @@ async fn scenes(
             stack.session.say("letting the operator see how the cache usually does: 10 s");
             before.extend(edge::steady_for(stack, edge::LEARNED).await?);
         }
-        stack.session.say(&format!("ready after {} s", begun.elapsed().as_secs()));
+        progress.step(&format!("the incident, in mode {}", mode.name()));
         timeline.introduce(fault, *mode);
         stories.push(incident::live_through(stack, (fault, *mode), before, &mut timeline).await?);
     }
+    progress.step("the summary");
     summary::print(stack, &stories, &timeline).await?;
     let judged = verdict::judge(&stories);
     if !arguments.keep {

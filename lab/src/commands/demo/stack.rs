@@ -193,7 +193,7 @@ async fn cache(session: &Session, fault: Fault) -> Result<Option<Cache>> {
 
 /// The application's Python, and its users'.
 pub(super) async fn python(session: &Session) -> Result<Venv> {
-    Venv::find_or_build(session, &workspace::root().join("demo/requirements.txt")).await
+    Venv::find_or_build(session, &workspace::root().join(workspace::PYTHON)).await
 }
 
 async fn binary(session: &Session, arguments: &Arguments) -> Result<Option<PathBuf>> {
