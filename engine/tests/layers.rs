@@ -190,9 +190,10 @@ fn exported(source: &[TokenTree]) -> BTreeMap<String, String> {
 fn names(trees: &[TokenTree]) -> Vec<String> {
     let mut found = Vec::new();
     for tree in trees {
-        match tree {
-            TokenTree::Group(group) => found.extend(names(&inner(group))),
-            tree => found.extend(ident(tree)),
+        if let TokenTree::Group(group) = tree {
+            found.extend(names(&inner(group)));
+        } else {
+            found.extend(ident(tree));
         }
     }
     found
@@ -290,9 +291,11 @@ impl Walk {
             // Within the same module of the crate.
             Vec::new()
         } else {
-            match trees.get(after)? {
-                TokenTree::Group(group) => firsts(&inner(group)),
-                tree => ident(tree).into_iter().collect(),
+            let tree = trees.get(after)?;
+            if let TokenTree::Group(group) = tree {
+                firsts(&inner(group))
+            } else {
+                ident(tree).into_iter().collect()
             }
         };
         for target in targets {
@@ -327,9 +330,9 @@ fn is_of_tests(attribute: &[TokenTree]) -> bool {
 
 /// Where the item ends that begins at `at`: after its braces, or its semicolon.
 fn end_of_item(trees: &[TokenTree], at: usize) -> usize {
-    let ends = |tree: &TokenTree| match tree {
-        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
-        tree => is_punct(tree, ';'),
+    let ends = |tree: &TokenTree| {
+        is_punct(tree, ';')
+            || matches!(tree, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
     };
     let visibility = |tree: &&TokenTree| {
         is_ident(tree, "pub")
