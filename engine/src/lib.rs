@@ -10,14 +10,16 @@
 //! - [`advance()`]: the life of one remediation, one step at a time.
 //!
 //! # Layout
-//! Imports go one way: [`model`] <- [`judge`] <- [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
+//! Imports go one way: `base`, [`stats`] <- [`dependencies`] <- [`model`] <- [`judge`] <- [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
 //! [`mod@admit`], [`mod@advance`], [`mod@survey`], [`retention`]. [`invariants`] is a second opinion on all of them and imports
 //! only [`model`]. A test (`tests/layers.rs` of the workspace) fails on an import in the other direction. Adding a cause or a
 //! guard is one new file and one line of its table.
 
 pub mod admit;
 pub mod advance;
+mod base;
 pub mod causes;
+pub mod dependencies;
 pub mod guards;
 pub mod invariants;
 pub mod judge;
@@ -26,6 +28,7 @@ pub mod model;
 pub mod planted;
 pub mod remediations;
 pub mod retention;
+pub mod stats;
 pub mod survey;
 pub mod tick;
 

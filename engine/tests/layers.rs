@@ -30,11 +30,15 @@ const ENGINE: Layers = Layers {
     root: "engine/src/lib.rs",
     rows: &[
         ("planted", &[]),
-        ("model", &["planted"]),
+        ("base", &[]),
+        ("stats", &["base"]),
+        // Memory is counted in, and snapshots are made of, what stands in these: they are nouns, too.
+        ("dependencies", &["base", "stats"]),
+        ("model", &["base", "stats", "dependencies", "planted"]),
         // The second opinion: it shares the nouns with the rest, and no logic.
         ("invariants", &["model"]),
         ("judge", &["model", "planted"]),
-        ("causes", &["model", "judge", "planted"]),
+        ("causes", &["model", "dependencies", "judge", "planted"]),
         ("remediations", &["model", "judge", "causes", "planted"]),
         ("guards", &["model", "judge", "causes", "remediations", "planted"]),
         ("admit", &["model", "guards", "planted"]),

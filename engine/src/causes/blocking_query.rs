@@ -1,6 +1,7 @@
 //! `BlockingQuery`: a running statement holds a lock that others wait for.
 
-use super::{Cause, Database, Detector, locks};
+use super::{Cause, Database, Detector};
+use crate::dependencies::postgres::locks;
 use crate::model::{Evidence, Finding, SessionState, Subject, duration::human};
 
 pub(super) const CAUSE: Cause = Cause {

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::{Cause, Database, Detector, locks};
+use super::{Cause, Database, Detector};
+use crate::dependencies::postgres::locks;
 use crate::model::{Evidence, Finding, PostgresFacts, Session, SessionState, Subject, duration::human};
 
 pub(super) const CAUSE: Cause = Cause {

@@ -8,7 +8,6 @@ mod cache_evicting;
 pub(crate) mod cold_cache;
 mod connections_exhausted;
 mod idle_in_transaction;
-pub(crate) mod locks;
 mod redis_clients_exhausted;
 pub(crate) mod runaway_query;
 mod slow_redis;
@@ -19,9 +18,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{
-    CacheMemory, CacheTrend, Confidence, Coverage, DatabaseGlance, DatabaseMemory, Finding, NoData, Observed,
-    Policy, PostgresDependency, PostgresFacts, RedisDependency, RedisFacts, Snapshot, State, Subject,
-    TransactionIdentity, earlier, elapsed,
+    CacheMemory, CacheTrend, Confidence, Coverage, DatabaseMemory, Finding, NoData, Observed, Policy,
+    PostgresDependency, PostgresFacts, RedisDependency, RedisFacts, Snapshot, State, Subject, earlier,
+    elapsed,
 };
 
 /// The name of the finding that there is none.
@@ -284,15 +283,6 @@ fn explain(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings
 }
 
-/// What a look at a database leaves in memory for the comparison with the next one.
-pub(crate) fn glance(read_at: Timestamp, facts: &PostgresFacts) -> DatabaseGlance {
-    DatabaseGlance {
-        read_at,
-        roots: locks::roots(facts).into_iter().map(TransactionIdentity::of).collect(),
-        dominant: runaway_query::dominant(facts).map(|session| session.identity.clone()),
-    }
-}
-
 /// Whether every declared database could be read in full, twice, since the breach began: only then does "nothing found"
 /// mean that there is nothing to be found.
 pub(crate) fn all_readable(snapshot: &Snapshot, state: &State, first_breached_at: Timestamp) -> bool {
@@ -302,10 +292,8 @@ pub(crate) fn all_readable(snapshot: &Snapshot, state: &State, first_breached_at
             .get(name)
             .and_then(Observed::known)
             .is_some_and(|facts| facts.coverage == Coverage::Full);
-        let twice = state.databases.get(name).is_some_and(|memory| {
-            memory.latest.is_some()
-                && memory.previous.as_ref().is_some_and(|glance| glance.read_at >= first_breached_at)
-        });
+        let from = state.databases.get(name).and_then(|memory| memory.looks.from());
+        let twice = from.is_some_and(|from| from >= first_breached_at);
         full && twice
     }) && snapshot.policy.caches().all(|(name, _)| {
         let readable = snapshot.caches.get(name).and_then(Observed::known).is_some();

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::{Cause, Database, Detector};
-use crate::model::{
-    Coverage, Evidence, Finding, PostgresFacts, Session, SessionState, Subject, duration::human, ratio,
-};
+use crate::model::{Coverage, Evidence, Finding, Subject, duration::human, ratio};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "RunawayQuery",
@@ -18,34 +16,16 @@ pub(super) const CAUSE: Cause = Cause {
 
 /// From this age on people are told (unless the threshold for acting is lower).
 const ADVICE_FROM: Duration = Duration::from_secs(5);
-/// The share of the active time that is "most of it".
-const DOMINANT: f64 = 0.5;
-
-/// The session with at least half of the active time of the client backends that do not wait for a lock.
-pub(crate) fn dominant(facts: &PostgresFacts) -> Option<&Session> {
-    facts
-        .sessions
-        .iter()
-        .filter(|session| session.state == SessionState::Active && !session.waits_for_lock)
-        .max_by_key(|session| facts.age(session.identity.query_start))
-        .filter(|session| share(facts, session) >= DOMINANT)
-}
-
-fn share(facts: &PostgresFacts, session: &Session) -> f64 {
-    let own = facts.age(session.identity.query_start).as_secs_f64();
-    if facts.active_seconds > 0.0 { (own / facts.active_seconds).min(1.0) } else { 0.0 }
-}
-
 fn diagnose(database: &Database<'_>) -> Option<Finding> {
     let (read_at, facts) = database.facts.ok()?;
-    let session = dominant(facts)?;
+    let session = facts.dominant()?;
     let age = facts.age(session.identity.query_start);
     let threshold = database.policy.older_than(CAUSE.name, CAUSE.older_than?);
     if age < threshold.min(ADVICE_FROM) {
         return None;
     }
     let onset = database.on_our_clock(read_at, facts, session.identity.query_start);
-    let share = ratio::percent(share(facts, session));
+    let share = ratio::percent(facts.share(session));
     // Where other roles' sessions cannot be read, their active time is missing from the sum: the share is too large.
     let most = facts.coverage == Coverage::Full
         && database.memory.is_some_and(|memory| memory.dominant_twice(&session.identity));

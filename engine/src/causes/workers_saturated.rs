@@ -1,7 +1,7 @@
 //! `WorkersSaturated`: every worker of the target is busy, and the databases are well: there is too little of it.
 
 use super::{Cause, Detector, Whole, database_trouble};
-use crate::model::{Confidence, Evidence, Finding, Observed, Snapshot, Subject, elapsed};
+use crate::model::{Confidence, Evidence, Finding, Observed, Snapshot, Subject};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "WorkersSaturated",
@@ -40,11 +40,10 @@ pub(crate) fn load(snapshot: &Snapshot) -> Option<Load> {
 
 fn diagnose(whole: &Whole<'_>) -> Option<Finding> {
     let snapshot = whole.snapshot;
-    let since = whole.state.saturated_since?;
+    let saturated = whole.state.saturated;
+    let since =
+        saturated.since().filter(|_| saturated.lasts(snapshot.now, snapshot.policy.evaluation.window))?;
     let load = load(snapshot).filter(|load| load.is_full())?;
-    if elapsed(snapshot.now, since) < snapshot.policy.evaluation.window {
-        return None;
-    }
     let trouble = database_trouble(snapshot, whole.findings, CAUSE.name);
     let confidence = if trouble.is_some() { Confidence::Possible } else { Confidence::Likely };
     let Load { in_flight, ready, workers } = load;
