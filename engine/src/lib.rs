@@ -9,6 +9,8 @@
 //! - [`admit()`]: over all policies, who may go now;
 //! - [`advance()`]: the life of one remediation, one step at a time.
 //!
+//! Beside them, [`investigate()`] shows people what `tick` sees, also while nothing is breached.
+//!
 //! # Layout
 //! Imports go one way: `base`, [`stats`] <- [`dependencies`] <- [`model`] <- [`judge`] <- [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
 //! [`mod@admit`], [`mod@advance`], [`mod@survey`], [`retention`]. [`invariants`] is a second opinion on all of them and imports
@@ -22,6 +24,7 @@ pub mod causes;
 pub mod dependencies;
 pub mod guards;
 pub mod invariants;
+mod investigate;
 pub mod judge;
 pub mod model;
 #[cfg(planted_bugs)]
@@ -34,6 +37,7 @@ pub mod tick;
 
 pub use admit::{Admitted, admit};
 pub use advance::{Seen, Step, advance};
+pub use investigate::{Blind, Investigation, investigate};
 pub use model::{Overall, Situation};
 pub use survey::survey;
 pub use tick::{Tick, settle, tick};

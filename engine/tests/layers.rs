@@ -39,6 +39,7 @@ const ENGINE: Layers = Layers {
         ("invariants", &["model"]),
         ("judge", &["model", "planted"]),
         ("causes", &["model", "dependencies", "judge", "planted"]),
+        ("investigate", &["model", "causes"]),
         ("remediations", &["model", "judge", "causes", "planted"]),
         ("guards", &["model", "judge", "causes", "remediations", "planted"]),
         ("admit", &["model", "guards", "planted"]),

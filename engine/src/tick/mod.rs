@@ -6,6 +6,7 @@ mod said;
 
 use std::collections::BTreeSet;
 
+use crate::causes::workers_saturated::Load;
 use crate::model::{
     ByName, CacheTrend, DecisionRecord, Finding, Observed, Overall, Probed, Proposal, Reading, RecordKind,
     Situation, Slot, Snapshot, Source, State, Verdict,
@@ -196,8 +197,9 @@ fn trends(snapshot: &Snapshot, state: &State) -> ByName<CacheTrend> {
 
 /// A reading that cannot be had, or that shows a free worker, begins it anew.
 fn learn_saturation(snapshot: &Snapshot, state: &mut State) {
-    let full =
-        causes::workers_saturated::load(snapshot).is_some_and(causes::workers_saturated::Load::is_full);
+    let traffic = snapshot.traffic.values().filter_map(Observed::known);
+    let load = Load::of(&snapshot.policy, snapshot.target.known(), traffic);
+    let full = load.is_some_and(Load::is_full);
     state.saturated.note(full, snapshot.now);
 }
 
