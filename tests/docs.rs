@@ -78,8 +78,9 @@ fn codes(texts: &[&str]) -> String {
 #[test]
 fn causes() {
     let rows = CAUSES.iter().map(|cause| {
-        let older_than = cause.older_than.map_or("-".to_owned(), format);
-        vec![code(cause.name), cause.found_when.to_owned(), older_than, codes(cause.explains)]
+        let older_than = cause.thresholds.older_than.map_or("-".to_owned(), format);
+        let explains: Vec<&str> = cause.explains.iter().map(|(name, _)| *name).collect();
+        vec![code(cause.name), cause.found_when.to_owned(), older_than, codes(&explains)]
     });
     check(
         "docs/causes.md",

@@ -9,28 +9,35 @@
 //! - [`admit()`]: over all policies, who may go now;
 //! - [`advance()`]: the life of one remediation, one step at a time.
 //!
+//! Beside them, [`investigate()`] shows people what `tick` sees, also while nothing is breached.
+//!
 //! # Layout
-//! Imports go one way: [`model`] <- [`judge`] <- [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
+//! Imports go one way: `base`, [`stats`] <- [`dependencies`] <- [`model`] <- [`judge`] <- [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
 //! [`mod@admit`], [`mod@advance`], [`mod@survey`], [`retention`]. [`invariants`] is a second opinion on all of them and imports
 //! only [`model`]. A test (`tests/layers.rs` of the workspace) fails on an import in the other direction. Adding a cause or a
 //! guard is one new file and one line of its table.
 
 pub mod admit;
 pub mod advance;
+mod base;
 pub mod causes;
+pub mod dependencies;
 pub mod guards;
 pub mod invariants;
+mod investigate;
 pub mod judge;
 pub mod model;
 #[cfg(planted_bugs)]
 pub mod planted;
 pub mod remediations;
 pub mod retention;
+pub mod stats;
 pub mod survey;
 pub mod tick;
 
 pub use admit::{Admitted, admit};
 pub use advance::{Seen, Step, advance};
+pub use investigate::{Blind, Investigation, investigate};
 pub use model::{Overall, Situation};
 pub use survey::survey;
 pub use tick::{Tick, settle, tick};

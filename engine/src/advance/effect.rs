@@ -9,8 +9,8 @@ use crate::causes::cold_cache;
 use crate::model::Overall;
 use crate::model::ratio::percent;
 use crate::model::{
-    Action, COLD, CacheTrend, EffectSeen, ObjectiveAfter, Outcome, Phase, Remediation, Scale, Snapshot,
-    WarmCache, WorkloadNow, duration::human, elapsed, later,
+    Action, COLD, CacheTrend, EffectSeen, ObjectiveAfter, Outcome, Phase, Remediation, Scale, WarmCache,
+    WorkloadNow, duration::human, elapsed, later,
 };
 
 /// What could not be read is asked for again after so long.
@@ -164,11 +164,9 @@ fn see_warmed(remediation: &Remediation, seen: &Seen<'_>, warm: &WarmCache, acte
     let name = &warm.dependency;
     let trend = seen.view.and_then(|(_, situation)| situation.caches.get(name));
     let trend = trend.filter(|trend| trend.from >= acted_at);
-    let low =
-        |(snapshot, _): &(&Snapshot, _)| snapshot.policy.hit_ratio_below(cold_cache::NAME, cold_cache::LOW);
-    let warm_from = trend
-        .and_then(|trend| trend.baseline)
-        .map_or_else(|| seen.view.as_ref().map_or(cold_cache::LOW, low), |usual| usual.ratio * COLD);
+    let policy = seen.view.map(|(snapshot, _)| &snapshot.policy);
+    let usual = trend.and_then(|trend| trend.baseline);
+    let warm_from = usual.map_or_else(|| cold_cache::low(policy), |usual| usual.ratio * COLD);
     let (effect, sentence) = match trend.and_then(CacheTrend::ratio) {
         Some(ratio) if ratio >= warm_from => (
             EffectSeen::Confirmed,

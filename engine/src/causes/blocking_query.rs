@@ -1,17 +1,23 @@
 //! `BlockingQuery`: a running statement holds a lock that others wait for.
 
-use super::{Cause, Database, Detector, locks};
-use crate::model::{Evidence, Finding, SessionState, Subject, duration::human};
+use super::case::{Case, Found, Hurts, Postgres, on_our_clock};
+use super::{Along, Cause};
+use crate::dependencies::postgres::locks;
+use crate::model::{Evidence, SessionState, duration::human};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "BlockingQuery",
     found_when: "a session with a running statement blocks others, waits for nobody itself, and was such a root in two snapshots",
-    explains: &["ConnectionsExhausted", "WorkersSaturated"],
-    diagnose: Detector::Database(diagnose),
+    explains: &[("ConnectionsExhausted", Along::Same), ("WorkersSaturated", Along::Target)],
+    diagnose,
     ..Cause::DEFAULT
 };
 
-fn diagnose(database: &Database<'_>) -> Option<Finding> {
+fn diagnose(case: &Case<'_>) -> Vec<Found> {
+    case.postgres().filter_map(|database| blocker(&database)).collect()
+}
+
+fn blocker(database: &Postgres<'_>) -> Option<Found> {
     let (read_at, facts) = database.facts.ok()?;
     let memory = database.memory?;
     let (root, victims) =
@@ -19,18 +25,14 @@ fn diagnose(database: &Database<'_>) -> Option<Finding> {
     let users = facts.users(&database.declared.users);
     let ours = victims.iter().filter(|victim| users.contains(&victim.role)).count();
     let since = victims.iter().filter_map(|victim| victim.wait_start).min();
-    let onset = since.map(|since| database.on_our_clock(read_at, facts, since));
     let waited = since.map_or("an unknown time".to_owned(), |since| human(facts.age(since)));
     let age = root.xact_start.map_or("unknown".to_owned(), |start| human(facts.age(start)));
-    Some(Finding {
-        cause: CAUSE.name.into(),
-        confidence: database.confidence(onset, ours > 0 || memory.dominant_twice(&root.identity)),
+    let hurts_us = ours > 0 || memory.dominant_twice(&root.identity);
+    Some(Found {
+        subject: database.session(root),
+        onset: since.map(|since| on_our_clock(read_at, facts.clock, since)),
+        hurts: if hurts_us { Hurts::Target } else { Hurts::Perhaps },
         advice: false,
-        subject: Some(Subject::Session {
-            dependency: database.name.to_owned(),
-            session: root.identity.clone(),
-        }),
-        onset,
         evidence: vec![
             Evidence::new("sessions waiting", victims.len().to_string()),
             Evidence::new("of them the target's own", ours.to_string()),
@@ -47,6 +49,5 @@ fn diagnose(database: &Database<'_>) -> Option<Finding> {
             root.role,
             victims.len(),
         ),
-        explained_by: None,
     })
 }

@@ -1,21 +1,27 @@
 //! `CacheEvicting`: the cache is full, and drops what it holds or takes nothing more.
 
-use super::{Cache, Cause, Detector};
+use super::Cause;
+use super::case::{Case, Found, Hurts, Redis};
 use crate::model::ratio::percent;
-use crate::model::{Confidence, Evidence, Finding};
+use crate::model::{CacheMemory, Evidence};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "CacheEvicting",
     found_when: "a Redis server drops keys for want of memory (`evicted_keys` grows), or is at `maxmemory` under the policy noeviction, so that every write fails; Possible where that was so well before the breach",
-    diagnose: Detector::Cache(diagnose),
+    advice: true,
+    diagnose,
     ..Cause::DEFAULT
 };
 
-fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
+fn diagnose(case: &Case<'_>) -> Vec<Found> {
+    case.redis().filter_map(|cache| pressed(&cache)).collect()
+}
+
+fn pressed(cache: &Redis<'_>) -> Option<Found> {
     let (_, facts) = cache.facts.ok()?;
     let refuses = facts.memory.refuses_writes();
     let evicted = cache.trend.as_ref().map_or(0, |trend| trend.evicted);
-    let since = cache.memory.and_then(crate::model::CacheMemory::pressed_since);
+    let since = cache.memory.and_then(CacheMemory::pressed_since);
     if !refuses && (evicted == 0 || since.is_none()) {
         return None;
     }
@@ -30,19 +36,16 @@ fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
     } else {
         format!("{name} uses {used} and dropped {evicted} keys lately ({policy})")
     };
-    let confidence = if since.is_some() { cache.confidence(since) } else { Confidence::Possible };
-    Some(Finding {
-        cause: CAUSE.name.into(),
-        confidence,
-        advice: true,
-        subject: Some(cache.subject()),
+    Some(Found {
+        subject: cache.subject(),
         onset: since,
+        hurts: Hurts::Perhaps,
+        advice: false,
         evidence: vec![
             Evidence::new("memory used", used),
             Evidence::new("keys dropped", evicted.to_string()),
             Evidence::new("maxmemory-policy", policy.clone()),
         ],
         sentence,
-        explained_by: None,
     })
 }

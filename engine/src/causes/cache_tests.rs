@@ -104,7 +104,7 @@ fn a_ratio_that_fell_without_a_loss_is_possible_and_one_that_is_merely_low_is_ad
     let low = server.found("ColdCache").unwrap();
     assert_eq!((low.confidence, low.advice), (Confidence::Possible, true));
     let thresholds = &mut server.setup.snapshot.policy.thresholds;
-    thresholds.entry("ColdCache".into()).or_default().hit_ratio_below = Some(0.4);
+    thresholds.entry("ColdCache".into()).or_default().below = Some(0.4);
     assert_eq!(server.found("ColdCache"), None);
 }
 

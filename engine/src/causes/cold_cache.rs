@@ -1,78 +1,64 @@
 //! `ColdCache`: lookups that used to find their key do not any more, because the cache lost what it held.
 
-use super::{Cache, Cause, Detector};
+use super::case::{Case, Found, Hurts, Redis};
+use super::{Along, Cause};
 use crate::model::ratio::percent;
-use crate::model::{CacheTrend, CacheUse, Confidence, Evidence, Finding, RedisFacts};
+use crate::model::{CacheTrend, CacheUse, Evidence, Policy, RedisFacts, Thresholds};
 
 /// Its name.
 pub(crate) const NAME: &str = "ColdCache";
 
 /// Below this a cache is worth a look by people, whatever is usual for it (financehub's runbook).
-pub(crate) const LOW: f64 = 0.8;
+const LOW: f64 = 0.8;
 
 pub(super) const CAUSE: Cause = Cause {
     name: NAME,
     found_when: "the hit ratio of a Redis cache lies below four fifths of what is usual for it while the objectives are kept, and it was started anew, flushed, or lost keys; without such a loss it is Possible; a ratio that is merely below `hitRatioBelow` is advice",
-    explains: &["WorkersSaturated"],
-    hit_ratio_below: Some(LOW),
-    diagnose: Detector::Cache(diagnose),
+    explains: &[("WorkersSaturated", Along::Target)],
+    thresholds: Thresholds { below: Some(LOW), ..Thresholds::NONE },
+    diagnose,
     ..Cause::DEFAULT
 };
 
-fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
+/// The hit ratio below which a cache is worth a look, whatever is usual for it.
+pub(crate) fn low(policy: Option<&Policy>) -> f64 {
+    policy.and_then(|policy| super::thresholds(policy, &CAUSE).below).unwrap_or(LOW)
+}
+
+fn diagnose(case: &Case<'_>) -> Vec<Found> {
+    let low = low(Some(case.policy()));
+    case.redis().filter_map(|cache| cold(&cache, low)).collect()
+}
+
+fn cold(cache: &Redis<'_>, low: f64) -> Option<Found> {
     if cache.declared.usage != CacheUse::Cache {
         return None;
     }
     let (_, facts) = cache.facts.ok()?;
     let trend = cache.trend.as_ref()?;
     let ratio = trend.ratio()?;
-    let low = cache.policy.hit_ratio_below(NAME, LOW);
-    let name = cache.name;
-    let now = percent(ratio);
-    let (confidence, advice, sentence) = match (trend.is_cold(), trend.baseline, &trend.loss) {
-        (Some(true), Some(usual), Some(loss)) => (
-            cache.confidence(Some(loss.since)),
-            false,
-            format!(
-                "{now} of the lookups in {name} find their key, {} are usual: {}",
-                percent(usual.ratio),
-                loss.sentence()
-            ),
-        ),
-        (Some(true), Some(usual), None) => (
-            Confidence::Possible,
-            false,
-            format!(
-                "{now} of the lookups in {name} find their key, {} are usual; that it lost keys was not seen",
-                percent(usual.ratio)
-            ),
-        ),
-        _ if ratio < low => (
-            Confidence::Possible,
-            true,
-            match trend.baseline {
-                Some(usual) => format!(
-                    "{now} of the lookups in {name} find their key, fewer than {}; {} are usual",
-                    percent(low),
-                    percent(usual.ratio)
-                ),
-                None => format!(
-                    "{now} of the lookups in {name} find their key, fewer than {}; what is usual is not known yet",
-                    percent(low)
-                ),
-            },
-        ),
+    let found = format!("{} of the lookups in {} find their key", percent(ratio), cache.name);
+    let usual = trend.baseline.map(|usual| format!("{} are usual", percent(usual.ratio)));
+    let (hurts, advice, sentence) = match (trend.is_cold(), &usual, &trend.loss) {
+        (Some(true), Some(usual), Some(loss)) => {
+            (Hurts::Perhaps, false, format!("{found}, {usual}: {}", loss.sentence()))
+        }
+        (Some(true), Some(usual), None) => {
+            (Hurts::Unknown, false, format!("{found}, {usual}; that it lost keys was not seen"))
+        }
+        _ if ratio < low => {
+            let usual = usual.unwrap_or_else(|| "what is usual is not known yet".to_owned());
+            (Hurts::Unknown, true, format!("{found}, fewer than {}; {usual}", percent(low)))
+        }
         _ => return None,
     };
-    Some(Finding {
-        cause: NAME.into(),
-        confidence,
-        advice,
-        subject: Some(cache.subject()),
+    Some(Found {
+        subject: cache.subject(),
         onset: trend.loss.map(|loss| loss.since),
+        hurts,
+        advice,
         evidence: evidence(trend, facts),
         sentence,
-        explained_by: None,
     })
 }
 

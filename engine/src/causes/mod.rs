@@ -1,27 +1,25 @@
 //! Why it is slow. One file a cause, one line of [`CAUSES`] each.
 //!
-//! A detector looks at one database and says what it found; it never looks at what other detectors found. Which finding
-//! is the root and which the symptom is decided here, by the `explains` of the table.
+//! A detector looks at a [`Case`] and says what it found. How sure that is, whether it is advice, and what explains it is
+//! decided in here, from the table.
 
 mod blocking_query;
 mod cache_evicting;
+mod case;
 pub(crate) mod cold_cache;
 mod connections_exhausted;
+mod explain;
 mod idle_in_transaction;
-pub(crate) mod locks;
 mod redis_clients_exhausted;
-pub(crate) mod runaway_query;
+mod runaway_query;
 mod slow_redis;
 pub(crate) mod workers_saturated;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
+use self::case::{Case, Found};
 use crate::model::{
-    CacheMemory, CacheTrend, Confidence, Coverage, DatabaseGlance, DatabaseMemory, Finding, NoData, Observed,
-    Policy, PostgresDependency, PostgresFacts, RedisDependency, RedisFacts, Snapshot, State, Subject,
-    TransactionIdentity, earlier, elapsed,
+    CacheMemory, Confidence, Coverage, Dependency, Finding, Observed, Policy, Snapshot, State, Thresholds,
 };
 
 /// The name of the finding that there is none.
@@ -34,14 +32,18 @@ pub struct Cause {
     pub name: &'static str,
     /// When it is found, in one sentence for the documentation.
     pub found_when: &'static str,
-    /// Causes that are mere symptoms of this one, when both are found in the same database, or the symptom at the target.
-    pub explains: &'static [&'static str],
-    /// The age that `diagnosis.thresholds[].olderThan` replaces, where the cause has one.
-    pub older_than: Option<Duration>,
-    /// The hit ratio (0 to 1) that `diagnosis.thresholds[].hitRatioBelow` replaces, where the cause has one.
-    pub hit_ratio_below: Option<f64>,
+    /// Causes that are mere symptoms of this one, and how the places of both must be linked.
+    pub explains: &'static [(&'static str, Along)],
+    /// The defaults of what `diagnosis.thresholds[]` may set for it. A dimension without a default is not used.
+    pub thresholds: Thresholds,
+    /// Nothing is ever done about it automatically: it is told to people.
+    pub advice: bool,
+    /// It stops what adds load however sure it is that it causes the breach.
+    pub blocks_load: bool,
+    /// A setting without which it is not looked for.
+    pub needs: Option<Need>,
     /// Looks.
-    pub(crate) diagnose: Detector,
+    pub(crate) diagnose: fn(&Case<'_>) -> Vec<Found>,
 }
 
 impl Cause {
@@ -50,21 +52,32 @@ impl Cause {
         name: "",
         found_when: "",
         explains: &[],
-        older_than: None,
-        hit_ratio_below: None,
-        diagnose: Detector::Target(|_| None),
+        thresholds: Thresholds::NONE,
+        advice: false,
+        blocks_load: false,
+        needs: None,
+        diagnose: |_| Vec::new(),
     };
 }
 
-/// What a detector looks at.
+/// How the place of a symptom is linked with the place of its root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Along {
+    /// Both are in the same data store, or both at the target.
+    Same,
+    /// The symptom is in a pool that stands in front of the root's database.
+    InFront,
+    /// The symptom is at the target, the root in one of its data stores.
+    Target,
+}
+
+/// A setting of a policy without which a cause is not looked for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Detector {
-    /// One database.
-    Database(fn(&Database<'_>) -> Option<Finding>),
-    /// One Redis server.
-    Cache(fn(&Cache<'_>) -> Option<Finding>),
-    /// The target as a whole, and what was found in the databases.
-    Target(fn(&Whole<'_>) -> Option<Finding>),
+pub struct Need {
+    /// Its path.
+    pub setting: &'static str,
+    /// Whether a policy has it.
+    pub is_set: fn(&Policy) -> bool,
 }
 
 /// All causes, roots before symptoms. The order is the order in which people read them.
@@ -86,152 +99,43 @@ pub fn cause(name: &str) -> Option<&'static Cause> {
     CAUSES.iter().find(|cause| cause.name == name)
 }
 
-/// One database, as a detector sees it.
-pub(crate) struct Database<'a> {
-    /// The dependency's name in the policy.
-    pub(crate) name: &'a str,
-    /// What the policy says about it.
-    pub(crate) declared: &'a PostgresDependency,
-    /// The policy, for its thresholds and its window.
-    pub(crate) policy: &'a Policy,
-    /// What was read, and when.
-    pub(crate) facts: Result<(Timestamp, &'a PostgresFacts), &'a NoData>,
-    /// The last two looks.
-    pub(crate) memory: Option<&'a DatabaseMemory>,
-    /// The first Breached reading.
-    pub(crate) first_breached_at: Timestamp,
+/// The thresholds of a cause: those that the policy sets, else its defaults.
+#[must_use]
+pub fn thresholds(policy: &Policy, cause: &Cause) -> Thresholds {
+    policy.thresholds.get(cause.name).copied().unwrap_or(Thresholds::NONE).or(cause.thresholds)
 }
 
-/// One Redis server, as a detector sees it.
-pub(crate) struct Cache<'a> {
-    /// The dependency's name in the policy.
-    pub(crate) name: &'a str,
-    /// What the policy says about it.
-    pub(crate) declared: &'a RedisDependency,
-    /// The policy, for its thresholds and its window.
-    pub(crate) policy: &'a Policy,
-    /// What was read, and when.
-    pub(crate) facts: Result<(Timestamp, &'a RedisFacts), &'a NoData>,
-    /// What is remembered of it.
-    pub(crate) memory: Option<&'a CacheMemory>,
-    /// How it does.
-    pub(crate) trend: Option<CacheTrend>,
-    /// The first Breached reading.
-    pub(crate) first_breached_at: Timestamp,
-}
-
-impl Cache<'_> {
-    /// What its findings point at.
-    fn subject(&self) -> Subject {
-        Subject::Dependency { dependency: self.name.to_owned() }
-    }
-
-    /// Likely where it began no earlier than the breach can have: the metrics and the data store agree in time. Never
-    /// Certain: whose lookups fail cannot be seen.
-    fn confidence(&self, onset: Option<Timestamp>) -> Confidence {
-        let began = onset.is_some_and(|onset| onset >= earliest(self.policy, self.first_breached_at));
-        if began { Confidence::Likely } else { Confidence::Possible }
-    }
-}
-
-/// What was there, harmless, before this cannot have caused a breach that was first seen then: the reading judged a window,
-/// and clocks and scrapes differ.
-fn earliest(policy: &Policy, first_breached_at: Timestamp) -> Timestamp {
-    earlier(first_breached_at, policy.evaluation.window.saturating_add(SLACK))
-}
-
-/// Everything, as a detector of the target sees it.
-pub(crate) struct Whole<'a> {
-    /// What was read.
-    pub(crate) snapshot: &'a Snapshot,
-    /// What is remembered.
-    pub(crate) state: &'a State,
-    /// What was found in the databases.
-    pub(crate) findings: &'a [Finding],
-}
-
-/// A lag between metrics and databases that is normal: scrape, evaluation and clocks.
-const SLACK: Duration = Duration::from_secs(60);
-
-impl Database<'_> {
-    /// An instant of the server's clock on the operator's: as long before the reading as the server says.
-    pub(crate) fn on_our_clock(
-        &self,
-        read_at: Timestamp,
-        facts: &PostgresFacts,
-        then: Timestamp,
-    ) -> Timestamp {
-        earlier(read_at, elapsed(facts.clock, then))
-    }
-
-    /// How sure it is that something that began at `onset` causes this breach.
-    ///
-    /// It cannot have caused it if it was there, harmless, well before: the earliest instant that counts is the first
-    /// Breached reading less the window that it judged less [`SLACK`]. `hurts` is the second half of Certain: the
-    /// target's own sessions are its victims, or it takes most of the active time in two snapshots.
-    pub(crate) fn confidence(&self, onset: Option<Timestamp>, hurts: bool) -> Confidence {
-        let earliest = earliest(self.policy, self.first_breached_at);
-        match onset {
-            Some(onset) if onset >= earliest && hurts => Confidence::Certain,
-            Some(onset) if onset >= earliest => Confidence::Likely,
-            _ => Confidence::Possible,
-        }
-    }
+/// The causes that are not looked for, each with the setting that is missing.
+pub fn not_looked_for(policy: &Policy) -> impl Iterator<Item = (&'static str, &'static str)> {
+    CAUSES.iter().filter_map(move |cause| {
+        let need = cause.needs.filter(|need| !(need.is_set)(policy))?;
+        Some((cause.name, need.setting))
+    })
 }
 
 /// Everything that is found in a breach that began at `first_breached_at`, roots first, symptoms marked.
 pub(crate) fn diagnose(snapshot: &Snapshot, state: &State, first_breached_at: Timestamp) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (name, declared) in snapshot.policy.databases() {
-        let facts = match snapshot.databases.get(name) {
-            Some(Observed::Known { at, value }) => Ok((*at, value)),
-            Some(Observed::Missing(no_data)) => Err(no_data),
-            None => continue,
-        };
-        let memory = state.databases.get(name);
-        let database =
-            Database { name, declared, policy: &snapshot.policy, facts, memory, first_breached_at };
-        let found = CAUSES.iter().filter_map(|cause| match cause.diagnose {
-            Detector::Database(diagnose) => diagnose(&database),
-            Detector::Cache(_) | Detector::Target(_) => None,
-        });
-        findings.extend(explain(found.collect()));
+    let mut findings: Vec<Finding> = Vec::new();
+    for cause in CAUSES {
+        let case = Case { snapshot, state, first_breached_at, found: &findings };
+        let found: Vec<Finding> = case.findings(cause).collect();
+        if !found.is_empty() {
+            findings.extend(found);
+            findings.sort_by_cached_key(|finding| place(&snapshot.policy, finding));
+        }
     }
-    for (name, declared) in snapshot.policy.caches() {
-        let facts = match snapshot.caches.get(name) {
-            Some(Observed::Known { at, value }) => Ok((*at, value)),
-            Some(Observed::Missing(no_data)) => Err(no_data),
-            None => continue,
-        };
-        let memory = state.caches.get(name);
-        let trend = memory.and_then(CacheMemory::trend);
-        let policy = &snapshot.policy;
-        let cache = Cache { name, declared, policy, facts, memory, trend, first_breached_at };
-        let found = CAUSES.iter().filter_map(|cause| match cause.diagnose {
-            Detector::Cache(diagnose) => diagnose(&cache),
-            Detector::Database(_) | Detector::Target(_) => None,
-        });
-        findings.extend(explain(found.collect()));
-    }
-    let whole = Whole { snapshot, state, findings: &findings };
-    let found = CAUSES.iter().filter_map(|cause| match cause.diagnose {
-        Detector::Database(_) | Detector::Cache(_) => None,
-        Detector::Target(diagnose) => diagnose(&whole),
-    });
-    let found: Vec<Finding> = found.collect();
-    findings.extend(found.into_iter().map(|symptom| explained(symptom, &findings)).collect::<Vec<_>>());
+    explain::explain(&snapshot.policy, &mut findings);
     findings
 }
 
-/// Marks what is found at the target and is a mere symptom of what was found in a database.
-fn explained(mut symptom: Finding, roots: &[Finding]) -> Finding {
-    let root = roots
-        .iter()
-        .filter(|root| root.confidence >= Confidence::Likely && root.explained_by.is_none())
-        .filter_map(|root| cause(&root.cause))
-        .find(|root| root.explains.contains(&&*symptom.cause));
-    symptom.explained_by = root.map(|root| root.name.into());
-    symptom
+/// Where a finding is listed: one data store after the other, databases first, and the target last.
+fn place(policy: &Policy, finding: &Finding) -> (u8, String) {
+    let dependency = finding.subject.as_ref().and_then(|subject| subject.dependency());
+    match dependency.map(|name| (name, policy.dependencies.get(name))) {
+        Some((name, Some(Dependency::Postgres(_)))) => (0, name.to_owned()),
+        Some((name, Some(Dependency::Redis(_)) | None)) => (1, name.to_owned()),
+        None => (2, String::new()),
+    }
 }
 
 /// Why not every declared database is known to be well, the first reason of them; none where all are: read in full, and
@@ -252,45 +156,20 @@ pub(crate) fn database_trouble(snapshot: &Snapshot, findings: &[Finding], cured:
     trouble.map(|finding| format!("{} ({}): {}", finding.cause, finding.confidence, finding.sentence))
 }
 
-/// What was found in databases at Likely or above, but for what `cured` explains. Hardly a free connection is trouble
+/// What was found in data stores at Likely or above, but for what `cured` explains. What [blocks load](Cause::blocks_load) counts
 /// however sure it is that it causes the breach.
 pub(crate) fn trouble_in_databases<'a>(
     findings: &'a [Finding],
     cured: &'a str,
 ) -> impl Iterator<Item = &'a Finding> + use<'a> {
-    let explains = cause(cured).map_or(&[] as &[&str], |cause| cause.explains);
+    let explains = cause(cured).map_or(&[] as &[_], |cause| cause.explains);
     findings.iter().filter(move |finding| {
-        let in_database = finding.subject.as_ref().is_some_and(|subject| subject.dependency().is_some());
-        let sure = finding.confidence >= Confidence::Likely || finding.cause == connections_exhausted::NAME;
-        in_database && sure && finding.cause != cured && !explains.contains(&&*finding.cause)
+        let in_store = finding.subject.as_ref().is_some_and(|subject| subject.dependency().is_some());
+        let blocks_load = cause(&finding.cause).is_some_and(|cause| cause.blocks_load);
+        let sure = finding.confidence >= Confidence::Likely || blocks_load;
+        let is_symptom = explains.iter().any(|(name, _)| *name == finding.cause);
+        in_store && sure && finding.cause != cured && !is_symptom
     })
-}
-
-/// Marks what another finding of the same database explains. A cause explains only when it is at least Likely, and only
-/// if nothing explains it in turn.
-fn explain(mut findings: Vec<Finding>) -> Vec<Finding> {
-    let explainers: Vec<&Cause> = findings
-        .iter()
-        .filter(|finding| finding.confidence >= Confidence::Likely)
-        .filter_map(|finding| cause(&finding.cause))
-        .collect();
-    for finding in &mut findings {
-        let root = explainers.iter().find(|root| {
-            root.explains.contains(&&*finding.cause)
-                && !explainers.iter().any(|other| other.explains.contains(&root.name))
-        });
-        finding.explained_by = root.map(|root| root.name.into());
-    }
-    findings
-}
-
-/// What a look at a database leaves in memory for the comparison with the next one.
-pub(crate) fn glance(read_at: Timestamp, facts: &PostgresFacts) -> DatabaseGlance {
-    DatabaseGlance {
-        read_at,
-        roots: locks::roots(facts).into_iter().map(TransactionIdentity::of).collect(),
-        dominant: runaway_query::dominant(facts).map(|session| session.identity.clone()),
-    }
 }
 
 /// Whether every declared database could be read in full, twice, since the breach began: only then does "nothing found"
@@ -302,10 +181,8 @@ pub(crate) fn all_readable(snapshot: &Snapshot, state: &State, first_breached_at
             .get(name)
             .and_then(Observed::known)
             .is_some_and(|facts| facts.coverage == Coverage::Full);
-        let twice = state.databases.get(name).is_some_and(|memory| {
-            memory.latest.is_some()
-                && memory.previous.as_ref().is_some_and(|glance| glance.read_at >= first_breached_at)
-        });
+        let from = state.databases.get(name).and_then(|memory| memory.looks.from());
+        let twice = from.is_some_and(|from| from >= first_breached_at);
         full && twice
     }) && snapshot.policy.caches().all(|(name, _)| {
         let readable = snapshot.caches.get(name).and_then(Observed::known).is_some();
@@ -320,52 +197,37 @@ mod cache_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guards::testing::{Setup, finding};
 
-    fn finding(cause: &'static str, confidence: Confidence) -> Finding {
-        Finding {
-            cause: cause.into(),
-            confidence,
-            advice: false,
-            subject: None,
-            onset: None,
-            evidence: vec![],
-            sentence: String::new(),
-            explained_by: None,
-        }
+    #[test]
+    fn advice_and_symptoms_are_answered_by_no_rung() {
+        let root = finding("RunawayQuery", Confidence::Certain);
+        assert!(root.is_actionable_root());
+        assert!(!Finding { advice: true, ..root.clone() }.is_actionable_root());
+        assert!(!Finding { explained_by: Some("BlockingQuery".into()), ..root }.is_actionable_root());
     }
 
     #[test]
-    fn a_root_that_is_likely_explains_its_symptoms_and_no_rung_answers_them() {
-        let explained = explain(vec![
-            finding("BlockingQuery", Confidence::Likely),
-            finding("ConnectionsExhausted", Confidence::Possible),
-        ]);
-        assert!(explained[0].is_actionable_root());
-        assert_eq!(explained[1].explained_by.as_deref(), Some("BlockingQuery"));
-        assert!(!explained[1].is_actionable_root());
-        let unsure = explain(vec![
-            finding("BlockingQuery", Confidence::Possible),
-            finding("ConnectionsExhausted", Confidence::Possible),
-        ]);
-        assert!(unsure[1].is_actionable_root());
+    fn a_policy_sets_a_threshold_dimension_by_dimension() {
+        let mut policy = Setup::acting().snapshot.policy;
+        let runaway = cause("RunawayQuery").unwrap();
+        let age = |policy: &Policy| thresholds(policy, runaway).older_than.unwrap().as_secs();
+        policy.thresholds.clear();
+        assert_eq!(age(&policy), 30);
+        let set = Thresholds { below: Some(0.5), ..Thresholds::NONE };
+        policy.thresholds.insert("RunawayQuery".into(), set);
+        assert_eq!(age(&policy), 30, "another dimension");
+        let set = Thresholds { older_than: Some(std::time::Duration::from_secs(7)), ..set };
+        policy.thresholds.insert("RunawayQuery".into(), set);
+        assert_eq!(age(&policy), 7);
     }
 
     #[test]
-    fn advice_is_answered_by_no_rung() {
-        let mut advice = finding("RunawayQuery", Confidence::Certain);
-        advice.advice = true;
-        assert!(!advice.is_actionable_root());
-    }
-
-    #[test]
-    fn every_name_in_the_table_is_known_and_nobody_explains_himself() {
-        for cause in CAUSES {
-            assert!(
-                cause
-                    .explains
-                    .iter()
-                    .all(|name| super::cause(name).is_some_and(|other| other.name != cause.name))
-            );
-        }
+    fn a_cause_that_is_not_looked_for_is_named_with_the_setting() {
+        let mut policy = Setup::scaling().snapshot.policy;
+        assert_eq!(not_looked_for(&policy).next(), None);
+        policy.workers_per_pod = None;
+        let named: Vec<_> = not_looked_for(&policy).collect();
+        assert_eq!(named, [("WorkersSaturated", "spec.diagnosis.workersPerPod")]);
     }
 }

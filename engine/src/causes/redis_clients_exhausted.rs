@@ -1,18 +1,24 @@
 //! `RedisClientsExhausted`: the server takes hardly a client more, or not even us.
 
-use super::{Cache, Cause, Detector};
-use crate::model::{Confidence, Evidence, Finding, NoDataReason};
+use super::Cause;
+use super::case::{Case, Found, Hurts, Redis};
+use crate::model::{Evidence, NoDataReason};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "RedisClientsExhausted",
     found_when: "at least 90% of `maxclients` are connected, connections were refused lately, or the server refuses us for want of one",
-    diagnose: Detector::Cache(diagnose),
+    advice: true,
+    diagnose,
     ..Cause::DEFAULT
 };
 
-fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
+fn diagnose(case: &Case<'_>) -> Vec<Found> {
+    case.redis().filter_map(|cache| full(&cache)).collect()
+}
+
+fn full(cache: &Redis<'_>) -> Option<Found> {
     let name = cache.name;
-    let (confidence, evidence, sentence) = match cache.facts {
+    let (hurts, evidence, sentence) = match cache.facts {
         Ok((_, facts)) => {
             let (connected, max) = (facts.clients.connected, facts.clients.max?);
             let rejected = cache.trend.as_ref().map_or(0, |trend| trend.rejected);
@@ -24,26 +30,17 @@ fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
                 Evidence::new("connections refused", rejected.to_string()),
             ];
             // Refused connections are somebody's errors; a high number alone hurts nobody.
-            let confidence = if rejected > 0 { Confidence::Likely } else { Confidence::Possible };
+            let hurts = if rejected > 0 { Hurts::Now } else { Hurts::Unknown };
             (
-                confidence,
+                hurts,
                 evidence,
                 format!("{name} has {connected} of {max} clients, and refused {rejected} lately"),
             )
         }
         Err(no_data) if no_data.reason == NoDataReason::ConnectionsExhausted => {
-            (Confidence::Likely, Vec::new(), format!("{name} refuses connections: {}", no_data.detail))
+            (Hurts::Now, Vec::new(), format!("{name} refuses connections: {}", no_data.detail))
         }
         Err(_) => return None,
     };
-    Some(Finding {
-        cause: CAUSE.name.into(),
-        confidence,
-        advice: true,
-        subject: Some(cache.subject()),
-        onset: None,
-        evidence,
-        sentence,
-        explained_by: None,
-    })
+    Some(Found { subject: cache.subject(), onset: None, hurts, advice: false, evidence, sentence })
 }

@@ -2,62 +2,44 @@
 
 use std::time::Duration;
 
-use super::{Cause, Database, Detector};
-use crate::model::{
-    Coverage, Evidence, Finding, PostgresFacts, Session, SessionState, Subject, duration::human, ratio,
-};
+use super::case::{Case, Found, Hurts, Postgres, on_our_clock};
+use super::{Along, Cause};
+use crate::model::{Coverage, Evidence, Thresholds, duration::human, ratio};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "RunawayQuery",
     found_when: "a statement has been running for long, waits for no lock, and takes at least half of the summed active time of all client sessions",
-    explains: &["WorkersSaturated"],
-    older_than: Some(Duration::from_secs(30)),
-    diagnose: Detector::Database(diagnose),
+    explains: &[("WorkersSaturated", Along::Target)],
+    thresholds: Thresholds { older_than: Some(Duration::from_secs(30)), ..Thresholds::NONE },
+    diagnose,
     ..Cause::DEFAULT
 };
 
 /// From this age on people are told (unless the threshold for acting is lower).
 const ADVICE_FROM: Duration = Duration::from_secs(5);
-/// The share of the active time that is "most of it".
-const DOMINANT: f64 = 0.5;
 
-/// The session with at least half of the active time of the client backends that do not wait for a lock.
-pub(crate) fn dominant(facts: &PostgresFacts) -> Option<&Session> {
-    facts
-        .sessions
-        .iter()
-        .filter(|session| session.state == SessionState::Active && !session.waits_for_lock)
-        .max_by_key(|session| facts.age(session.identity.query_start))
-        .filter(|session| share(facts, session) >= DOMINANT)
+fn diagnose(case: &Case<'_>) -> Vec<Found> {
+    let older_than = case.thresholds(&CAUSE).older_than;
+    let dominant = |database| dominant(&database, older_than.unwrap_or(ADVICE_FROM));
+    case.postgres().filter_map(dominant).collect()
 }
 
-fn share(facts: &PostgresFacts, session: &Session) -> f64 {
-    let own = facts.age(session.identity.query_start).as_secs_f64();
-    if facts.active_seconds > 0.0 { (own / facts.active_seconds).min(1.0) } else { 0.0 }
-}
-
-fn diagnose(database: &Database<'_>) -> Option<Finding> {
+fn dominant(database: &Postgres<'_>, threshold: Duration) -> Option<Found> {
     let (read_at, facts) = database.facts.ok()?;
-    let session = dominant(facts)?;
+    let session = facts.dominant()?;
     let age = facts.age(session.identity.query_start);
-    let threshold = database.policy.older_than(CAUSE.name, CAUSE.older_than?);
     if age < threshold.min(ADVICE_FROM) {
         return None;
     }
-    let onset = database.on_our_clock(read_at, facts, session.identity.query_start);
-    let share = ratio::percent(share(facts, session));
+    let share = ratio::percent(facts.share(session));
     // Where other roles' sessions cannot be read, their active time is missing from the sum: the share is too large.
     let most = facts.coverage == Coverage::Full
         && database.memory.is_some_and(|memory| memory.dominant_twice(&session.identity));
-    Some(Finding {
-        cause: CAUSE.name.into(),
-        confidence: database.confidence(Some(onset), most),
+    Some(Found {
+        subject: database.session(session),
+        onset: Some(on_our_clock(read_at, facts.clock, session.identity.query_start)),
+        hurts: if most { Hurts::Target } else { Hurts::Perhaps },
         advice: age < threshold,
-        subject: Some(Subject::Session {
-            dependency: database.name.to_owned(),
-            session: session.identity.clone(),
-        }),
-        onset: Some(onset),
         evidence: vec![
             Evidence::new("running for", human(age)),
             Evidence::new("share of the active time", share.clone()),
@@ -71,6 +53,5 @@ fn diagnose(database: &Database<'_>) -> Option<Finding> {
             session.role,
             human(age),
         ),
-        explained_by: None,
     })
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Cache, Cause, Detector};
+use super::Cause;
+use super::case::{Case, Found, Hurts, Redis, on_our_clock};
 use crate::model::duration::human;
-use crate::model::{Evidence, Finding, RedisFacts, SLOW_PING, elapsed};
+use crate::model::{Evidence, RedisFacts, SLOW_PING, elapsed};
 
 /// Such a share of the time spent in slow commands holds up everybody else noticeably.
 const BUSY: f64 = 0.1;
@@ -17,13 +18,18 @@ const TWICE: u32 = 2;
 pub(super) const CAUSE: Cause = Cause {
     name: "SlowRedis",
     found_when: "the slow log's commands of the last window took at least a tenth of it, or two PINGs in a row took 100 ms or longer",
-    diagnose: Detector::Cache(diagnose),
+    advice: true,
+    diagnose,
     ..Cause::DEFAULT
 };
 
-fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
+fn diagnose(case: &Case<'_>) -> Vec<Found> {
+    let window = case.policy().evaluation.window;
+    case.redis().filter_map(|cache| held_up(&cache, window)).collect()
+}
+
+fn held_up(cache: &Redis<'_>, window: Duration) -> Option<Found> {
     let (read_at, facts) = cache.facts.ok()?;
-    let window = cache.policy.evaluation.window;
     let (took, first, slowest) = slow(facts, window);
     let pings = cache.trend.as_ref().map_or(0, |trend| trend.slow_pings);
     let busy = took.as_secs_f64() >= window.as_secs_f64() * BUSY;
@@ -41,20 +47,17 @@ fn diagnose(cache: &Cache<'_>) -> Option<Finding> {
         None => format!("{name} takes {ping} to answer a PING"),
     };
     let since = if busy { first } else { facts.clock };
-    let onset = crate::model::earlier(read_at, elapsed(facts.clock, since));
-    Some(Finding {
-        cause: CAUSE.name.into(),
-        confidence: cache.confidence(Some(onset)),
-        advice: true,
-        subject: Some(cache.subject()),
-        onset: Some(onset),
+    Some(Found {
+        subject: cache.subject(),
+        onset: Some(on_our_clock(read_at, facts.clock, since)),
+        hurts: Hurts::Perhaps,
+        advice: false,
         evidence: vec![
             Evidence::new("PING", ping),
             Evidence::new("time in slow commands", human(took)),
             Evidence::new("window", human(window)),
         ],
         sentence,
-        explained_by: None,
     })
 }
 

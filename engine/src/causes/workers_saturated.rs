@@ -1,12 +1,17 @@
 //! `WorkersSaturated`: every worker of the target is busy, and the databases are well: there is too little of it.
 
-use super::{Cause, Detector, Whole, database_trouble};
-use crate::model::{Confidence, Evidence, Finding, Observed, Snapshot, Subject, elapsed};
+use super::case::{Case, Found, Hurts};
+use super::{Cause, Need, database_trouble};
+use crate::model::{Evidence, Policy, Subject, Target, Traffic};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "WorkersSaturated",
     found_when: "in every reading of a window there were at least as many requests in flight as the ready pods have workers (`diagnosis.workersPerPod`); it is only Possible while a declared database is not known to be well",
-    diagnose: Detector::Target(diagnose),
+    needs: Some(Need {
+        setting: "spec.diagnosis.workersPerPod",
+        is_set: |policy| policy.workers_per_pod.is_some(),
+    }),
+    diagnose,
     ..Cause::DEFAULT
 };
 
@@ -19,47 +24,48 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// The load as it is measured; nothing where it cannot be told. Of several sources the one that sees most counts: an edge
+    /// knows of requests that wait for a worker, the application does not.
+    pub(crate) fn of<'a>(
+        policy: &Policy,
+        target: Option<&Target>,
+        traffic: impl Iterator<Item = &'a Traffic>,
+    ) -> Option<Self> {
+        let workers_per_pod = policy.workers_per_pod?;
+        let ready = target?.workload.as_ref()?.ready;
+        let in_flight =
+            traffic.filter_map(|traffic| traffic.in_flight.known().copied()).max_by(f64::total_cmp)?;
+        Some(Self { in_flight, ready, workers: ready.saturating_mul(workers_per_pod) })
+    }
+
     pub(crate) fn is_full(self) -> bool {
         self.workers > 0 && self.in_flight >= f64::from(self.workers)
     }
 }
 
-/// The load as this snapshot shows it; nothing where it cannot be told. Of several sources the one that sees most counts: an
-/// edge knows of requests that wait for a worker, the application does not.
-pub(crate) fn load(snapshot: &Snapshot) -> Option<Load> {
-    let workers_per_pod = snapshot.policy.workers_per_pod?;
-    let ready = snapshot.target.known()?.workload.as_ref()?.ready;
-    let in_flight = snapshot
-        .traffic
-        .values()
-        .filter_map(Observed::known)
-        .filter_map(|traffic| traffic.in_flight.known().copied())
-        .max_by(f64::total_cmp)?;
-    Some(Load { in_flight, ready, workers: ready.saturating_mul(workers_per_pod) })
+fn diagnose(case: &Case<'_>) -> Vec<Found> {
+    saturated(case).into_iter().collect()
 }
 
-fn diagnose(whole: &Whole<'_>) -> Option<Finding> {
-    let snapshot = whole.snapshot;
-    let since = whole.state.saturated_since?;
-    let load = load(snapshot).filter(|load| load.is_full())?;
-    if elapsed(snapshot.now, since) < snapshot.policy.evaluation.window {
-        return None;
-    }
-    let trouble = database_trouble(snapshot, whole.findings, CAUSE.name);
-    let confidence = if trouble.is_some() { Confidence::Possible } else { Confidence::Likely };
+fn saturated(case: &Case<'_>) -> Option<Found> {
+    let (snapshot, saturated) = (case.snapshot, case.state.saturated);
+    let since =
+        saturated.since().filter(|_| saturated.lasts(snapshot.now, case.policy().evaluation.window))?;
+    let traffic = case.measurements().map(|(_, traffic)| traffic);
+    let load = Load::of(case.policy(), case.target(), traffic).filter(|load| load.is_full())?;
     let Load { in_flight, ready, workers } = load;
+    let trouble = database_trouble(snapshot, case.found, CAUSE.name);
     let target = &snapshot.policy.target;
     let databases = match (&trouble, snapshot.policy.dependencies.is_empty()) {
         (Some(trouble), _) => format!("but {trouble}"),
         (None, true) => "no database is declared".to_owned(),
         (None, false) => "the databases are well".to_owned(),
     };
-    Some(Finding {
-        cause: CAUSE.name.into(),
-        confidence,
-        advice: false,
-        subject: Some(Subject::Workload(target.clone())),
+    Some(Found {
+        subject: Subject::Workload(target.clone()),
         onset: Some(since),
+        hurts: if trouble.is_some() { Hurts::Unknown } else { Hurts::Now },
+        advice: false,
         evidence: vec![
             Evidence::new("requests in flight", format!("{in_flight:.0}")),
             Evidence::new("workers of the ready pods", workers.to_string()),
@@ -68,6 +74,5 @@ fn diagnose(whole: &Whole<'_>) -> Option<Finding> {
         sentence: format!(
             "{in_flight:.0} requests are in flight, and the {ready} ready pods of {target} serve {workers} at a time; {databases}"
         ),
-        explained_by: None,
     })
 }

@@ -71,19 +71,15 @@ fn scope_of(
 
 /// Takes a reading into the objective's memory: healthy windows become the baseline, missing ones are counted.
 pub fn remember(memory: &mut ObjectiveMemory, reading: &Reading, traffic: Option<&Traffic>) {
-    match (&reading.verdict, traffic) {
-        (Verdict::NoData(_), _) => memory.missing = memory.missing.saturating_add(1),
-        (Verdict::Breached(_), _) | (Verdict::Healthy, None) => memory.missing = 0,
-        (Verdict::Healthy, Some(traffic)) => {
-            memory.missing = 0;
-            if let Some(in_flight) = traffic.in_flight.known() {
-                memory.baseline.learn(BaselineWindow {
-                    at: reading.at,
-                    completed: traffic.completed(),
-                    in_flight: *in_flight,
-                });
-            }
-        }
+    memory.missing.note(matches!(reading.verdict, Verdict::NoData(_)), reading.at);
+    if let (Verdict::Healthy, Some(traffic)) = (&reading.verdict, traffic)
+        && let Some(in_flight) = traffic.in_flight.known()
+    {
+        memory.baseline.learn(BaselineWindow {
+            at: reading.at,
+            completed: traffic.completed(),
+            in_flight: *in_flight,
+        });
     }
 }
 

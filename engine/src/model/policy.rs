@@ -244,13 +244,43 @@ pub enum Dependency {
     Redis(RedisDependency),
 }
 
-/// What a cause's defaults are replaced by. Nothing set means the default.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+impl Dependency {
+    /// The dependency that this one stands in front of: a pool in front of its database. Neither kind of today is one.
+    #[must_use]
+    pub fn stands_before(&self) -> Option<&str> {
+        match self {
+            Self::Postgres(_) | Self::Redis(_) => None,
+        }
+    }
+}
+
+/// Thresholds by dimension: the defaults of a cause, or what a policy sets instead of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// The age from which on the cause's subject counts.
     pub older_than: Option<Duration>,
-    /// The share of lookups that find their key, 0 to 1, below which the cause counts.
-    pub hit_ratio_below: Option<f64>,
+    /// The value above which the cause counts; a ratio from 0 to 1 where it is one.
+    pub above: Option<f64>,
+    /// The value below which the cause counts; a ratio from 0 to 1 where it is one.
+    pub below: Option<f64>,
+    /// The number beyond which the cause counts.
+    pub more_than: Option<u64>,
+}
+
+impl Thresholds {
+    /// None of them.
+    pub const NONE: Self = Self { older_than: None, above: None, below: None, more_than: None };
+
+    /// These, and those of `others` in the dimensions that these do not set.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            older_than: self.older_than.or(others.older_than),
+            above: self.above.or(others.above),
+            below: self.below.or(others.below),
+            more_than: self.more_than.or(others.more_than),
+        }
+    }
 }
 
 /// What may be done with a transaction that has written.
@@ -429,17 +459,5 @@ impl Policy {
             Dependency::Redis(redis) => Some((name, redis)),
             Dependency::Postgres(_) => None,
         })
-    }
-
-    /// The hit ratio threshold of a cause, or `default` (0 to 1).
-    #[must_use]
-    pub fn hit_ratio_below(&self, cause: &str, default: f64) -> f64 {
-        self.thresholds.get(cause).and_then(|t| t.hit_ratio_below).unwrap_or(default)
-    }
-
-    /// The age threshold of a cause, or `default`.
-    #[must_use]
-    pub fn older_than(&self, cause: &str, default: Duration) -> Duration {
-        self.thresholds.get(cause).and_then(|t| t.older_than).unwrap_or(default)
     }
 }

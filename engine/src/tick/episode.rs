@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Overall;
-use crate::model::{BreachMemory, Incident, Reading, RecordKind, Severity, Snapshot, State, elapsed};
+use crate::model::{BreachMemory, Incident, Reading, RecordKind, Severity, Snapshot, State};
 
 /// Where the breach is now.
 pub(super) struct Episode {
@@ -21,26 +21,22 @@ pub(super) fn follow(
     readings: &[Reading],
     overall: Overall,
 ) -> Episode {
-    let gap = since_last_judgement(snapshot, state);
+    // A long silence counts as two intervals at most.
+    let longest = snapshot.policy.evaluation.interval.saturating_mul(2);
+    let gap = state.last_judged.since_last(snapshot.now, longest);
     let episode = match overall {
         Overall::Breached(severity) => breached(snapshot, state, readings, severity, gap),
         Overall::Healthy => healthy(snapshot, state, gap),
         Overall::NoData => unknown(snapshot, state, readings),
     };
-    state.last_judged = match overall {
-        Overall::Breached(_) => Some((snapshot.now, true)),
-        Overall::Healthy => Some((snapshot.now, false)),
+    let verdict = match overall {
+        Overall::Breached(_) => Some(true),
+        Overall::Healthy => Some(false),
         Overall::NoData => None,
     };
+    state.last_judged.note(snapshot.now, verdict);
     state.alert = state.breach.is_some() || episode.incident.is_some();
     episode
-}
-
-/// The time that the last reading still speaks for, and whether it said Breached. A long silence counts as two intervals
-/// at most, and time without data not at all.
-fn since_last_judgement(snapshot: &Snapshot, state: &State) -> Option<(Duration, bool)> {
-    let longest = snapshot.policy.evaluation.interval.saturating_mul(2);
-    state.last_judged.map(|(at, breached)| (elapsed(snapshot.now, at).min(longest), breached))
 }
 
 fn breached(
@@ -128,7 +124,7 @@ fn unknown(snapshot: &Snapshot, state: &mut State, readings: &[Reading]) -> Epis
         .iter()
         .filter(|reading| reading.can_be_judged())
         .filter_map(|reading| state.objectives.get(&reading.objective))
-        .map(|memory| memory.missing)
+        .map(|memory| memory.missing.looks())
         .filter(|missing| *missing > 0)
         .min();
     if missing.is_some_and(|missing| missing >= snapshot.policy.evaluation.missing_data_after) {

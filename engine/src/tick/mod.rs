@@ -6,6 +6,7 @@ mod said;
 
 use std::collections::BTreeSet;
 
+use crate::causes::workers_saturated::Load;
 use crate::model::{
     ByName, CacheTrend, DecisionRecord, Finding, Observed, Overall, Probed, Proposal, Reading, RecordKind,
     Situation, Slot, Snapshot, Source, State, Verdict,
@@ -167,12 +168,9 @@ fn learn_databases(snapshot: &Snapshot, state: &mut State) {
     state.databases.retain(|name, _| snapshot.policy.databases().any(|(known, _)| known == name));
     for (name, observed) in &snapshot.databases {
         let memory = state.databases.entry(name.clone()).or_default();
-        match observed {
-            Observed::Known { at, value } => {
-                memory.missing = 0;
-                memory.learn(causes::glance(*at, value));
-            }
-            Observed::Missing(_) => memory.missing = memory.missing.saturating_add(1),
+        memory.missing.note(observed.known().is_none(), snapshot.now);
+        if let Observed::Known { at, value } = observed {
+            memory.learn(*at, value);
         }
     }
 }
@@ -183,12 +181,9 @@ fn learn_caches(snapshot: &Snapshot, state: &mut State, overall: Overall) {
     let healthy = overall == Overall::Healthy && state.breach.is_none() && snapshot.incident.is_none();
     for (name, observed) in &snapshot.caches {
         let memory = state.caches.entry(name.clone()).or_default();
-        match observed {
-            Observed::Known { at, value } => {
-                memory.missing = 0;
-                memory.learn(*at, value, snapshot.policy.evaluation.window, healthy);
-            }
-            Observed::Missing(_) => memory.missing = memory.missing.saturating_add(1),
+        memory.missing.note(observed.known().is_none(), snapshot.now);
+        if let Observed::Known { at, value } = observed {
+            memory.learn(*at, value, snapshot.policy.evaluation.window, healthy);
         }
     }
 }
@@ -202,9 +197,10 @@ fn trends(snapshot: &Snapshot, state: &State) -> ByName<CacheTrend> {
 
 /// A reading that cannot be had, or that shows a free worker, begins it anew.
 fn learn_saturation(snapshot: &Snapshot, state: &mut State) {
-    let full =
-        causes::workers_saturated::load(snapshot).is_some_and(causes::workers_saturated::Load::is_full);
-    state.saturated_since = if full { state.saturated_since.or(Some(snapshot.now)) } else { None };
+    let traffic = snapshot.traffic.values().filter_map(Observed::known);
+    let load = Load::of(&snapshot.policy, snapshot.target.known(), traffic);
+    let full = load.is_some_and(Load::is_full);
+    state.saturated.note(full, snapshot.now);
 }
 
 /// Causes are looked for while something is broken or an incident is open; in calm times nobody is to blame.
@@ -226,13 +222,13 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
     let patience = snapshot.policy.evaluation.missing_data_after;
     let mut kinds = Vec::new();
     for reading in &situation.readings {
-        let missing = state.objectives.get(&reading.objective).map_or(0, |memory| memory.missing);
+        let missing = state.objectives.get(&reading.objective).map_or(0, |memory| memory.missing.looks());
         if missing == 0 || missing >= patience {
             kinds.push(RecordKind::Objective(reading.clone()));
         }
     }
     for (name, _) in snapshot.policy.databases() {
-        let missing = state.databases.get(name).map_or(0, |memory| memory.missing);
+        let missing = state.databases.get(name).map_or(0, |memory| memory.missing.looks());
         match snapshot.databases.get(name) {
             Some(Observed::Known { value, .. }) => {
                 let partial = match &value.coverage {
@@ -252,7 +248,7 @@ fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Re
         }
     }
     for (name, _) in snapshot.policy.caches() {
-        let missing = state.caches.get(name).map_or(0, |memory| memory.missing);
+        let missing = state.caches.get(name).map_or(0, |memory| memory.missing.looks());
         let missing = match snapshot.caches.get(name) {
             Some(Observed::Known { .. }) => None,
             Some(Observed::Missing(no_data)) if missing >= patience => Some(no_data.clone()),
@@ -274,7 +270,7 @@ mod tests {
 
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{GuardVerdict, NoData, NoDataReason, Traffic, TrafficWindow};
+    use crate::model::{GuardVerdict, NoData, NoDataReason, Traffic, TrafficWindow, earlier};
 
     #[test]
     fn what_has_not_helped_of_late_is_told_to_people_unless_something_else_may_go() {
@@ -320,19 +316,24 @@ mod tests {
                 views: Observed::missing(NoDataReason::NotYetRead, ""),
             })
         };
-        let since = setup.now;
+        let since = earlier(setup.now, Duration::from_secs(5));
+        let saturated = || {
+            let mut state = State::default();
+            state.saturated.note(true, since);
+            state
+        };
         // Four ready pods with four workers each.
         for (in_flight, expected) in [(16.0, Some(since)), (15.0, None), (16.0, Some(since)), (-1.0, None)] {
-            let mut state = State { saturated_since: Some(since), ..State::default() };
+            let mut state = saturated();
             let traffic = traffic(Some(in_flight).filter(|value| *value > 0.0));
             setup.snapshot.traffic.insert("p95".into(), Observed::Known { at: setup.now, value: traffic });
             learn_saturation(&setup.snapshot, &mut state);
-            assert_eq!(state.saturated_since, expected, "{in_flight}");
+            assert_eq!(state.saturated.since(), expected, "{in_flight}");
         }
-        let mut state = State { saturated_since: Some(since), ..State::default() };
+        let mut state = saturated();
         setup.snapshot.policy.workers_per_pod = None;
         learn_saturation(&setup.snapshot, &mut state);
-        assert_eq!(state.saturated_since, None);
+        assert_eq!(state.saturated.since(), None);
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub fn policy(place: usize, life: u64) -> Policy {
         workers_per_pod: Some(WORKERS),
         thresholds: BTreeMap::from([(
             "RunawayQuery".into(),
-            Thresholds { older_than: Some(10 * SECOND), hit_ratio_below: None },
+            Thresholds { older_than: Some(10 * SECOND), ..Thresholds::NONE },
         )]),
         rungs: rungs(place),
         guards: GuardSettings {

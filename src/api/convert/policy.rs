@@ -157,17 +157,18 @@ fn thresholds(reader: &mut Reader, diagnosis: &api::Diagnosis) -> BTreeMap<Name,
             .older_than
             .as_ref()
             .map(|older_than| reader.duration(&format!("{path}.olderThan"), older_than, SECOND));
-        if older_than.is_some() && cause.older_than.is_none() {
+        if older_than.is_some() && cause.thresholds.older_than.is_none() {
             reader.problem(format!("{path}.olderThan"), format!("{} has no threshold of age", cause.name));
         }
         let hit_ratio_below = threshold
             .hit_ratio_below
             .as_ref()
             .map(|ratio| reader.ratio(&format!("{path}.hitRatioBelow"), ratio));
-        if hit_ratio_below.is_some() && cause.hit_ratio_below.is_none() {
+        if hit_ratio_below.is_some() && cause.thresholds.below.is_none() {
             reader.problem(format!("{path}.hitRatioBelow"), format!("{} has no hit ratio", cause.name));
         }
-        known.insert(cause.name.into(), Thresholds { older_than, hit_ratio_below });
+        known
+            .insert(cause.name.into(), Thresholds { older_than, below: hit_ratio_below, ..Thresholds::NONE });
     }
     known
 }

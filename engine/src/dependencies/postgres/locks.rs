@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{PostgresFacts, Session};
+use super::{PostgresLook, Session};
 
 /// The sessions that block others and wait for nobody.
-pub(crate) fn roots(facts: &PostgresFacts) -> Vec<&Session> {
+pub(crate) fn roots(facts: &PostgresLook) -> Vec<&Session> {
     let waiters: BTreeSet<i32> = facts.lock_waits.iter().map(|wait| wait.waiter).collect();
     let blockers: BTreeSet<i32> = facts.lock_waits.iter().map(|wait| wait.blocker).collect();
     blockers
@@ -26,7 +26,7 @@ struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    fn of(facts: &'a PostgresFacts) -> Self {
+    fn of(facts: &'a PostgresLook) -> Self {
         let mut waiters: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for wait in &facts.lock_waits {
             waiters.entry(wait.blocker).or_default().push(wait.waiter);
@@ -52,7 +52,7 @@ impl<'a> Queue<'a> {
 
 /// The root with the most victims; with equally many, the one whose victims wait longest.
 pub(crate) fn worst_root(
-    facts: &PostgresFacts,
+    facts: &PostgresLook,
     wanted: impl Fn(&Session) -> bool,
 ) -> Option<(&Session, Vec<&Session>)> {
     let queue = Queue::of(facts);
@@ -69,11 +69,12 @@ pub(crate) fn worst_root(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dependencies::postgres::LockWait;
     use crate::guards::testing::Setup;
-    use crate::model::{LockWait, Observed};
+    use crate::model::Observed;
 
     /// Sessions with these pids, those in `waiting` waiting for a lock, and these waits.
-    fn facts(pids: &[i32], waiting: &[i32], waits: &[(i32, i32)]) -> PostgresFacts {
+    fn facts(pids: &[i32], waiting: &[i32], waits: &[(i32, i32)]) -> crate::model::PostgresFacts {
         let setup = Setup::acting();
         let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get("db") else {
             panic!("no facts")

@@ -1,80 +1,18 @@
-//! What is remembered of a cache. Redis counts since its start, so that only differences say how it does now, and only its
-//! own past says what is usual for it.
+//! What is remembered of a cache for one policy: what is usual for it, learned while the policy's objectives are kept.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{RedisCounters, RedisFacts, earlier, elapsed};
+use super::{CacheLoss, RedisCounters, RedisFacts, RedisHistory};
+use crate::base::elapsed;
+use crate::stats::{Counters, Held, Samples, median};
 
-/// Fewer lookups say nothing about a hit ratio.
+/// Minimum number of lookups of which a share says something.
 const LEAST_LOOKUPS: u64 = 50;
-/// So many looks are kept at most, of the window and of the healthy past each.
-const MOST: usize = 60;
-/// Fewer healthy looks are an accident, not a baseline.
-const LEAST_LOOKS: usize = 3;
-/// What is usual is learned from the healthy looks of so long.
-const SPAN: Duration = Duration::from_secs(30 * 60);
 /// A hit ratio below this share of the usual one is well below it.
 pub const COLD: f64 = 0.8;
-/// Of fewer keys than these half may go without anybody noticing.
-const LEAST_KEYS: u64 = 10;
-/// A PING that takes longer is slow: the server serves one command at a time, and something takes its time.
-pub const SLOW_PING: Duration = Duration::from_millis(100);
-
-/// One look, as far as later ones are compared with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Glance {
-    read_at: Timestamp,
-    counters: RedisCounters,
-    keys: u64,
-    flushes: u64,
-}
-
-/// How a cache lost what it held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum LossKind {
-    /// The server was started anew.
-    Restart,
-    /// Somebody flushed it.
-    Flush,
-    /// Keys were dropped for want of memory.
-    Eviction,
-    /// More than half of the keys went between two looks.
-    KeyLoss,
-}
-
-/// That a cache lost what it held, or much of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CacheLoss {
-    /// How.
-    pub kind: LossKind,
-    /// Not before this.
-    pub since: Timestamp,
-    /// Not after this.
-    pub seen_at: Timestamp,
-    /// Keys before.
-    pub before: u64,
-    /// Keys when it was seen.
-    pub after: u64,
-}
-
-impl CacheLoss {
-    /// What happened, in words.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        let Self { before, after, .. } = self;
-        match self.kind {
-            LossKind::Restart => {
-                format!("it was started anew at {:.0} (keys: {before}, then {after})", self.since)
-            }
-            LossKind::Flush => format!("it was flushed (keys: {before}, then {after})"),
-            LossKind::Eviction => format!("it dropped keys for want of memory ({before}, then {after})"),
-            LossKind::KeyLoss => format!("it lost most of its keys ({before}, then {after})"),
-        }
-    }
-}
 
 /// What is usual for a cache while the objectives are kept: medians over the last 30 such minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -129,13 +67,6 @@ impl CacheTrend {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct HealthyLook {
-    at: Timestamp,
-    ratio: f64,
-    keys: u64,
-}
-
 /// Of which server something is remembered. A restart changes none of this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Whose {
@@ -148,14 +79,13 @@ struct Whose {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CacheMemory {
     whose: Option<Whose>,
-    run_id: String,
-    recent: Vec<Glance>,
-    healthy: Vec<HealthyLook>,
-    loss: Option<CacheLoss>,
-    pressed_since: Option<Timestamp>,
-    slow_pings: u32,
-    /// Ticks in a row in which it could not be read.
-    pub missing: u32,
+    history: RedisHistory,
+    window: Duration,
+    healthy: Samples<CacheBaseline>,
+    /// The last loss that the hit ratio has recovered from.
+    recovered: Option<CacheLoss>,
+    /// It could not be read.
+    pub missing: Held,
 }
 
 impl CacheMemory {
@@ -167,163 +97,82 @@ impl CacheMemory {
         if self.whose.as_ref() != Some(&whose) {
             *self = Self { whose: Some(whose), ..Self::default() };
         }
-        if self.recent.last().is_some_and(|last| last.read_at >= at) {
+        self.window = window;
+        if self.history.read_at().is_some_and(|last| last >= at) {
             return;
         }
-        let glance =
-            Glance { read_at: at, counters: facts.counters, keys: facts.keys, flushes: flushes(facts) };
-        self.notice_loss(&glance, facts);
-        self.notice_pressure(&glance, facts);
-        self.slow_pings = if facts.ping >= SLOW_PING { self.slow_pings.saturating_add(1) } else { 0 };
-        self.run_id.clone_from(&server.run_id);
-        self.recent.push(glance);
-        self.prune(earlier(at, window));
+        self.history.note(at, facts, window);
         if healthy {
             self.learn_usual(at, facts.keys);
         }
     }
 
-    /// Sees whether the server lost what it held since the last look, and forgets what its counters no longer go on from.
-    fn notice_loss(&mut self, glance: &Glance, facts: &RedisFacts) {
-        let Some(last) = self.recent.last().cloned() else { return };
-        let (before, after) = (last.keys, glance.keys);
-        let mut loss = CacheLoss {
-            kind: LossKind::KeyLoss,
-            since: last.read_at,
-            seen_at: glance.read_at,
-            before,
-            after,
-        };
-        if facts.server.run_id != self.run_id {
-            let started_at = earlier(glance.read_at, facts.uptime).max(last.read_at);
-            loss = CacheLoss { kind: LossKind::Restart, since: started_at, seen_at: started_at, ..loss };
-            // It counts from nothing since then.
-            self.recent =
-                vec![Glance { read_at: started_at, counters: RedisCounters::default(), keys: 0, flushes: 0 }];
-            self.loss = Some(loss);
-            return;
-        }
-        let evicted = glance.counters.evicted.saturating_sub(last.counters.evicted);
-        if glance.counters.hits < last.counters.hits || glance.counters.misses < last.counters.misses {
-            self.recent.clear();
-        }
-        if before < LEAST_KEYS {
-            return;
-        }
-        if evicted.saturating_mul(10) >= before {
-            loss.kind = LossKind::Eviction;
-        } else if after > before / 2 {
-            return;
-        } else if glance.flushes > last.flushes {
-            loss.kind = LossKind::Flush;
-        }
-        self.loss = Some(loss);
-    }
-
-    fn notice_pressure(&mut self, glance: &Glance, facts: &RedisFacts) {
-        let evicts = self.recent.last().is_some_and(|last| glance.counters.evicted > last.counters.evicted);
-        let since = self.recent.last().map_or(glance.read_at, |last| last.read_at);
-        self.pressed_since =
-            if evicts || facts.memory.refuses_writes() { self.pressed_since.or(Some(since)) } else { None };
-    }
-
-    /// Keeps the looks since `oldest` and one older, at most [`MOST`], the newest and the oldest among them.
-    fn prune(&mut self, oldest: Timestamp) {
-        let before = self.recent.iter().take_while(|glance| glance.read_at <= oldest).count();
-        self.recent.drain(..before.saturating_sub(1));
-        if self.recent.len() > MOST {
-            let last = self.recent.len() - 1;
-            let mut place = 0;
-            self.recent.retain(|_| {
-                place += 1;
-                (place - 1) % 2 == 0 || place - 1 == last
-            });
-        }
-    }
-
     fn learn_usual(&mut self, at: Timestamp, keys: u64) {
         let Some(trend) = self.trend() else { return };
-        let lost = self.loss.filter(|loss| elapsed(at, loss.since) < SPAN);
+        let lost = self.loss().filter(|loss| elapsed(at, loss.since) < Samples::<CacheBaseline>::SPAN);
         if lost.is_some() && trend.is_cold() == Some(true) {
             // Nobody suffers from it yet; it is not usual all the same.
             return;
         }
         let Some(ratio) = trend.ratio() else { return };
-        self.loss = None;
-        self.healthy.retain(|known| known.at >= earlier(at, SPAN));
-        if self.healthy.len() >= MOST {
-            let mut keep = false;
-            self.healthy.retain(|_| {
-                keep = !keep;
-                keep
-            });
-        }
-        self.healthy.push(HealthyLook { at, ratio, keys });
+        self.recovered = self.history.loss();
+        self.healthy.learn(at, CacheBaseline { ratio, keys });
+    }
+
+    /// The last loss, until the hit ratio is what it was.
+    fn loss(&self) -> Option<CacheLoss> {
+        self.history.loss().filter(|loss| self.recovered.as_ref() != Some(loss))
     }
 
     /// Whether it has been seen often enough while all was well.
     #[must_use]
     pub fn knows_what_is_usual(&self) -> bool {
-        self.healthy.len() >= LEAST_LOOKS
+        self.healthy.suffice()
     }
 
     fn baseline(&self) -> Option<CacheBaseline> {
-        if !self.knows_what_is_usual() {
-            return None;
-        }
-        let mut ratios: Vec<f64> = self.healthy.iter().map(|known| known.ratio).collect();
-        let mut keys: Vec<u64> = self.healthy.iter().map(|known| known.keys).collect();
-        ratios.sort_by(f64::total_cmp);
-        keys.sort_unstable();
-        Some(CacheBaseline { ratio: *ratios.get(ratios.len() / 2)?, keys: *keys.get(keys.len() / 2)? })
+        let all = self.healthy.all()?;
+        let ratio = median(all.clone().map(|usual| usual.ratio), f64::total_cmp)?;
+        Some(CacheBaseline { ratio, keys: median(all.map(|usual| usual.keys), u64::cmp)? })
     }
 
     /// How it does now. None before the second look at one life of the server.
     #[must_use]
     pub fn trend(&self) -> Option<CacheTrend> {
-        let newest = self.recent.last()?;
+        let counting = self.history.counting();
+        let (to, now) = counting.newest()?;
+        let (_, first) = counting.first_of(self.window).filter(|(first, _)| first < to)?;
         // What was before the loss says nothing about how it does since.
-        let after_loss = |glance: &&Glance| self.loss.is_none_or(|loss| glance.read_at >= loss.seen_at);
-        let oldest = self.recent.iter().find(after_loss).unwrap_or(newest);
-        let first = self.recent.first().filter(|first| first.read_at < newest.read_at)?;
-        let (then, now) = (oldest.counters, newest.counters);
+        let loss = self.loss();
+        let (from, then) = counting.first_since(self.window, loss.map(|loss| loss.seen_at))?;
+        let (lately, in_window): (RedisCounters, RedisCounters) = (now.since(then)?, now.since(first)?);
         Some(CacheTrend {
-            from: oldest.read_at,
-            to: newest.read_at,
-            hits: now.hits.saturating_sub(then.hits),
-            misses: now.misses.saturating_sub(then.misses),
-            evicted: now.evicted.saturating_sub(first.counters.evicted),
-            rejected: now.rejected.saturating_sub(first.counters.rejected),
+            from: *from,
+            to: *to,
+            hits: lately.hits,
+            misses: lately.misses,
+            evicted: in_window.evicted,
+            rejected: in_window.rejected,
             baseline: self.baseline(),
-            loss: self.loss,
-            pressed_since: self.pressed_since,
-            slow_pings: self.slow_pings,
+            loss,
+            pressed_since: self.history.pressed().since(),
+            slow_pings: self.history.slow_pings().looks(),
         })
     }
 
     /// Since when every look has shown that it drops keys or refuses writes for want of memory.
     #[must_use]
     pub fn pressed_since(&self) -> Option<Timestamp> {
-        self.pressed_since
+        self.history.pressed().since()
     }
-
-    /// When it was last read.
-    #[must_use]
-    pub fn read_at(&self) -> Option<Timestamp> {
-        self.recent.last().map(|glance| glance.read_at)
-    }
-}
-
-fn flushes(facts: &RedisFacts) -> u64 {
-    let flushes = facts.commands.iter().filter(|command| matches!(&*command.name, "flushall" | "flushdb"));
-    flushes.map(|command| command.calls).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::{earlier, later};
+    use crate::dependencies::redis::{CommandUse, LossKind};
     use crate::guards::testing::redis_facts;
-    use crate::model::{CommandUse, later};
 
     const SECOND: Duration = Duration::from_secs(1);
     const WINDOW: Duration = Duration::from_secs(10);
@@ -442,7 +291,7 @@ mod tests {
             server.facts.counters.hits += 100;
             server.memory.learn(server.now, &server.facts, WINDOW, true);
         }
-        assert!(server.memory.recent.len() <= MOST && server.memory.healthy.len() <= MOST);
+        assert!(server.memory.history.counting().len() <= 120 && server.memory.healthy.len() <= 60);
         let trend = server.trend();
         assert!(elapsed(trend.to, trend.from) >= WINDOW - SECOND, "{trend:?}");
     }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Shared, elapsed};
+use crate::base::{Shared, elapsed};
+
+/// The share of the active time that is most of it.
+const DOMINANT: f64 = 0.5;
 
 /// Which server, and which life of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -169,6 +172,23 @@ impl PostgresLook {
     #[must_use]
     pub fn age(&self, then: Timestamp) -> Duration {
         elapsed(self.clock, then)
+    }
+
+    /// The session that took at least half of the active time of the client backends that do not wait for a lock.
+    #[must_use]
+    pub fn dominant(&self) -> Option<&Session> {
+        self.sessions
+            .iter()
+            .filter(|session| session.state == SessionState::Active && !session.waits_for_lock)
+            .max_by_key(|session| self.age(session.identity.query_start))
+            .filter(|session| self.share(session) >= DOMINANT)
+    }
+
+    /// The share that a session's statement has in the active time (0 to 1).
+    #[must_use]
+    pub fn share(&self, session: &Session) -> f64 {
+        let own = self.age(session.identity.query_start).as_secs_f64();
+        if self.active_seconds > 0.0 { (own / self.active_seconds).min(1.0) } else { 0.0 }
     }
 
     /// The roles that the target connects as: those that the policy names, else our own.

@@ -1,0 +1,162 @@
+//! Looking for causes on request: for a diagnosis by hand, a check of an installation, or a recording.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::causes;
+use crate::model::{Coverage, Finding, NoData, Observed, Snapshot, State};
+
+/// What an investigation shows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Investigation {
+    /// The causes that were found, roots before symptoms; each symptom names its root.
+    pub findings: Vec<Finding>,
+    /// What is worth knowing and nothing is done about automatically.
+    pub advice: Vec<Finding>,
+    /// What could not be seen. While this is not empty, "nothing found" does not mean that there is nothing.
+    pub blind: Vec<Blind>,
+}
+
+/// Something that could not be seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Blind {
+    /// An objective has no reading.
+    Objective {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: NoData,
+    },
+    /// A dependency could not be read.
+    Dependency {
+        /// Its name.
+        name: String,
+        /// Why; none where it has not been looked at.
+        why: Option<NoData>,
+    },
+    /// A dependency can be read in part only.
+    Partial {
+        /// Its name.
+        name: String,
+        /// The statement that an administrator runs to change that.
+        grant: String,
+    },
+    /// The target could not be read.
+    Target {
+        /// Why.
+        why: NoData,
+    },
+    /// A cause is not looked for.
+    Cause {
+        /// Its name.
+        name: String,
+        /// The setting that is missing.
+        setting: String,
+    },
+}
+
+/// Looks for causes of slowness that began at `since`, whether or not an objective is broken. Pure. `state` is what
+/// [`tick`](crate::tick()) returned for this snapshot: some causes take two looks, and some are told by what is usual.
+#[must_use]
+pub fn investigate(snapshot: &Snapshot, state: &State, since: Timestamp) -> Investigation {
+    let found = causes::diagnose(snapshot, state, since);
+    let (advice, findings) = found.into_iter().partition(|finding| finding.advice);
+    Investigation { findings, advice, blind: blind(snapshot) }
+}
+
+fn blind(snapshot: &Snapshot) -> Vec<Blind> {
+    let policy = &snapshot.policy;
+    let mut blind = Vec::new();
+    for objective in &policy.objectives {
+        let traffic = snapshot.traffic.get(&objective.name).and_then(Observed::missing_because);
+        let probe = snapshot.probes.get(&objective.name).and_then(Observed::missing_because);
+        if let Some(why) = traffic.or(probe) {
+            blind.push(Blind::Objective { name: objective.name.clone(), why: why.clone() });
+        }
+    }
+    for (name, _) in policy.databases() {
+        let name = name.clone();
+        match snapshot.databases.get(&name) {
+            Some(Observed::Known { value, .. }) => match &value.coverage {
+                Coverage::Partial { grant } => blind.push(Blind::Partial { name, grant: grant.clone() }),
+                Coverage::Full => {}
+            },
+            Some(Observed::Missing(why)) => blind.push(Blind::Dependency { name, why: Some(why.clone()) }),
+            None => blind.push(Blind::Dependency { name, why: None }),
+        }
+    }
+    for (name, _) in policy.caches() {
+        let name = name.clone();
+        match snapshot.caches.get(&name) {
+            Some(Observed::Known { .. }) => {}
+            Some(Observed::Missing(why)) => blind.push(Blind::Dependency { name, why: Some(why.clone()) }),
+            None => blind.push(Blind::Dependency { name, why: None }),
+        }
+    }
+    if let Observed::Missing(why) = &snapshot.target {
+        blind.push(Blind::Target { why: why.clone() });
+    }
+    blind.extend(
+        causes::not_looked_for(policy)
+            .map(|(name, setting)| Blind::Cause { name: name.to_owned(), setting: setting.to_owned() }),
+    );
+    blind
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::guards::testing::Setup;
+    use crate::model::{Confidence, NoDataReason, Thresholds, later};
+
+    #[test]
+    fn causes_are_found_although_nothing_is_breached() {
+        let mut setup = Setup::acting();
+        setup.snapshot.incident = None;
+        let mut state = State::default();
+        for second in 0..2 {
+            let look = setup.postgres().clone();
+            let at = later(setup.now, Duration::from_secs(second));
+            setup.snapshot.databases.insert("db".into(), Observed::Known { at, value: look });
+            state = crate::tick(&setup.snapshot, &state).state;
+        }
+        assert_eq!(state.breach, None);
+        let mut found = |older_than: u64| {
+            let set = Thresholds { older_than: Some(Duration::from_secs(older_than)), ..Thresholds::NONE };
+            setup.snapshot.policy.thresholds.insert("RunawayQuery".into(), set);
+            let Investigation { findings, advice, .. } = investigate(&setup.snapshot, &state, setup.now);
+            [findings, advice]
+                .map(|found| found.iter().map(|f| (f.cause.to_string(), f.confidence)).collect::<Vec<_>>())
+        };
+        let runaway = || vec![("RunawayQuery".to_owned(), Confidence::Certain)];
+        assert_eq!(found(5), [runaway(), vec![]]);
+        assert_eq!(found(3600), [vec![], runaway()], "it is too young for more than advice");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_named() {
+        let mut setup = Setup::acting();
+        let blind = |setup: &Setup| investigate(&setup.snapshot, &State::default(), setup.now).blind;
+        assert_eq!(blind(&setup), []);
+        setup.postgres().coverage = Coverage::Partial { grant: "GRANT x".into() };
+        assert_eq!(blind(&setup), [Blind::Partial { name: "db".into(), grant: "GRANT x".into() }]);
+        setup.snapshot.databases.insert("db".into(), Observed::missing(NoDataReason::Timeout, "no answer"));
+        setup.snapshot.target = Observed::missing(NoDataReason::PermissionDenied, "no");
+        setup.snapshot.traffic.insert("p95".into(), Observed::missing(NoDataReason::Timeout, "late"));
+        let kinds: Vec<_> = blind(&setup).iter().map(std::mem::discriminant).collect();
+        let why = || NoData::new(NoDataReason::Timeout, "");
+        let wanted = [
+            Blind::Objective { name: String::new(), why: why() },
+            Blind::Dependency { name: String::new(), why: None },
+            Blind::Target { why: why() },
+        ];
+        assert_eq!(kinds, wanted.each_ref().map(std::mem::discriminant));
+        setup.snapshot.policy.workers_per_pod = None;
+        let (name, setting) = ("WorkersSaturated".to_owned(), "spec.diagnosis.workersPerPod".to_owned());
+        assert!(blind(&setup).contains(&Blind::Cause { name, setting }));
+        setup.snapshot.databases.clear();
+        assert!(blind(&setup).contains(&Blind::Dependency { name: "db".into(), why: None }));
+    }
+}
