@@ -8,7 +8,7 @@ pub mod observe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use controller::announce::{Announcement, Measurement};
+use controller::objects::{Announcement, Measurement};
 use controller::ports::{Announce, Environment, Leading, Ports, Time};
 use engine::invariants::What;
 use engine::model::Draining;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use controller::observe::Observations;
+use controller::objects::Observations;
 use controller::ports::{Cadence, Detail, Observe};
 use engine::advance::Look;
 use engine::invariants::{Reading, Seen, What};
