@@ -14,6 +14,7 @@ pub mod plan;
 pub mod planted;
 pub mod ports;
 pub mod process;
+pub mod readings;
 pub mod regression;
 pub mod report;
 pub mod story;

@@ -12,7 +12,7 @@ use crate::exec::{Micros, Node, SECOND, Sim, lock};
 use crate::lead;
 use crate::planted;
 use crate::ports::Simulated;
-use crate::ports::observe::Readings;
+use crate::readings::Readings;
 use crate::watches::Watched;
 use crate::work::{Bell, Item};
 use crate::world::instant;

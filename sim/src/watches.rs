@@ -159,3 +159,21 @@ fn show(process: &Arc<Process>, shown: Shown, freshness: Freshness) {
         }
     }
 }
+
+impl Process {
+    /// The administrator's ceilings as the API server holds them at this moment. Where they cannot be listed: limits that let
+    /// nothing through.
+    pub(crate) async fn refresh_limits(&self, op: Op) -> Result<Limits, Limits> {
+        match self.ask(op, |world| Ok(world.api.budgets.clone())).await {
+            Ok(budgets) => {
+                let limits = Limits { budgets, ..Limits::default() };
+                lock(&self.limits).clone_from(&limits);
+                Ok(limits)
+            }
+            Err(_) => {
+                let unreadable = Some("they cannot be listed".to_owned());
+                Err(Limits { unreadable, ..lock(&self.limits).clone() })
+            }
+        }
+    }
+}

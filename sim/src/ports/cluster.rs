@@ -13,32 +13,12 @@ use engine::model::{
 };
 
 use super::Port;
-use super::objects::unread;
 use crate::exec::lock;
 use crate::planted;
-use crate::process::Process;
 use crate::world::World;
 use crate::world::api::{Answer, ApiError};
 use crate::world::faults::Op;
 use crate::world::instant;
-
-impl Process {
-    /// The administrator's ceilings as the API server holds them at this moment. Where they cannot be listed: limits that let
-    /// nothing through.
-    pub(crate) async fn refresh_limits(&self, op: Op) -> Result<Limits, Limits> {
-        match self.ask(op, |world| Ok(world.api.budgets.clone())).await {
-            Ok(budgets) => {
-                let limits = Limits { budgets, ..Limits::default() };
-                lock(&self.limits).clone_from(&limits);
-                Ok(limits)
-            }
-            Err(_) => {
-                let unreadable = Some("they cannot be listed".to_owned());
-                Err(Limits { unreadable, ..lock(&self.limits).clone() })
-            }
-        }
-    }
-}
 
 impl Port {
     async fn read<T: Send + 'static>(
@@ -46,7 +26,7 @@ impl Port {
         op: Op,
         read: impl FnOnce(&mut World) -> Answer<T> + Send + 'static,
     ) -> Read<T> {
-        self.0.ask(op, read).await.map_err(|error| unread(&error))
+        self.0.ask(op, read).await.map_err(Into::into)
     }
 
     async fn write<T: Send + 'static>(

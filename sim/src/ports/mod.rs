@@ -2,8 +2,8 @@
 
 mod act;
 mod cluster;
-mod objects;
-pub mod observe;
+
+mod observe;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use engine::invariants::Seen;
 use engine::model::{
-    Autoscaler, Bucket, FieldManager, Observed, Pause, ProbeAnswer, Probed, TargetRef, Timing, Traffic,
-    TrafficWindow, ViewTraffic, Workload, WorkloadKey, WorkloadNow,
+    Autoscaler, Bucket, FieldManager, NoDataReason, Observed, Pause, ProbeAnswer, Probed, TargetRef, Timing,
+    Traffic, TrafficWindow, ViewTraffic, Workload, WorkloadKey, WorkloadNow,
 };
 
+use super::api::{Answer, ApiError};
 use super::{World, instant};
 use crate::exec::{Micros, SECOND};
 
@@ -220,6 +221,23 @@ impl World {
                 target.paces.pop_front();
             }
         }
+    }
+
+    /// A live read of a target with its replicas, and with what else scales it where that is asked for.
+    pub fn read_target(
+        &mut self,
+        namespace: &str,
+        target: &TargetRef,
+        autoscalers: bool,
+    ) -> Answer<engine::model::Target> {
+        self.refresh();
+        let found = self.target(namespace, target).ok_or(ApiError::NotFound)?;
+        let mut workload = found.workload(self.now);
+        if !autoscalers {
+            workload.autoscalers = Observed::missing(NoDataReason::NotYetRead, "");
+        }
+        let (uid, opt_out) = (found.uid.clone(), found.opt_out.clone());
+        Ok(engine::model::Target { uid, workload: Some(workload), opt_out })
     }
 
     /// One request to a workload that is timed, and what it truly says. `None`: there is no such workload.

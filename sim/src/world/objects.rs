@@ -4,7 +4,7 @@ use controller::objects::{IncidentSummary, PolicyMeta, Stored, StoredIncident, S
 use controller::ports::{ReadError, WriteError};
 use engine::model::{Pause, PausedBy, Remediation};
 
-use crate::world::api::{self, ApiError, IncidentObject, PolicyObject};
+use super::api::{self, ApiError, IncidentObject, PolicyObject};
 
 impl From<ApiError> for WriteError {
     fn from(error: ApiError) -> Self {
@@ -17,12 +17,15 @@ impl From<ApiError> for WriteError {
     }
 }
 
-/// A read that failed.
-pub(super) fn unread(error: &ApiError) -> ReadError {
-    ReadError(match error {
-        ApiError::NotFound => "it was not found".to_owned(),
-        ApiError::Conflict | ApiError::Refused | ApiError::Lost => "the API server did not answer".to_owned(),
-    })
+impl From<ApiError> for ReadError {
+    fn from(error: ApiError) -> Self {
+        Self(match error {
+            ApiError::NotFound => "it was not found".to_owned(),
+            ApiError::Conflict | ApiError::Refused | ApiError::Lost => {
+                "the API server did not answer".to_owned()
+            }
+        })
+    }
 }
 
 impl From<&PolicyObject> for StoredPolicy {
