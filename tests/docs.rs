@@ -14,16 +14,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::CommandFactory;
+use controller::conditions::{SAYINGS, Stalled, must_be_mended};
+use controller::reasons::REASONS;
 use engine::causes::CAUSES;
 use engine::guards::{GUARDS, Stage};
 use engine::invariants::INVARIANTS;
 use engine::model::NoDataReason;
 use engine::model::duration::format;
 use engine::remediations::REMEDIES;
-use latency_operator::api::conditions::{SAYINGS, Stalled, must_be_mended};
 use latency_operator::api::{LatencyBudget, LatencyPolicy, convert};
 use latency_operator::config::Config;
-use latency_operator::controller::reasons::REASONS;
 use latency_operator::observe::prometheus::presets::{PRESETS, Place};
 use latency_operator::telemetry::Metrics;
 use latency_operator::telemetry::metrics::PolicyLabels;

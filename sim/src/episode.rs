@@ -6,8 +6,9 @@ use engine::invariants::Violation;
 
 use crate::exec::{HOUR, Micros, Sim};
 use crate::happen::{happen, quiet};
-use crate::operator;
 use crate::plan::{Planned, draw};
+use crate::process;
+use crate::watches;
 use crate::world::{Counts, World};
 
 /// The restless part of an episode.
@@ -57,9 +58,9 @@ pub struct Outcome {
 #[must_use]
 pub fn play(script: &Script) -> Outcome {
     let sim = Sim::new(World::first(script.seed));
-    operator::watch::pump(&sim);
+    watches::pump(&sim);
     for node in 0..2 {
-        operator::start(&sim, node);
+        process::start(&sim, node);
     }
     for planned in &script.plan {
         let what = planned.what.clone();
@@ -67,7 +68,7 @@ pub fn play(script: &Script) -> Outcome {
     }
     sim.at(script.restless, quiet);
     sim.run(script.lasts());
-    let mut world = sim.world.borrow_mut();
+    let mut world = sim.world();
     let lasted = if world.is_over() { world.now } else { script.lasts() };
     if !world.is_over() {
         world.now = script.lasts();

@@ -1,17 +1,18 @@
 //! Virtual time: events in their order, and tasks that wait for them.
 //!
-//! A task is a future of one operator process. It is polled when an event of its own has happened, and dropped where its
-//! process is killed: whatever it had sent is under way all the same. There are no threads, and there is no other clock.
+//! A task is a future of one operator process. It is polled when its waker was called, and dropped where its process is
+//! killed: whatever it had sent is under way all the same. One thread polls everything, and there is no other clock.
 
-use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 
-use crate::operator::{Operator, watch};
+use crate::process::Process;
+use crate::watches;
 use crate::world::World;
 
 /// Microseconds since the simulation began.
@@ -28,93 +29,136 @@ pub const HOUR: Micros = 60 * MINUTE;
 /// One of the two places where an operator runs.
 pub type Node = usize;
 type TaskId = u64;
-type Body = Pin<Box<dyn Future<Output = ()>>>;
-type Happening = Box<dyn FnOnce(&Rc<Sim>)>;
+type Body = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Happening = Box<dyn FnOnce(&Arc<Sim>) + Send>;
 
 enum Event {
     Resume(TaskId),
+    Wake(Waker),
     Happen(Happening),
+}
+
+#[derive(Default)]
+struct Queue {
+    last: u64,
+    order: BinaryHeap<Reverse<(Micros, u64)>>,
+    events: BTreeMap<u64, Event>,
 }
 
 struct Task {
     node: Node,
     body: Option<Body>,
+    alarm: Arc<Alarm>,
+}
+
+/// Wakes a task, once for each time that it is polled.
+struct Alarm {
+    sim: Weak<Sim>,
+    task: TaskId,
+    rung: AtomicBool,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rung.swap(true, Ordering::Relaxed)
+            && let Some(sim) = self.sim.upgrade()
+        {
+            sim.push(sim.now(), Event::Resume(self.task));
+        }
+    }
+}
+
+/// Locks; nothing in here panics while it holds a lock.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The simulation: the world, and what is going to happen in it.
 pub struct Sim {
-    now: Cell<Micros>,
-    next: Cell<u64>,
-    order: RefCell<BinaryHeap<Reverse<(Micros, u64)>>>,
-    events: RefCell<BTreeMap<u64, Event>>,
-    tasks: RefCell<BTreeMap<TaskId, Task>>,
-    woken: RefCell<BTreeSet<TaskId>>,
-    current: Cell<TaskId>,
-    /// Everything outside the operators.
-    pub world: RefCell<World>,
-    /// Until when each node's process is frozen.
-    pub frozen_until: [Cell<Micros>; 2],
-    /// The leaders, who watch.
-    pub watchers: RefCell<Vec<Rc<Operator>>>,
+    this: Weak<Self>,
+    now: AtomicU64,
+    queue: Mutex<Queue>,
+    tasks: Mutex<BTreeMap<TaskId, Task>>,
+    world: Mutex<World>,
+    frozen_until: [AtomicU64; 2],
+    /// The processes that lead: they watch.
+    pub(crate) leaders: Mutex<Vec<Arc<Process>>>,
 }
 
 impl Sim {
     /// A simulation of that world at its beginning.
     #[must_use]
-    pub fn new(world: World) -> Rc<Self> {
-        Rc::new(Self {
-            now: Cell::new(0),
-            next: Cell::new(1),
-            order: RefCell::default(),
-            events: RefCell::default(),
-            tasks: RefCell::default(),
-            woken: RefCell::default(),
-            current: Cell::new(0),
-            world: RefCell::new(world),
-            frozen_until: [Cell::new(0), Cell::new(0)],
-            watchers: RefCell::default(),
+    pub fn new(world: World) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            now: AtomicU64::new(0),
+            queue: Mutex::default(),
+            tasks: Mutex::default(),
+            world: Mutex::new(world),
+            frozen_until: [AtomicU64::new(0), AtomicU64::new(0)],
+            leaders: Mutex::default(),
         })
     }
 
     /// The true time.
     #[must_use]
     pub fn now(&self) -> Micros {
-        self.now.get()
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Everything outside the operators.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    /// Until when a node's process is frozen; in the past where it is not.
+    #[must_use]
+    pub fn frozen_until(&self, node: Node) -> Micros {
+        self.frozen_until.get(node).map_or(0, |until| until.load(Ordering::Relaxed))
+    }
+
+    /// Sets until when a node's process is frozen.
+    pub fn set_frozen_until(&self, node: Node, until: Micros) {
+        if let Some(frozen) = self.frozen_until.get(node) {
+            frozen.store(until, Ordering::Relaxed);
+        }
     }
 
     /// Lets something happen then.
-    pub fn at(&self, at: Micros, happening: impl FnOnce(&Rc<Self>) + 'static) {
+    pub fn at(&self, at: Micros, happening: impl FnOnce(&Arc<Self>) + Send + 'static) {
         self.push(at, Event::Happen(Box::new(happening)));
     }
 
-    fn push(&self, at: Micros, event: Event) {
-        let number = self.next.get();
-        self.next.set(number + 1);
-        self.events.borrow_mut().insert(number, event);
-        self.order.borrow_mut().push(Reverse((at.max(self.now()), number)));
+    fn push(&self, at: Micros, event: Event) -> u64 {
+        let mut queue = lock(&self.queue);
+        queue.last += 1;
+        let number = queue.last;
+        queue.events.insert(number, event);
+        queue.order.push(Reverse((at.max(self.now()), number)));
+        number
     }
 
     /// Starts a task of a node's process.
-    pub fn spawn(&self, node: Node, body: impl Future<Output = ()> + 'static) -> TaskId {
-        let id = self.next.get();
-        self.next.set(id + 1);
-        self.tasks.borrow_mut().insert(id, Task { node, body: Some(Box::pin(body)) });
-        self.push(self.now(), Event::Resume(id));
-        id
-    }
-
-    /// Wakes a task that may be sleeping.
-    pub fn wake(&self, task: TaskId) {
-        if self.woken.borrow_mut().insert(task) {
-            self.push(self.now(), Event::Resume(task));
-        }
+    pub fn spawn(&self, node: Node, body: impl Future<Output = ()> + Send + 'static) {
+        let task = {
+            let mut queue = lock(&self.queue);
+            queue.last += 1;
+            queue.last
+        };
+        let alarm = Arc::new(Alarm { sim: self.this.clone(), task, rung: AtomicBool::new(false) });
+        lock(&self.tasks).insert(task, Task { node, body: Some(Box::pin(body)), alarm: alarm.clone() });
+        alarm.wake();
     }
 
     /// Ends all tasks of a node's process, at once.
     pub fn kill(&self, node: Node) {
-        // Dropping a task runs nothing of its own; those that are being polled are dropped when they return.
+        // A task that is being polled is dropped when it returns. None of those locks is held while the others are dropped.
         let gone: Vec<Task> = {
-            let mut tasks = self.tasks.borrow_mut();
+            let mut tasks = lock(&self.tasks);
             let ids: Vec<TaskId> =
                 tasks.iter().filter(|(_, task)| task.node == node).map(|(id, _)| *id).collect();
             ids.into_iter().filter_map(|id| tasks.remove(&id)).collect()
@@ -124,121 +168,154 @@ impl Sim {
 
     /// Nothing that was going to happen does.
     pub fn forget(&self) {
-        self.watchers.borrow_mut().clear();
-        let events = std::mem::take(&mut *self.events.borrow_mut());
-        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
-        drop((events, tasks));
+        let leaders = std::mem::take(&mut *lock(&self.leaders));
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        let queue = std::mem::take(&mut *lock(&self.queue));
+        drop((leaders, tasks, queue));
     }
 
     /// Lets everything happen until then.
-    pub fn run(self: &Rc<Self>, until: Micros) {
-        loop {
-            let next = self.order.borrow().peek().copied();
-            let Some(Reverse((at, number))) = next.filter(|Reverse((at, _))| *at <= until) else { break };
-            self.order.borrow_mut().pop();
-            let event = self.events.borrow_mut().remove(&number);
-            self.now.set(at);
-            self.world.borrow_mut().now = at;
+    pub fn run(self: &Arc<Self>, until: Micros) {
+        while let Some((at, event)) = self.next(until) {
+            self.now.store(at, Ordering::Relaxed);
+            self.world().now = at;
             match event {
-                Some(Event::Resume(task)) => self.resume(task),
-                Some(Event::Happen(happening)) => happening(self),
-                None => {}
+                Event::Resume(task) => self.resume(task),
+                Event::Wake(waker) => waker.wake(),
+                Event::Happen(happening) => happening(self),
             }
-            watch::pump(self);
-            if self.world.borrow().is_over() {
+            watches::pump(self);
+            if self.world().is_over() {
                 break;
             }
         }
-        self.now.set(self.now().max(until));
+        self.now.fetch_max(until, Ordering::Relaxed);
     }
 
-    fn resume(&self, id: TaskId) {
-        let (node, body) = {
-            let mut tasks = self.tasks.borrow_mut();
-            let Some(task) = tasks.get_mut(&id) else { return };
-            (task.node, task.body.take())
-        };
-        let thawed = self.frozen_until.get(node).map_or(0, Cell::get);
-        if thawed > self.now() {
-            if let Some(task) = self.tasks.borrow_mut().get_mut(&id) {
-                task.body = body;
+    /// The next event that was not cancelled, up to that time.
+    fn next(&self, until: Micros) -> Option<(Micros, Event)> {
+        let mut queue = lock(&self.queue);
+        loop {
+            let Reverse((at, number)) = queue.order.peek().copied()?;
+            if at > until {
+                return None;
             }
-            return self.push(thawed, Event::Resume(id));
+            queue.order.pop();
+            if let Some(event) = queue.events.remove(&number) {
+                return Some((at, event));
+            }
         }
+    }
+
+    fn resume(&self, task: TaskId) {
+        let (body, alarm) = {
+            let mut tasks = lock(&self.tasks);
+            let Some(known) = tasks.get_mut(&task) else { return };
+            let thawed = self.frozen_until(known.node);
+            if thawed > self.now() {
+                self.push(thawed, Event::Resume(task));
+                return;
+            }
+            (known.body.take(), known.alarm.clone())
+        };
         let Some(mut body) = body else { return };
-        let before = self.current.replace(id);
-        let polled = body.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        self.current.set(before);
-        let mut tasks = self.tasks.borrow_mut();
-        if polled.is_ready() {
-            tasks.remove(&id);
-        } else if let Some(task) = tasks.get_mut(&id) {
-            task.body = Some(body);
-        }
+        alarm.rung.store(false, Ordering::Relaxed);
+        let polled = body.as_mut().poll(&mut Context::from_waker(&Waker::from(alarm)));
+        let mut tasks = lock(&self.tasks);
+        let left = if polled.is_ready() {
+            tasks.remove(&task)
+        } else {
+            if let Some(known) = tasks.get_mut(&task) {
+                known.body = Some(body);
+            }
+            None
+        };
+        drop(tasks);
+        drop(left);
     }
 
     /// Waits.
-    pub fn sleep(self: &Rc<Self>, span: Micros) -> Sleep {
-        Sleep { sim: self.clone(), until: self.now() + span, armed: false, interruptible: false }
+    pub fn sleep(&self, span: Micros) -> Sleep {
+        Sleep { sim: self.this.clone(), until: self.now() + span, armed: None }
     }
 
-    /// Waits, or until [`Self::wake`] is called for this task.
-    pub fn doze(self: &Rc<Self>, span: Micros) -> Sleep {
-        Sleep { sim: self.clone(), until: self.now() + span, armed: false, interruptible: true }
-    }
-
-    /// A place for an answer; whoever waits for it goes on when it is there.
-    #[must_use]
-    pub fn slot<T>(self: &Rc<Self>) -> Slot<T> {
-        Slot { sim: self.clone(), answer: Rc::new(RefCell::new(None)), task: self.current.get() }
+    /// Waits for ever.
+    pub async fn never(&self) {
+        std::future::pending().await
     }
 }
 
 /// See [`Sim::sleep`].
 pub struct Sleep {
-    sim: Rc<Sim>,
+    sim: Weak<Sim>,
     until: Micros,
-    armed: bool,
-    interruptible: bool,
+    armed: Option<u64>,
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let task = self.sim.current.get();
-        let woken = self.interruptible && self.sim.woken.borrow_mut().remove(&task);
-        if woken || self.sim.now() >= self.until {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(sim) = self.sim.upgrade() else { return Poll::Pending };
+        if sim.now() >= self.until {
+            self.armed = None;
             return Poll::Ready(());
         }
-        if !self.armed {
-            self.armed = true;
-            self.sim.push(self.until, Event::Resume(task));
+        // Whoever polls it may be another one than last time.
+        let waker = Event::Wake(context.waker().clone());
+        let mut queue = lock(&sim.queue);
+        match self.armed.and_then(|number| queue.events.get_mut(&number)) {
+            Some(event) => *event = waker,
+            None => {
+                drop(queue);
+                self.armed = Some(sim.push(self.until, waker));
+            }
         }
         Poll::Pending
     }
 }
 
-/// See [`Sim::slot`].
-pub struct Slot<T> {
-    sim: Rc<Sim>,
-    answer: Rc<RefCell<Option<T>>>,
-    task: TaskId,
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(number) = self.armed
+            && let Some(sim) = self.sim.upgrade()
+        {
+            let cancelled = lock(&sim.queue).events.remove(&number);
+            drop(cancelled);
+        }
+    }
+}
+
+/// A place for something that one task waits for. A clone is the same place.
+pub struct Slot<T>(Arc<Mutex<Place<T>>>);
+
+struct Place<T> {
+    value: Option<T>,
+    waits: Option<Waker>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Place { value: None, waits: None })))
+    }
 }
 
 impl<T> Clone for Slot<T> {
     fn clone(&self) -> Self {
-        Self { sim: self.sim.clone(), answer: self.answer.clone(), task: self.task }
+        Self(self.0.clone())
     }
 }
 
 impl<T> Slot<T> {
-    /// The answer is there; a second one is lost.
-    pub fn fill(&self, answer: T) {
-        let mut place = self.answer.borrow_mut();
-        if place.is_none() {
-            *place = Some(answer);
-            self.sim.push(self.sim.now(), Event::Resume(self.task));
+    /// It is there; a second one is lost.
+    pub fn fill(&self, value: T) {
+        let mut place = lock(&self.0);
+        let second = if place.value.is_none() { place.value.replace(value) } else { Some(value) };
+        let waits = place.waits.take();
+        drop(place);
+        drop(second);
+        if let Some(waker) = waits {
+            waker.wake();
         }
     }
 }
@@ -246,10 +323,14 @@ impl<T> Slot<T> {
 impl<T> Future for Slot<T> {
     type Output = T;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
-        match self.answer.borrow_mut().take() {
-            Some(answer) => Poll::Ready(answer),
-            None => Poll::Pending,
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut place = lock(&self.0);
+        match place.value.take() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                place.waits = Some(context.waker().clone());
+                Poll::Pending
+            }
         }
     }
 }

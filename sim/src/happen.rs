@@ -1,13 +1,15 @@
 //! Letting what is planned happen.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
+use controller::report::PolicyReport;
 use engine::invariants::{Place, What};
 use engine::model::{Autoscaler, Budget, Draining, Freeze, Mode, later};
 
 use crate::exec::{SECOND, Sim};
-use crate::operator::{self, watch};
 use crate::plan::{Item, Manner};
+use crate::process;
+use crate::watches;
 use crate::world::World;
 use crate::world::api::{LeaseObject, PolicyObject, Stored};
 use crate::world::database::Conduct;
@@ -15,9 +17,9 @@ use crate::world::faults::Ambush;
 use crate::world::setup::{POLICIES, policy};
 
 /// It happens now. People say `forever` and mean until they take it back.
-pub fn happen(sim: &Rc<Sim>, item: &Item) {
+pub fn happen(sim: &Arc<Sim>, item: &Item) {
     {
-        let mut world = sim.world.borrow_mut();
+        let mut world = sim.world();
         let kind = item.kind();
         if !item.is_fault() {
             crate::world::count(&mut world.counts.events, &kind);
@@ -30,12 +32,12 @@ pub fn happen(sim: &Rc<Sim>, item: &Item) {
     people(sim, item);
     rules(sim, item);
     faults(sim, item);
-    sim.world.borrow_mut().refresh();
+    sim.world().refresh();
 }
 
-fn after(sim: &Rc<Sim>, span: u64, change: impl FnOnce(&mut World) + 'static) {
+fn after(sim: &Arc<Sim>, span: u64, change: impl FnOnce(&mut World) + Send + 'static) {
     sim.at(sim.now() + span * SECOND, move |sim| {
-        let mut world = sim.world.borrow_mut();
+        let mut world = sim.world();
         change(&mut world);
         world.refresh();
     });
@@ -56,8 +58,8 @@ fn conduct(manner: Manner, idle: bool) -> Conduct {
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "each part knows its own items")]
-fn trouble(sim: &Rc<Sim>, item: &Item) {
-    let mut world = sim.world.borrow_mut();
+fn trouble(sim: &Arc<Sim>, item: &Item) {
+    let mut world = sim.world();
     let now = world.now;
     let begin = |world: &mut World, database: usize, manner: Manner, idle: bool, victims: u32| {
         let found = world.databases.get_mut(database)?;
@@ -128,7 +130,7 @@ fn trouble(sim: &Rc<Sim>, item: &Item) {
 }
 
 /// The cache is filled in the end, whoever has done it.
-fn fills(sim: &Rc<Sim>, cache: usize, span: u64) {
+fn fills(sim: &Arc<Sim>, cache: usize, span: u64) {
     after(sim, span, move |world| {
         let now = world.now;
         if let Some(found) = world.caches.get_mut(cache) {
@@ -137,7 +139,7 @@ fn fills(sim: &Rc<Sim>, cache: usize, span: u64) {
     });
 }
 
-fn calms(sim: &Rc<Sim>, target: usize, span: u64) {
+fn calms(sim: &Arc<Sim>, target: usize, span: u64) {
     after(sim, span, move |world| {
         if let Some(found) = world.targets.get_mut(target) {
             found.calm();
@@ -146,11 +148,11 @@ fn calms(sim: &Rc<Sim>, target: usize, span: u64) {
 }
 
 /// The session ends by itself; a restless one moves on every twenty seconds or so.
-fn ends(sim: &Rc<Sim>, database: usize, pid: Option<i32>, span: u64, manner: Manner) {
+fn ends(sim: &Arc<Sim>, database: usize, pid: Option<i32>, span: u64, manner: Manner) {
     let Some(pid) = pid else { return };
     let restless = manner == Manner::Restless;
     if restless {
-        let (mut at, mut world) = (0, sim.world.borrow_mut());
+        let (mut at, mut world) = (0, sim.world());
         let mut moves = Vec::new();
         while at < span {
             at += world.dice.between(12, 35);
@@ -178,8 +180,8 @@ fn ends(sim: &Rc<Sim>, database: usize, pid: Option<i32>, span: u64, manner: Man
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "each part knows its own items")]
-fn people(sim: &Rc<Sim>, item: &Item) {
-    let mut world = sim.world.borrow_mut();
+fn people(sim: &Arc<Sim>, item: &Item) {
+    let mut world = sim.world();
     let now = world.now;
     match item {
         Item::ScaleByHand { target, to } => world.others_scale(*target, *to, "kubectl"),
@@ -324,8 +326,8 @@ fn set_budget(world: &mut World, budget: Option<Budget>) {
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "each part knows its own items")]
-fn rules(sim: &Rc<Sim>, item: &Item) {
-    let mut world = sim.world.borrow_mut();
+fn rules(sim: &Arc<Sim>, item: &Item) {
+    let mut world = sim.world();
     match item {
         Item::PausePolicy { policy, span } => {
             change(&mut world, *policy, |object| object.paused = Some("forever".into()));
@@ -386,14 +388,8 @@ pub fn create_policy(world: &mut World, place: usize) {
         return;
     }
     let life = world.api.bump();
-    let mut object = PolicyObject {
-        policy: policy(place, 1),
-        version: 0,
-        paused: None,
-        ordinal: 0,
-        active: None,
-        said: String::new(),
-    };
+    let mut object =
+        PolicyObject { policy: policy(place, 1), version: 0, paused: None, report: PolicyReport::default() };
     object.policy.id.uid = format!("{place}{life:07}-aaaa");
     object.policy.created_at = world.instant();
     let _ = world.create_policy(object);
@@ -402,17 +398,17 @@ pub fn create_policy(world: &mut World, place: usize) {
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "each part knows its own items")]
-fn faults(sim: &Rc<Sim>, item: &Item) {
+fn faults(sim: &Arc<Sim>, item: &Item) {
     let now = sim.now();
     let until = |span: &u64| now + span * SECOND;
     match item {
-        Item::Kill { node } => return operator::kill(sim, *node),
-        Item::Stop { node } => return operator::stop(sim, *node),
-        Item::FreezeProcess { node, span } => return operator::freeze(sim, *node, *span),
-        Item::WatchBreaks { node, span } => return watch::break_off(sim, *node, *span),
+        Item::Kill { node } => return process::kill(sim, *node),
+        Item::Stop { node } => return process::stop(sim, *node),
+        Item::FreezeProcess { node, span } => return process::freeze(sim, *node, *span),
+        Item::WatchBreaks { node, span } => return watches::break_off(sim, *node, *span),
         _ => {}
     }
-    let mut world = sim.world.borrow_mut();
+    let mut world = sim.world();
     let world = &mut *world;
     let set = |places: &mut [u64; 2], node: usize, until: u64| {
         if let Some(place) = places.get_mut(node) {
@@ -484,9 +480,9 @@ fn faults(sim: &Rc<Sim>, item: &Item) {
 }
 
 /// From now on nothing is wrong any more, and nobody changes anything.
-pub fn quiet(sim: &Rc<Sim>) {
+pub fn quiet(sim: &Arc<Sim>) {
     {
-        let mut world = sim.world.borrow_mut();
+        let mut world = sim.world();
         world.faults.end();
         for place in 0..world.databases.len() {
             if let Some(database) = world.databases.get_mut(place) {
@@ -525,7 +521,7 @@ pub fn quiet(sim: &Rc<Sim>) {
         world.refresh();
         world.tell(What::Quiet);
     }
-    for frozen in &sim.frozen_until {
-        frozen.set(frozen.get().min(sim.now()));
+    for node in 0..2 {
+        sim.set_frozen_until(node, sim.frozen_until(node).min(sim.now()));
     }
 }

@@ -9,7 +9,7 @@
 //! `pg_cancel_backend` and `pg_terminate_backend` know processes, not statements.
 
 use engine::advance::EffectReport;
-use engine::model::{Action, Writers, elapsed, later};
+use engine::model::{Action, Writers};
 use jiff::Timestamp;
 use sqlx::Row;
 
@@ -74,24 +74,8 @@ WHERE ",
 const CANCEL: &str = signal!("pg_cancel_backend");
 const TERMINATE: &str = signal!("pg_terminate_backend");
 
-/// The server's clock at some instant of ours.
-#[derive(Debug, Clone, Copy)]
-pub struct ServerClock {
-    /// What the server's clock said.
-    pub server: Timestamp,
-    /// When it was read, on our clock.
-    pub ours: Timestamp,
-}
-
-impl ServerClock {
-    /// An instant of our clock on the server's.
-    #[must_use]
-    pub fn at(&self, ours: Timestamp) -> Timestamp {
-        later(self.server, elapsed(ours, self.ours))
-    }
-}
-
-/// Signals the session if everything is still as it was decided, and the fence has not passed on the server's clock.
+/// Signals the session if everything is still as it was decided, and the fence has not passed on the
+/// server's clock.
 pub async fn signal(
     secrets: &Secrets,
     registry: &Registry,
@@ -99,17 +83,16 @@ pub async fn signal(
     action: &Action,
     protected_roles: &[String],
     fence: Timestamp,
-    clock: ServerClock,
 ) -> EffectReport {
     let Some(target) = action.session() else { return no_session() };
     let credentials = match secrets.credentials(namespace, &target.secret).await {
         Ok(credentials) => credentials,
         Err(no_data) => return EffectReport::Refused(no_data.to_string()),
     };
-    signal_on(&registry.postgres(&credentials), action, protected_roles, clock.at(fence)).await
+    signal_on(&registry.postgres(&credentials), action, protected_roles, fence).await
 }
 
-/// The same over a connection, with the fence on the server's clock.
+/// The same over a connection.
 pub async fn signal_on(
     connection: &Postgres,
     action: &Action,

@@ -46,7 +46,7 @@ impl Asker {
         path: &str,
         number: usize,
         fence: Timestamp,
-        may: impl Fn() -> bool,
+        may: impl Fn() -> bool + Send + Sync,
     ) -> Result<(), String> {
         let path = UrlPath::parse(path)?;
         let left = || elapsed(fence, self.clock.now());

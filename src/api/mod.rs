@@ -5,7 +5,6 @@
 #![allow(clippy::duplicated_attributes)]
 
 pub mod budget;
-pub mod conditions;
 pub mod convert;
 pub mod incident;
 pub mod policy;

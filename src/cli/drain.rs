@@ -20,9 +20,9 @@ use super::process::{self, Clients, Logging};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::secrets::brief;
-use crate::controller;
+use crate::kube::list_remediations;
 use crate::leader::{Elector, LONGEST, Sight};
-use crate::observe::kubernetes::Scope;
+use crate::scope::Scope;
 use crate::telemetry::{Health, Metrics};
 
 /// What was sent just before the leader knew of the mark is there after so long: as long as an answer is waited for.
@@ -199,7 +199,7 @@ impl Drain {
     /// One look. All remediations, once nothing is owed.
     async fn turn(&self, waiting: &mut Waiting) -> kube::Result<Option<Vec<Remediation>>> {
         let Some(lease) = self.marked(waiting).await? else { return Ok(None) };
-        let all = controller::list_remediations(&self.clients.reading, &self.scopes).await?;
+        let all = list_remediations(&self.clients.reading, &self.scopes).await?;
         waiting.unsettled = all.iter().filter(|one| is_unsettled(one)).cloned().collect();
         waiting.owed.extend(all.iter().filter(|one| one.owes()).map(key_of));
         let is_heard = waiting.heard.is_some_and(|at| at.elapsed() >= QUIET);

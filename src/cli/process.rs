@@ -6,25 +6,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use controller::Settings;
+use controller::ledger_store::LedgerStore;
+use controller::ports::Ports;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::api::ALLOWED;
 use crate::clock::Clock;
 use crate::config::{Config, SecretRule};
 use crate::connections::services::DevOverride;
 use crate::connections::{Registry, Secrets, Services};
-use crate::controller::budgets::Budgets;
-use crate::controller::events::Publisher;
-use crate::controller::keeper::Keeper;
-use crate::controller::{self, Shared, Views};
+use crate::kube::budgets::Budgets;
+use crate::kube::events::Publisher;
+use crate::kube::{
+    Actor, Announcer, Cluster, Controllers, Kubernetes, Led, Observer, Timers, Watched, lead,
+    list_remediations,
+};
 use crate::leader::Leadership;
-use crate::observe::kubernetes::Scope;
 use crate::observe::postgres::Databases;
 use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;
 use crate::observe::redis::Caches;
+use crate::scope::Scope;
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Health, Metrics};
 
@@ -91,66 +96,95 @@ pub(super) fn say_which_secrets(rule: SecretRule) {
 /// Both controllers, for as long as this process leads.
 pub(super) async fn work(
     config: Config,
-    Clients { reading: client, watching, mutating, services }: Clients,
+    clients: Clients,
     leadership: Leadership,
     metrics: Metrics,
     health: Health,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    let Clients { reading, watching, .. } = &clients;
     let scopes = Scope::all(&config.watch_namespaces);
-    let keeper = Keeper::default();
-    let listed = controller::list_remediations(&client, &scopes).await;
-    keeper.build(listed.context("the LatencyRemediations cannot be listed, so nothing may be done")?);
+    let ledger = LedgerStore::default();
+    let listed = list_remediations(reading, &scopes).await;
+    ledger.build(listed.context("the LatencyRemediations cannot be listed, so nothing may be done")?);
 
     let budgets = Budgets::default();
-    let _ = budgets.refresh(&client).await;
+    let _ = budgets.refresh(reading).await;
 
-    let clock = Clock::agreed(&client).await?;
+    let clock = Clock::agreed(reading).await?;
     leadership.agree_on(clock);
-    let secrets = Secrets::new(client.clone(), config.secrets);
-    let registry = Registry::default();
-    let databases = Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone());
-    let caches = Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone());
-    let prometheus = Prometheus::new(&config.backends, clock, metrics.clone())?;
-    let probes = Probes::new(services.clone(), clock, metrics.clone());
+    let scopes: Vec<Led> = scopes.into_iter().map(|scope| Led::new(reading, watching, scope)).collect();
     let (publisher, publishing) =
-        Publisher::new(client.clone(), leadership.identity().to_owned(), metrics.clone());
+        Publisher::new(reading.clone(), leadership.identity().to_owned(), metrics.clone());
     let publishing = tokio::spawn(publishing);
-    let shared = Arc::new(Shared {
-        client,
-        watching,
-        mutating,
-        clock,
-        leadership,
-        lease: config.lease,
-        keeper,
-        budgets: budgets.clone(),
-        actions: config.actions.into(),
-        protected_roles: config.protected_roles.into(),
-        secrets,
-        registry,
-        services,
-        databases,
-        caches,
-        prometheus,
-        probes,
-        publisher,
-        metrics,
-        status_writes: Semaphore::new(controller::STATUS_WRITES),
+    let marks = leadership.marks();
+    let settings = Settings {
+        enabled_actions: config.actions.clone().into(),
+        protected_roles: config.protected_roles.clone().into(),
+        api_contact_within: config.lease.duration,
         leading_since: clock.now(),
-        views: Views::default(),
-    });
+    };
+    let parts = Parts { clock, leadership, metrics, budgets: budgets.clone(), publisher };
+    let ports = ports(&config, &clients, &settings, &scopes, parts)?;
+    let controllers: Arc<Controllers> = controller::Controllers::new(ports, settings, ledger);
     health.set_ready(true);
-    let watching = shared.watching.clone();
     tokio::select! {
-        () = controller::lead(shared, scopes, stopping) => {}
-        () = budgets.follow(watching) => anyhow::bail!("the watch of LatencyBudgets has ended"),
+        () = lead(controllers, watching.clone(), scopes, marks, stopping) => {}
+        () = budgets.follow(watching.clone()) => anyhow::bail!("the watch of LatencyBudgets has ended"),
     }
-    // Every publisher has gone with the controllers: what was handed in is written, and the task ends.
+    // Every publisher is gone with the controllers: what was handed in is written, and the task ends.
     if tokio::time::timeout(Duration::from_secs(3), publishing).await.is_err() {
         tracing::warn!("not every Event could be written in time");
     }
     Ok(())
+}
+
+/// What the ports share with the process around them.
+struct Parts {
+    clock: Clock,
+    leadership: Leadership,
+    metrics: Metrics,
+    budgets: Budgets,
+    publisher: Publisher,
+}
+
+fn ports(
+    config: &Config,
+    clients: &Clients,
+    settings: &Settings,
+    scopes: &[Led],
+    Parts { clock, leadership, metrics, budgets, publisher }: Parts,
+) -> anyhow::Result<Ports<Kubernetes>> {
+    let Clients { reading, mutating, services, .. } = clients;
+    let scopes: Vec<Watched> = scopes.iter().map(|led| led.watched.clone()).collect();
+    let secrets = Secrets::new(reading.clone(), config.secrets);
+    let registry = Registry::default();
+    let observe = Observer {
+        clock,
+        prometheus: Prometheus::new(&config.backends, clock, metrics.clone())?,
+        probes: Probes::new(services.clone(), clock, metrics.clone()),
+        databases: Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone()),
+        caches: Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone()),
+        scopes: scopes.clone(),
+    };
+    let act = Actor {
+        client: reading.clone(),
+        clock,
+        secrets,
+        registry,
+        services: services.clone(),
+        protected_roles: settings.protected_roles.clone(),
+    };
+    let enabled = settings.enabled_actions.clone();
+    let clients = (reading.clone(), mutating.clone());
+    Ok(Ports {
+        cluster: Cluster::new(clients, clock, metrics.clone(), budgets, enabled, scopes.clone()),
+        observe,
+        act,
+        announce: Announcer { publisher, metrics, scopes },
+        time: Timers::new(clock),
+        leading: leadership,
+    })
 }
 
 /// The operator's ways to the API server.

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use engine::advance::Look;
-use engine::model::{
-    NoData, NoDataReason, Observed, Pause, PausedBy, Target, TargetKind, TargetRef, Workload,
-};
+use controller::objects::LiveTarget;
+use controller::ports::Detail;
+use engine::model::{NoDataReason, Observed, Pause, PausedBy, Target, TargetKind, TargetRef, Workload};
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -22,71 +21,7 @@ use serde::de::DeserializeOwned;
 use crate::api::{MetadataOf, OPT_OUT, PAUSED_REASON, PAUSED_UNTIL};
 use crate::connections::secrets::brief;
 use crate::connections::workload;
-
-/// A part of the cluster that is looked after: one namespace, or all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// All namespaces.
-    Cluster,
-    /// One.
-    Namespace(String),
-}
-
-impl Scope {
-    /// The configured scopes: all, where no namespace is named.
-    #[must_use]
-    pub fn all(namespaces: &[String]) -> Vec<Self> {
-        if namespaces.is_empty() {
-            vec![Self::Cluster]
-        } else {
-            namespaces.iter().cloned().map(Self::Namespace).collect()
-        }
-    }
-
-    /// Its namespace, where it is one.
-    #[must_use]
-    pub fn namespace(&self) -> Option<&str> {
-        match self {
-            Self::Cluster => None,
-            Self::Namespace(namespace) => Some(namespace),
-        }
-    }
-
-    /// The API for a namespaced kind within the scope.
-    pub fn api<K>(&self, client: Client) -> Api<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        match self {
-            Self::Cluster => Api::all(client),
-            Self::Namespace(namespace) => Api::namespaced(client, namespace),
-        }
-    }
-}
-
-/// How much is read of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closely {
-    /// What the watch knows: while all is well.
-    No,
-    /// Its replicas too, live.
-    Yes {
-        /// And what else scales it: where a rung would.
-        scales: bool,
-    },
-}
-
-/// See [`Workloads::live`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Live {
-    /// The target's uid; none while it is being deleted.
-    pub uid: Option<String>,
-    /// The target's annotation, as it stands.
-    pub opt_out: Option<String>,
-    /// On target and namespace.
-    pub pauses: Vec<Pause>,
-}
+use crate::scope::Scope;
 
 type Metadata<K> = Store<MetadataOf<K>>;
 
@@ -131,12 +66,12 @@ impl Workloads {
         Ok(())
     }
 
-    /// The target as the watch knows it, and live where `closely`.
+    /// The target as the watch shows it, and live where the `detail` says so.
     pub async fn target(
         &self,
         namespace: &str,
         target: &TargetRef,
-        closely: Closely,
+        detail: Detail,
         now: Timestamp,
     ) -> Observed<Target> {
         let Some(metadata) = self.metadata(namespace, target) else {
@@ -146,9 +81,9 @@ impl Workloads {
         if metadata.deletion_timestamp.is_some() {
             return Observed::missing(NoDataReason::Deleting, format!("{target} is being deleted"));
         }
-        let workload = match closely {
-            Closely::No => None,
-            Closely::Yes { scales } => match self.workload(namespace, target, scales, now).await {
+        let workload = match detail {
+            Detail::Watched => None,
+            Detail::Live { autoscalers } => match self.workload(namespace, target, autoscalers, now).await {
                 Ok(workload) => Some(workload),
                 Err(error) => {
                     let detail = format!("{target}: {}", brief(&error));
@@ -175,7 +110,7 @@ impl Workloads {
     ///
     /// # Errors
     /// The API server cannot be asked, or does not know them.
-    pub async fn live(&self, namespace: &str, target: &TargetRef) -> kube::Result<Live> {
+    pub async fn live(&self, namespace: &str, target: &TargetRef) -> kube::Result<LiveTarget> {
         let places: Api<MetadataOf<Namespace>> = Api::all(self.client.clone());
         let of_target = async {
             match target.kind {
@@ -191,7 +126,7 @@ impl Workloads {
         };
         let (target, place) = tokio::try_join!(of_target, places.get(namespace))?;
         let stays = target.deletion_timestamp.is_none();
-        Ok(Live {
+        Ok(LiveTarget {
             uid: target.uid.clone().filter(|_| stays),
             opt_out: target.annotations.as_ref().and_then(|all| all.get(OPT_OUT)).cloned(),
             pauses: pauses(Some(&target), Some(&place.metadata)),
@@ -247,19 +182,6 @@ impl Workloads {
         let (read, autoscalers) =
             tokio::join!(read, workload::autoscalers(&self.client, namespace, target, now));
         Ok(Workload { autoscalers, ..read?.workload })
-    }
-
-    /// What an effect on the target, or its undo, is compared with.
-    pub async fn look(&self, namespace: &str, target: &TargetRef) -> Look {
-        match workload::read(&self.client, namespace, target).await {
-            Ok(read) if read.metadata.deletion_timestamp.is_none() => Look::Workload(read.now()),
-            Ok(_) => Look::Gone,
-            Err(kube::Error::Api(status)) if status.code == 404 => Look::Gone,
-            Err(error) => Look::Unreadable(NoData::new(
-                NoDataReason::ApiUnavailable,
-                format!("{target}: {}", brief(&error)),
-            )),
-        }
     }
 }
 

@@ -1,16 +1,20 @@
 //! The API server: objects with versions, compare-and-swap, finalizers, the scale subresource, a Lease, and watches.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
+use controller::PolicyKey;
+use controller::objects::{IncidentSpec, NewRemediation};
+use controller::report::{IncidentPhase, IncidentReport, PolicyReport};
 use engine::invariants::{Replicas, What};
 use engine::model::{
-    Budget, Draining, EntryKey, FieldManager, Incident, MANAGER, Pause, PausedBy, Phase, Policy, PolicyRef,
-    Remediation, RemediationStatus, Scale, Severity, TargetRef, UndoState, WorkloadKey, WorkloadNow,
+    Budget, Draining, EntryKey, FieldManager, MANAGER, Pause, PausedBy, Phase, Policy, PolicyRef,
+    Remediation, RemediationStatus, Scale, TargetRef, UndoState, WorkloadKey, WorkloadNow,
 };
 use jiff::Timestamp;
 
+use super::target::Metadata;
 use super::{World, instant};
-use crate::operator::keeper::PolicyKey;
 
 /// Why a request failed, as far as the one who sent it can know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub enum ApiError {
 /// What the API server answers.
 pub type Answer<T> = Result<T, ApiError>;
 
-/// A LatencyPolicy with its metadata and the part of its status that decisions rest on.
+/// A LatencyPolicy with its metadata and its status.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyObject {
     /// Its spec.
@@ -37,12 +41,16 @@ pub struct PolicyObject {
     pub version: u64,
     /// The annotation that pauses it.
     pub paused: Option<String>,
-    /// `status.incidentOrdinal`.
-    pub ordinal: u64,
-    /// `status.activeIncident`.
-    pub active: Option<String>,
-    /// The rest of the status, as text.
-    pub said: String,
+    /// Its status.
+    pub report: PolicyReport,
+}
+
+impl PolicyObject {
+    /// Namespace and name.
+    #[must_use]
+    pub fn key(&self) -> PolicyKey {
+        policy_key(&self.policy.id)
+    }
 }
 
 /// A LatencyRemediation with its version.
@@ -50,27 +58,39 @@ pub struct PolicyObject {
 pub struct Stored {
     /// The object.
     pub object: Remediation,
+    /// Which life of its name it is: the version that it was created with.
+    pub uid: u64,
     /// `metadata.resourceVersion`.
     pub version: u64,
 }
 
-/// A LatencyIncident.
+impl Stored {
+    /// Namespace and name.
+    #[must_use]
+    pub fn key(&self) -> EntryKey {
+        (self.object.namespace.clone(), self.object.name.clone())
+    }
+}
+
+/// A LatencyIncident. It goes with the policy that owns it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IncidentObject {
-    /// The policy that owns it: it goes with it.
-    pub policy: PolicyRef,
-    /// What it says.
-    pub facts: Incident,
-    /// Its phase is Closed.
-    pub closed: bool,
-    /// When it was closed, by the operator's clock.
-    pub closed_at: Option<Timestamp>,
-    /// When a leader that had just taken over made sure that it stays closed.
-    pub confirmed_at: Option<Timestamp>,
-    /// The rest of the status, as text.
-    pub story: String,
+    /// Its name.
+    pub name: String,
+    /// What it says once and for all.
+    pub spec: IncidentSpec,
+    /// Its status.
+    pub report: IncidentReport,
     /// `metadata.resourceVersion`.
     pub version: u64,
+}
+
+impl IncidentObject {
+    /// Whether its phase is not Closed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.report.phase != Some(IncidentPhase::Closed)
+    }
 }
 
 /// The Lease.
@@ -90,11 +110,11 @@ pub struct LeaseObject {
 #[derive(Debug, Clone)]
 pub enum Shown {
     /// A policy was created or changed.
-    Policy(Box<PolicyObject>),
+    Policy(Arc<PolicyObject>),
     /// A policy has gone.
     PolicyGone(PolicyKey),
     /// A remediation was created or changed.
-    Remediation(Box<Stored>),
+    Remediation(Arc<Stored>),
     /// A remediation has gone.
     RemediationGone(EntryKey),
     /// All LatencyBudgets, after one has changed.
@@ -162,7 +182,7 @@ impl World {
             return Err(ApiError::Conflict);
         }
         object.policy.generation = 1;
-        (object.ordinal, object.active, object.said) = (0, None, String::new());
+        object.report = PolicyReport::default();
         self.api.untouched.insert(policy_key(&object.policy.id));
         Ok(self.store_policy(object))
     }
@@ -190,7 +210,7 @@ impl World {
     fn store_policy(&mut self, mut object: PolicyObject) -> PolicyObject {
         object.version = self.api.bump();
         self.tell(What::Policy(Box::new(object.policy.clone())));
-        self.api.announce(Shown::Policy(Box::new(object.clone())));
+        self.api.announce(Shown::Policy(Arc::new(object.clone())));
         self.api.policies.insert(policy_key(&object.policy.id), object.clone());
         object
     }
@@ -208,7 +228,8 @@ impl World {
     /// Incidents whose policy is not there go, also where another one has its name.
     fn collect_garbage(&mut self) {
         let policies = &self.api.policies;
-        let owned = |incident: &IncidentObject| policies.values().any(|p| p.policy.id == incident.policy);
+        let owned =
+            |incident: &IncidentObject| policies.values().any(|p| p.policy.id == incident.spec.policy);
         let all = self.api.incidents.iter();
         let gone: Vec<EntryKey> = all.filter(|(_, one)| !owned(one)).map(|(key, _)| key.clone()).collect();
         for key in gone {
@@ -218,39 +239,40 @@ impl World {
     }
 
     /// A policy's status is replaced, by compare-and-swap.
-    pub fn write_policy_status(&mut self, status: &PolicyObject) -> Answer<PolicyObject> {
-        let key = policy_key(&status.policy.id);
-        let stored = self.api.policies.get_mut(&key).ok_or(ApiError::NotFound)?;
-        if stored.version != status.version {
+    pub fn write_policy_status(
+        &mut self,
+        key: &PolicyKey,
+        version: u64,
+        report: PolicyReport,
+    ) -> Answer<PolicyObject> {
+        let stored = self.api.policies.get_mut(key).ok_or(ApiError::NotFound)?;
+        if stored.version != version {
             return Err(ApiError::Conflict);
         }
-        let first = self.api.untouched.remove(&key);
-        let before = stored.clone();
-        stored.ordinal = status.ordinal;
-        (stored.active, stored.said) = (status.active.clone(), status.said.clone());
-        if *stored != before || first {
+        let first = self.api.untouched.remove(key);
+        let changed = stored.report != report;
+        if changed || first {
             self.api.version += 1;
-            stored.version = self.api.version;
-            let written = stored.clone();
-            self.api.announce(Shown::Policy(Box::new(written)));
+            (stored.version, stored.report) = (self.api.version, report);
+        }
+        let written = stored.clone();
+        if changed || first {
+            self.api.announce(Shown::Policy(Arc::new(written.clone())));
         }
         self.tell(What::Wrote(format!("status of LatencyPolicy {}/{}", key.0, key.1)));
-        self.api.policies.get(&key).cloned().ok_or(ApiError::NotFound)
+        Ok(written)
     }
 
-    /// An incident of the policy is created under its name. How bad it is, is told with the status.
-    pub fn create_incident(&mut self, policy: &PolicyRef, facts: &Incident) -> Answer<IncidentObject> {
-        let key = (policy.namespace.clone(), facts.name.clone());
+    /// An incident of the policy is created under its name, without a status.
+    pub fn create_incident(&mut self, name: &str, spec: &IncidentSpec) -> Answer<IncidentObject> {
+        let key = (spec.policy.namespace.clone(), name.to_owned());
         if self.api.incidents.contains_key(&key) {
             return Err(ApiError::Conflict);
         }
         let object = IncidentObject {
-            policy: policy.clone(),
-            facts: Incident { severity: Severity::P2, reopened: 0, ..facts.clone() },
-            closed: false,
-            closed_at: None,
-            confirmed_at: None,
-            story: String::new(),
+            name: name.to_owned(),
+            spec: spec.clone(),
+            report: IncidentReport::default(),
             version: self.api.bump(),
         };
         self.tell(What::Wrote(format!("LatencyIncident {}/{}", key.0, key.1)));
@@ -261,19 +283,23 @@ impl World {
     }
 
     /// An incident's status is replaced, by compare-and-swap.
-    pub fn write_incident(&mut self, object: &IncidentObject) -> Answer<IncidentObject> {
-        let key = (object.policy.namespace.clone(), object.facts.name.clone());
-        let stored = self.api.incidents.get_mut(&key).ok_or(ApiError::NotFound)?;
-        if stored.version != object.version {
+    pub fn write_incident(
+        &mut self,
+        key: &EntryKey,
+        version: u64,
+        report: IncidentReport,
+    ) -> Answer<IncidentObject> {
+        let stored = self.api.incidents.get_mut(key).ok_or(ApiError::NotFound)?;
+        if stored.version != version {
             return Err(ApiError::Conflict);
         }
-        if stored != object {
+        if stored.report != report {
             self.api.version += 1;
-            *stored = IncidentObject { version: self.api.version, ..object.clone() };
+            (stored.version, stored.report) = (self.api.version, report);
         }
         let written = stored.clone();
         self.tell(What::Wrote(format!("status of LatencyIncident {}/{}", key.0, key.1)));
-        self.tell(What::Incident { key, open: !written.closed });
+        self.tell(What::Incident { key: key.clone(), open: written.is_open() });
         Ok(written)
     }
 
@@ -289,28 +315,41 @@ impl World {
     }
 
     /// A remediation is created under its name.
-    pub fn create_remediation(&mut self, mut object: Remediation) -> Answer<Stored> {
-        let key = (object.namespace.clone(), object.name.clone());
+    pub fn create_remediation(&mut self, new: NewRemediation) -> Answer<Stored> {
+        let NewRemediation { key, spec, held } = new;
         if self.api.remediations.contains_key(&key) {
             return Err(ApiError::Conflict);
         }
-        object.created_at = created(self);
-        let stored = Stored { object, version: self.api.bump() };
+        let object = Remediation {
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            created_at: created(self),
+            deleting: false,
+            held,
+            spec,
+            status: RemediationStatus::default(),
+        };
+        let version = self.api.bump();
+        let stored = Stored { object, uid: version, version };
         self.show(key, &stored);
         Ok(stored)
     }
 
     fn show(&mut self, key: EntryKey, stored: &Stored) {
         self.api.remediations.insert(key, stored.clone());
-        self.api.announce(Shown::Remediation(Box::new(stored.clone())));
+        self.api.announce(Shown::Remediation(Arc::new(stored.clone())));
         self.tell(What::Remediation(Box::new(stored.object.clone())));
     }
 
     /// A remediation's status is replaced, by compare-and-swap.
-    pub fn write_remediation(&mut self, known: &Stored, status: &RemediationStatus) -> Answer<Stored> {
-        let key = (known.object.namespace.clone(), known.object.name.clone());
-        let stored = self.api.remediations.get(&key).cloned().ok_or(ApiError::NotFound)?;
-        if stored.version != known.version {
+    pub fn write_remediation(
+        &mut self,
+        key: &EntryKey,
+        version: u64,
+        status: &RemediationStatus,
+    ) -> Answer<Stored> {
+        let stored = self.api.remediations.get(key).cloned().ok_or(ApiError::NotFound)?;
+        if stored.version != version {
             return Err(ApiError::Conflict);
         }
         if stored.object.status == *status {
@@ -318,17 +357,16 @@ impl World {
         }
         let mut object = stored.object;
         let before = std::mem::replace(&mut object.status, status.clone());
-        let written = Stored { object, version: self.api.bump() };
-        self.show(key, &written);
+        let written = Stored { object, uid: stored.uid, version: self.api.bump() };
+        self.show(key.clone(), &written);
         self.count_ends(&before, status);
         Ok(written)
     }
 
     /// The finalizer goes, and with it an object that is being deleted.
-    pub fn release_remediation(&mut self, known: &Stored) -> Answer<Stored> {
-        let key = (known.object.namespace.clone(), known.object.name.clone());
-        let stored = self.api.remediations.get(&key).cloned().ok_or(ApiError::NotFound)?;
-        if stored.version != known.version {
+    pub fn release_remediation(&mut self, key: &EntryKey, version: u64) -> Answer<Stored> {
+        let stored = self.api.remediations.get(key).cloned().ok_or(ApiError::NotFound)?;
+        if stored.version != version {
             return Err(ApiError::Conflict);
         }
         if !stored.object.held {
@@ -338,11 +376,11 @@ impl World {
         object.held = false;
         if object.deleting {
             // Nothing is stored any more: the answer carries the version that was.
-            self.remove(&key);
-            return Ok(Stored { object, version: known.version });
+            self.remove(key);
+            return Ok(Stored { object, uid: stored.uid, version });
         }
-        let released = Stored { object, version: self.api.bump() };
-        self.show(key, &released);
+        let released = Stored { object, uid: stored.uid, version: self.api.bump() };
+        self.show(key.clone(), &released);
         Ok(released)
     }
 
@@ -358,7 +396,7 @@ impl World {
         if stored.object.held {
             let mut object = stored.object;
             object.deleting = true;
-            let marked = Stored { object, version: self.api.bump() };
+            let marked = Stored { object, uid: stored.uid, version: self.api.bump() };
             self.show(key.clone(), &marked);
         } else {
             self.remove(key);
@@ -465,22 +503,25 @@ impl World {
         }
     }
 
-    /// The pauses that hold for a policy, read live.
+    /// The pauses on a workload and its namespace, read live.
     #[must_use]
-    pub fn pauses(&self, key: &PolicyKey, target: &TargetRef) -> Vec<Pause> {
+    pub fn pauses(&self, namespace: &str, target: &TargetRef) -> Vec<Pause> {
         let of = |by: PausedBy, until: Option<&String>| {
             until.map(|until| Pause { by, until: until.clone(), reason: None })
         };
-        let target = self.target(&key.0, target).and_then(|target| target.paused.as_ref());
-        let policy = self.api.policies.get(key).and_then(|object| object.paused.as_ref());
-        [
-            of(PausedBy::Target, target),
-            of(PausedBy::Namespace, self.api.namespaces.get(&key.0)),
-            of(PausedBy::Policy, policy),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let target = self.target(namespace, target).and_then(|target| target.paused.as_ref());
+        [of(PausedBy::Target, target), of(PausedBy::Namespace, self.api.namespaces.get(namespace))]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// What a watch shows of a workload and its namespace.
+    #[must_use]
+    pub fn metadata(&self, namespace: &str, target: &TargetRef) -> Option<Metadata> {
+        let found = self.target(namespace, target)?;
+        let (uid, opt_out) = (found.uid.clone(), found.opt_out.clone());
+        Some(Metadata { uid, opt_out, pauses: self.pauses(namespace, target) })
     }
 
     /// The Lease is written, by compare-and-swap.

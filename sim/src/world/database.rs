@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use engine::advance::Look;
 use engine::invariants::{Signal, SignalKind, Victim, What};
 use engine::model::{
-    Action, Coverage, EntryKey, LockWait, PostgresFacts, PostgresLook, ServerIdentity, Session,
-    SessionIdentity, SessionState, Slots, Writers, elapsed,
+    Action, Coverage, EntryKey, LockWait, NoData, NoDataReason, PostgresFacts, PostgresLook, ServerIdentity,
+    Session, SessionIdentity, SessionState, Slots, Writers, elapsed,
 };
 use jiff::Timestamp;
 
+use super::setup::database_of;
 use super::{World, instant};
 use crate::exec::{Micros, SECOND};
 use crate::planted;
@@ -327,6 +329,19 @@ impl World {
         self.acted(action);
         self.refresh();
         answer(Signalled::Sent)
+    }
+
+    /// What has become of the session that an action signals.
+    #[must_use]
+    pub fn session(&self, action: &Action) -> Look {
+        let unreadable = |reason| Look::Unreadable(NoData::new(reason, "it cannot be asked for"));
+        let Some(target) = action.session() else { return unreadable(NoDataReason::NotFound) };
+        match database_of(&target.secret).and_then(|place| self.databases.get(place)) {
+            Some(database) if self.now >= database.down_until.max(database.mute_until) => {
+                if database.runs(action, &target.session) { Look::Running } else { Look::Gone }
+            }
+            Some(_) | None => unreadable(NoDataReason::Unreachable),
+        }
     }
 
     /// Connections of a database that are in use: those of its sessions, of pods, and of others.

@@ -4,6 +4,7 @@ pub mod api;
 pub mod cache;
 pub mod database;
 pub mod faults;
+mod objects;
 pub mod setup;
 pub mod target;
 

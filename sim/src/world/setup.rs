@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use controller::report::PolicyReport;
 use engine::invariants::{Replicas, What};
 use engine::model::{
     ByName, CacheUse, Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind, Policy,
-    PolicyRef, PostgresDependency, Preset, RedisDependency, Rung, RungAction, ScaleSettings, Scheme, Source,
-    TargetKind, TargetRef, Thresholds, Verification, WarmSettings, Writers, earlier,
+    PolicyRef, PostgresDependency, Preset, ProbeSource, RedisDependency, Rung, RungAction, ScaleSettings,
+    Scheme, Source, TargetKind, TargetRef, Thresholds, Verification, WarmSettings, Writers, earlier,
 };
 
 use super::api::PolicyObject;
@@ -27,6 +28,8 @@ pub const POLICIES: [(&str, &str, usize, u64); 6] = [
     ("depot", "bills", 3, 20),
     ("depot", "parcels", 4, 10),
 ];
+/// The policies that probe.
+const PROBED: [usize; 2] = [1, 5];
 /// A workload of the world: namespace, name, database, connections that a pod really opens.
 pub const TARGETS: [(&str, &str, usize, u32); 5] = [
     ("shop", "orders-api", 0, 5),
@@ -63,6 +66,12 @@ pub fn target_name(place: usize) -> TargetRef {
     TargetRef { kind: TargetKind::Deployment, name: name.to_owned() }
 }
 
+/// The place of a workload among [`TARGETS`].
+#[must_use]
+pub fn place_of_target(namespace: &str, target: &TargetRef) -> Option<usize> {
+    TARGETS.iter().position(|known| (known.0, known.1) == (namespace, &*target.name))
+}
+
 /// Which database a Secret leads to.
 #[must_use]
 pub fn database_of(secret: &str) -> Option<usize> {
@@ -96,20 +105,7 @@ pub fn policy(place: usize, life: u64) -> Policy {
         suspended: false,
         target: target_name(target),
         evaluation,
-        objectives: vec![Objective {
-            name: "p95".into(),
-            kind: ObjectiveKind::Latency {
-                quantile: 0.95,
-                target: Duration::from_millis(500),
-                severities: vec![],
-            },
-            source: Source::Prometheus {
-                backend: "default".into(),
-                preset: Preset::Caddy,
-                match_labels: BTreeMap::new(),
-                views: None,
-            },
-        }],
+        objectives: objectives(place),
         dependencies: ByName::from_iter([
             (
                 "db".into(),
@@ -140,6 +136,37 @@ pub fn policy(place: usize, life: u64) -> Policy {
         // The fewest that a policy can ask for, and a few.
         history_limit: if place.is_multiple_of(2) { 1 } else { 5 },
     }
+}
+
+/// Of some policies a request of the operator's own is an objective, too.
+fn objectives(place: usize) -> Vec<Objective> {
+    let measured = Source::Prometheus {
+        backend: "default".into(),
+        preset: Preset::Caddy,
+        match_labels: BTreeMap::new(),
+        views: None,
+    };
+    let probed = Source::Probe(ProbeSource {
+        service: "api".into(),
+        port: "http".into(),
+        path: "/health".into(),
+        timeout: 3 * SECOND,
+        scheme: Scheme::Http,
+    });
+    let objective = |name: &str, source| Objective {
+        name: name.into(),
+        kind: ObjectiveKind::Latency {
+            quantile: 0.95,
+            target: Duration::from_millis(500),
+            severities: vec![],
+        },
+        source,
+    };
+    let mut objectives = vec![objective("p95", measured)];
+    if PROBED.contains(&place) {
+        objectives.push(objective("probe", probed));
+    }
+    objectives
 }
 
 fn rungs(place: usize) -> Vec<Rung> {
@@ -219,9 +246,7 @@ impl World {
                 policy: policy(place, 0),
                 version: 0,
                 paused: None,
-                ordinal: 0,
-                active: None,
-                said: String::new(),
+                report: PolicyReport::default(),
             });
         }
         world.refresh();

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use engine::invariants::Seen;
 use engine::model::{
-    Autoscaler, Bucket, FieldManager, NoDataReason, Observed, TargetRef, Traffic, TrafficWindow, ViewTraffic,
-    Workload, WorkloadKey, WorkloadNow,
+    Autoscaler, Bucket, FieldManager, NoDataReason, Observed, Pause, ProbeAnswer, Probed, TargetRef, Timing,
+    Traffic, TrafficWindow, ViewTraffic, Workload, WorkloadKey, WorkloadNow,
 };
 
+use super::api::{Answer, ApiError};
 use super::{World, instant};
 use crate::exec::{Micros, SECOND};
 
@@ -18,6 +19,17 @@ pub const WORKERS: u32 = 4;
 const USUAL: f64 = 20.0;
 /// A window needs so many requests.
 pub const LEAST: f64 = 50.0;
+
+/// What a watch shows of a workload and its namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// Which life of the workload.
+    pub uid: String,
+    /// The annotation that opts out.
+    pub opt_out: Option<String>,
+    /// The pauses on both.
+    pub pauses: Vec<Pause>,
+}
 
 /// How the workload did from an instant on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -211,13 +223,46 @@ impl World {
         }
     }
 
-    /// The window of a workload's traffic that ends now, and what it truly says.
-    pub fn traffic(&mut self, place: usize, window: Duration) -> (Observed<Traffic>, Seen) {
+    /// A live read of a target with its replicas, and with what else scales it where that is asked for.
+    pub fn read_target(
+        &mut self,
+        namespace: &str,
+        target: &TargetRef,
+        autoscalers: bool,
+    ) -> Answer<engine::model::Target> {
+        self.refresh();
+        let found = self.target(namespace, target).ok_or(ApiError::NotFound)?;
+        let mut workload = found.workload(self.now);
+        if !autoscalers {
+            workload.autoscalers = Observed::missing(NoDataReason::NotYetRead, "");
+        }
+        let (uid, opt_out) = (found.uid.clone(), found.opt_out.clone());
+        Ok(engine::model::Target { uid, workload: Some(workload), opt_out })
+    }
+
+    /// One request to a workload that is timed, and what it truly says. `None`: there is no such workload.
+    pub fn probe(&mut self, place: usize, timeout: Duration) -> Option<(Probed, Seen)> {
+        self.refresh();
+        let millis = self.dice.between(2, 60);
+        let target = self.targets.get(place)?;
+        let slow = target.paces.back().is_some_and(|pace| pace.slow);
+        let (answer, total, seen) = if target.hangs {
+            (ProbeAnswer::TimedOut, timeout, Seen::Breached)
+        } else {
+            let seen = if slow { Seen::Breached } else { Seen::Healthy };
+            let took = if slow { 2_000 + millis } else { millis };
+            (ProbeAnswer::Status { status: 200, cut: false }, Duration::from_millis(took), seen)
+        };
+        let first_byte = (!target.hangs).then_some(total);
+        let timing = Timing { connect: Duration::from_millis(1), tls: None, first_byte, total };
+        Some((Probed { resolve: Duration::ZERO, timing, answer }, seen))
+    }
+
+    /// The window of a workload's traffic that ends now, and what it truly says. `None`: there is no such workload.
+    pub fn traffic(&mut self, place: usize, window: Duration) -> Option<(Traffic, Seen)> {
         self.refresh();
         let (now, at) = (self.now, self.instant());
-        let Some(target) = self.targets.get(place) else {
-            return (Observed::missing(NoDataReason::Empty, "no series"), Seen::Dark);
-        };
+        let target = self.targets.get(place)?;
         let from = now.saturating_sub(u64::try_from(window.as_micros()).unwrap_or(0));
         let (mut total, mut slow, mut hung) = (0.0, 0.0, false);
         let ends = target.paces.iter().skip(1).map(|pace| pace.since).chain([now]);
@@ -260,7 +305,7 @@ impl World {
         } else {
             Seen::Healthy
         };
-        (Observed::Known { at, value: traffic }, seen)
+        Some((traffic, seen))
     }
 }
 

@@ -3,7 +3,6 @@
 
 mod actions;
 mod budget;
-mod incident;
 mod objectives;
 mod policy;
 mod remediation;
@@ -22,7 +21,6 @@ use super::text::{self, shown};
 
 pub use actions::switched_off;
 pub use budget::{budget, unknown_actions};
-pub use incident::{Episode, incident};
 pub use policy::policy;
 pub use remediation::{remediation, spec_of, status_of};
 
@@ -122,7 +120,7 @@ impl Reader {
 }
 
 /// The variant of an enumeration that is written as its bare name.
-fn variant<T: DeserializeOwned>(name: &str) -> Option<T> {
+pub(crate) fn variant<T: DeserializeOwned>(name: &str) -> Option<T> {
     let deserializer: value::StrDeserializer<'_, value::Error> = name.into_deserializer();
     T::deserialize(deserializer).ok()
 }

@@ -1,0 +1,339 @@
+//! From records to the status of a policy. Pure. Numbers are those of the moment at which something was first reported, so
+//! that nothing is written while nothing changes.
+
+mod incident;
+
+use engine::model::{
+    Confidence, DecisionRecord, Incident, Mode, NoData, NoDataReason, Observed, RecordKind, Remediation,
+    Severity, Snapshot, Verdict,
+};
+use engine::{Overall, Tick};
+
+pub use self::incident::{
+    Attempt, IncidentOutcome, IncidentPhase, IncidentReport, Reopening, TimelineEntry, incident,
+};
+use crate::conditions::{self, ConditionReport, Said, Status, must_be_mended, types};
+
+/// Maximum number of characters of a sentence in a status.
+const SENTENCE: usize = 1024;
+/// Maximum number of refusals in a status.
+const REFUSALS: usize = 64;
+
+/// What the status of a policy says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PolicyReport {
+    /// The generation of the spec that it is about.
+    pub observed_generation: Option<i64>,
+    /// Its conditions.
+    pub conditions: Vec<ConditionReport>,
+    /// How bad the open incident is at its worst.
+    pub severity: Option<Severity>,
+    /// The name of the open incident.
+    pub active_incident: Option<String>,
+    /// The number of the newest incident; zero where there has been none.
+    pub ordinal: u64,
+    /// The causes that are found now, roots first.
+    pub causes: Vec<CauseReport>,
+    /// The remediations that would act and are refused.
+    pub blocked_by: Vec<RefusalReport>,
+    /// The newest remediation.
+    pub last_remediation: Option<RemediationSummary>,
+    /// Until when the policy is paused.
+    pub paused: Option<String>,
+}
+
+/// A cause that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CauseReport {
+    /// Its name.
+    pub name: String,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// The cause that explains it.
+    pub explained_by: Option<String>,
+    /// What was found, with the numbers of the moment.
+    pub message: String,
+}
+
+/// A remediation that would act and is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalReport {
+    /// Its name in the policy.
+    pub rung: String,
+    /// The guard.
+    pub guard: String,
+    /// Why, with the numbers of the moment.
+    pub message: String,
+}
+
+/// A remediation in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemediationSummary {
+    /// Its name.
+    pub name: String,
+    /// Its action and how it stands: `CancelQueries Healed`.
+    pub result: String,
+}
+
+/// What a report needs besides an evaluation.
+#[derive(Debug, Clone, Copy)]
+pub struct Background<'a> {
+    /// What the status says at present.
+    pub before: &'a PolicyReport,
+    /// What is wrong with references of the policy's objectives.
+    pub problems: &'a [String],
+}
+
+/// A sentence, cut to what a status admits.
+pub(crate) fn sentence(text: &str) -> String {
+    if text.chars().count() <= SENTENCE {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(SENTENCE - 1).collect();
+    cut.push('…');
+    cut
+}
+
+/// The status of a policy after an evaluation. `numbers` are the newest incident's, and one that is reserved.
+#[must_use]
+pub fn policy(
+    background: Background<'_>,
+    snapshot: &Snapshot,
+    ticked: &Tick,
+    numbers: (u64, Option<u64>),
+    newest: Option<&Remediation>,
+) -> PolicyReport {
+    let said = vec![
+        ready(background, snapshot, ticked),
+        data_available(snapshot, ticked),
+        within_objective(ticked),
+        remediation_allowed(snapshot),
+    ];
+    let incident = ticked.situation.incident.as_ref();
+    let (ordinal, reserved) = numbers;
+    // A reserved number stays named until its incident exists.
+    let active = incident
+        .map(|incident| incident.name.clone())
+        .or(reserved.map(|number| Incident::name_of(&snapshot.policy.id, number)));
+    let generation = snapshot.policy.generation;
+    PolicyReport {
+        observed_generation: Some(generation),
+        conditions: conditions::write(&background.before.conditions, said, generation, snapshot.now),
+        severity: incident.map(|incident| incident.severity),
+        active_incident: active,
+        ordinal,
+        causes: causes(ticked),
+        blocked_by: blocked_by(ticked),
+        last_remediation: newest.map(summary),
+        paused: snapshot
+            .pauses
+            .iter()
+            .find(|pause| pause.holds(snapshot.now))
+            .map(|pause| pause.until.clone()),
+    }
+}
+
+fn summary(remediation: &Remediation) -> RemediationSummary {
+    let status = &remediation.status;
+    let result = status.outcome.map_or_else(|| status.phase.to_string(), |outcome| outcome.to_string());
+    let kind = remediation.spec.action.kind();
+    RemediationSummary { name: remediation.name.clone(), result: format!("{kind} {result}") }
+}
+
+/// The last record on each slot, in the order of the slots.
+fn said(ticked: &Tick) -> impl Iterator<Item = &DecisionRecord> {
+    ticked.state.said.values().map(|said| &*said.record)
+}
+
+/// A dependency that this evaluation could not read, where an author must fix something and `Ready` has not been reported for
+/// this spec before. A report is not withdrawn for a single failed read. But a gate that waits for a new policy, or for a
+/// change of it, goes by the first report and would be let through.
+fn missing_from_the_start(before: &PolicyReport, snapshot: &Snapshot) -> Option<(String, NoData)> {
+    let was_ready = before.conditions.iter().any(|condition| {
+        condition.r#type == types::READY
+            && condition.status == "True"
+            && condition.observed_generation == Some(snapshot.policy.generation)
+    });
+    if was_ready {
+        return None;
+    }
+    let databases = snapshot.databases.iter().map(|(name, observed)| (name, observed.missing_because()));
+    let caches = snapshot.caches.iter().map(|(name, observed)| (name, observed.missing_because()));
+    databases
+        .chain(caches)
+        .filter_map(|(name, missing)| Some((name.clone(), missing?.clone())))
+        .find(|(_, missing)| must_be_mended(missing.reason))
+}
+
+/// The condition `Ready`: accepted, permitted, and what the policy refers to exists. A breach does not make it False.
+#[must_use]
+pub fn ready(background: Background<'_>, snapshot: &Snapshot, ticked: &Tick) -> Said {
+    let missing = |name: &str, no_data: &NoData| {
+        let message = format!("spec.dependencies[{name}]: {}", no_data.detail);
+        Said::new(types::READY, Status::False, no_data.reason.to_string(), message)
+    };
+    if let Observed::Missing(no_data) = &snapshot.target {
+        let saying = if no_data.reason == NoDataReason::NotFound {
+            conditions::TARGET_NOT_FOUND
+        } else {
+            conditions::TARGET_UNAVAILABLE
+        };
+        return Said::of(saying, format!("spec.targetRef: {}", no_data.detail));
+    }
+    if let Some(problem) = background.problems.first() {
+        return Said::of(conditions::NO_BACKEND, format!("spec.objectives: {problem}"));
+    }
+    for record in said(ticked) {
+        if let RecordKind::Dependency { name, missing: Some(no_data), .. } = &record.kind
+            && must_be_mended(no_data.reason)
+        {
+            return missing(name, no_data);
+        }
+    }
+    if let Some((name, no_data)) = missing_from_the_start(background.before, snapshot) {
+        return missing(&name, &no_data);
+    }
+    let notes = notes(snapshot, ticked);
+    let message = if notes.is_empty() { "the policy is being watched".to_owned() } else { notes.join("; ") };
+    Said::of(conditions::ACCEPTED, message)
+}
+
+/// What an author should know although the policy is being watched.
+fn notes(snapshot: &Snapshot, ticked: &Tick) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    for record in said(ticked) {
+        if let RecordKind::Dependency { name, partial: Some(grant), .. } = &record.kind {
+            notes.push(format!("dependency {name} is readable in part only; run: {grant}"));
+        }
+        if let RecordKind::Objective(reading) = &record.kind {
+            let told = reading.measured.iter().flat_map(|measured| &measured.notes);
+            notes.extend(told.map(|note| format!("objective {}: {note}", reading.objective)));
+        }
+    }
+    for (name, observed) in &snapshot.caches {
+        let unreadable = observed.known().map(|facts| facts.unreadable.as_slice()).unwrap_or_default();
+        notes.extend(unreadable.iter().map(|what| format!("dependency {name} is read without {what}")));
+    }
+    let saturation = |rung: &engine::model::Rung| rung.causes.iter().any(|cause| cause == "WorkersSaturated");
+    if snapshot.policy.workers_per_pod.is_none() && snapshot.policy.rungs.iter().any(saturation) {
+        notes.push("WorkersSaturated is not judged: set spec.diagnosis.workersPerPod".to_owned());
+    }
+    notes
+}
+
+fn data_available(snapshot: &Snapshot, ticked: &Tick) -> Said {
+    let (mut judged, mut read) = (0, 0);
+    for record in said(ticked) {
+        if let RecordKind::Dependency { name, partial: Some(grant), .. } = &record.kind {
+            let message = format!("{name} is readable in part only; run: {grant}");
+            return Said::of(conditions::PARTIAL, message);
+        }
+        read += usize::from(matches!(record.kind, RecordKind::Dependency { missing: None, .. }));
+        let mut missing = None;
+        if let RecordKind::Dependency { name, missing: Some(no_data), .. } = &record.kind {
+            missing = Some((name, no_data));
+        }
+        if let RecordKind::Objective(reading) = &record.kind {
+            match &reading.verdict {
+                Verdict::NoData(no_data) => missing = Some((&reading.objective, no_data)),
+                Verdict::Breached(_) | Verdict::Healthy => judged += 1,
+            }
+        }
+        if let Some((name, no_data)) = missing {
+            let message = format!("{name}: {}", no_data.detail);
+            return Said::new(types::DATA_AVAILABLE, Status::False, no_data.reason.to_string(), message);
+        }
+    }
+    if judged < ticked.situation.readings.len() || read < snapshot.policy.dependencies.len() {
+        let message = "not every objective and dependency has been read yet";
+        return Said::of(conditions::NOT_ALL_READ, message);
+    }
+    Said::of(conditions::READABLE, "every objective and dependency can be read")
+}
+
+/// It follows incidents and not single readings: a value that swings around its threshold is not news every second.
+fn within_objective(ticked: &Tick) -> Said {
+    let incident = ticked
+        .state
+        .said
+        .values()
+        .find(|said| matches!(said.record.kind, RecordKind::Incident { .. } | RecordKind::Calm { .. }));
+    if let Some(said) = incident.filter(|_| ticked.situation.incident.is_some()) {
+        return Said::of(conditions::INCIDENT_OPEN, said.record.sentence());
+    }
+    let unknown = said(ticked).find_map(|record| {
+        let RecordKind::Objective(reading) = &record.kind else { return None };
+        let Verdict::NoData(no_data) = &reading.verdict else { return None };
+        Some((no_data.reason.to_string(), record.sentence()))
+    });
+    if let Some((reason, message)) = unknown {
+        return Said::new(types::WITHIN_OBJECTIVE, Status::Unknown, reason, message);
+    }
+    if said(ticked).any(|record| matches!(record.kind, RecordKind::Objective(_))) {
+        return Said::of(conditions::KEPT, "the objectives are kept");
+    }
+    Said::of(conditions::NONE_JUDGED, "no objective has been read yet")
+}
+
+fn remediation_allowed(snapshot: &Snapshot) -> Said {
+    if snapshot.policy.suspended {
+        return Said::of(conditions::SUSPENDED, "spec.suspend is true");
+    }
+    if let Some(pause) = snapshot.pauses.iter().find(|pause| pause.holds(snapshot.now)) {
+        let reason = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        return Said::of(conditions::PAUSED, format!("{} is paused until {}{reason}", pause.by, pause.until));
+    }
+    if let Observed::Known { value, .. } = &snapshot.target
+        && value.opt_out.as_deref().is_some_and(|value| value != "false")
+    {
+        return Said::of(
+            conditions::OPTED_OUT,
+            "the target carries the annotation latency-operator.dev/opt-out",
+        );
+    }
+    if snapshot.policy.rungs.is_empty() {
+        return Said::of(
+            conditions::NO_REMEDIATIONS,
+            "spec.remediations is empty: causes are found and told, nothing is done",
+        );
+    }
+    if snapshot.policy.rungs.iter().all(|rung| snapshot.policy.mode_of(rung) == Mode::Observe) {
+        return Said::of(conditions::OBSERVE_ONLY, "mode is Observe: what would be done is written down");
+    }
+    Said::of(conditions::AUTO, "mode is Auto: what the guards let through is done")
+}
+
+fn causes(ticked: &Tick) -> Vec<CauseReport> {
+    let found = |record: &DecisionRecord| {
+        let RecordKind::Cause(finding) = &record.kind else { return None };
+        Some(CauseReport {
+            name: finding.cause.to_string(),
+            confidence: finding.confidence,
+            explained_by: finding.explained_by.as_ref().map(ToString::to_string),
+            message: sentence(&finding.sentence),
+        })
+    };
+    let mut causes: Vec<CauseReport> = said(ticked).filter_map(found).collect();
+    // Roots first, in the order in which the findings were made.
+    let order = |cause: &CauseReport| ticked.situation.findings.iter().position(|f| f.cause == cause.name);
+    causes.sort_by_key(|cause| (cause.explained_by.is_some(), order(cause)));
+    causes
+}
+
+fn blocked_by(ticked: &Tick) -> Vec<RefusalReport> {
+    let refused = |record: &DecisionRecord| -> Vec<RefusalReport> {
+        let RecordKind::Blocked { rung, refusals, .. } = &record.kind else { return Vec::new() };
+        let reports = refusals.iter().map(|verdict| RefusalReport {
+            rung: rung.clone(),
+            guard: verdict.guard.to_string(),
+            message: sentence(&verdict.message),
+        });
+        reports.collect()
+    };
+    said(ticked).flat_map(refused).take(REFUSALS).collect()
+}
+
+/// Whether an evaluation found the objectives broken.
+fn is_breached(ticked: &Tick) -> bool {
+    matches!(ticked.situation.overall, Overall::Breached(_))
+}

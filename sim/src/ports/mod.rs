@@ -1,0 +1,111 @@
+//! The ports of the driver over the simulated world.
+
+mod act;
+mod cluster;
+
+mod observe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller::objects::{Announcement, Measurement};
+use controller::ports::{Announce, Environment, Leading, Ports, Time};
+use engine::invariants::What;
+use engine::model::Draining;
+use jiff::Timestamp;
+
+use crate::exec::lock;
+use crate::process::{Process, RENEW_DEADLINE};
+use crate::work::micros;
+use crate::world::count;
+
+/// The environment of a simulated process.
+pub struct Simulated;
+
+/// All ports of one process.
+#[derive(Clone)]
+pub struct Port(Arc<Process>);
+
+impl Environment for Simulated {
+    type Cluster = Port;
+    type Observe = Port;
+    type Act = Port;
+    type Announce = Port;
+    type Time = Port;
+    type Leading = Port;
+}
+
+/// The ports of a process.
+#[must_use]
+pub fn of(process: &Arc<Process>) -> Ports<Simulated> {
+    let port = || Port(process.clone());
+    Ports { cluster: port(), observe: port(), act: port(), announce: port(), time: port(), leading: port() }
+}
+
+impl Announce for Port {
+    fn announce(&self, announcement: Announcement) {
+        let Announcement { policy, reason, note, .. } = announcement;
+        self.0.sim.world().tell(What::Wrote(format!("Event {} of {policy}: {note}", reason.name)));
+    }
+
+    fn measure(&self, measurement: Measurement<'_>) {
+        match measurement {
+            Measurement::Evaluated { .. } => self.0.sim.world().counts.ticks += 1,
+            Measurement::Refused(guard) => {
+                count(&mut self.0.sim.world().counts.refusals, &format!("{guard} (propose)"));
+            }
+            Measurement::Late(_)
+            | Measurement::Read(_)
+            | Measurement::NoData(_)
+            | Measurement::Incident(_)
+            | Measurement::Remediated(..)
+            | Measurement::Policy { .. }
+            | Measurement::Forgotten(_) => {}
+        }
+    }
+}
+
+impl Time for Port {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.0.sim.now())
+    }
+
+    fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.0.sim.sleep(micros(span))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.sim.spawn(self.0.node, task);
+    }
+
+    fn chance(&self) -> f64 {
+        let hundredths = self.0.sim.world().dice.below(100);
+        f64::from(u32::try_from(hundredths).unwrap_or(0)) / 100.0
+    }
+}
+
+impl Leading for Port {
+    fn held(&self) -> bool {
+        self.0.since_contact() < RENEW_DEADLINE
+    }
+
+    fn identity(&self) -> &str {
+        &self.0.identity
+    }
+
+    fn epoch(&self) -> u64 {
+        lock(&self.0.term).epoch
+    }
+
+    fn draining(&self) -> Option<Draining> {
+        lock(&self.0.term).draining
+    }
+
+    fn since_contact(&self) -> Duration {
+        Duration::from_micros(self.0.since_contact())
+    }
+}

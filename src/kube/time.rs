@@ -1,0 +1,57 @@
+//! Clock, timers, tasks and chance, on tokio.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use controller::ports::Time;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+
+/// The clock that was agreed on with the API server, tokio's timers, and the background tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Timers {
+    clock: Clock,
+    begun: Instant,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Timers {
+    /// Timers on that clock.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, begun: Instant::now(), tasks: Arc::default() }
+    }
+
+    /// Ends all background tasks, wherever they are.
+    pub fn end(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+impl Time for Timers {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static {
+        tokio::time::sleep(span)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    fn chance(&self) -> f64 {
+        let any = RandomState::new().hash_one(0_u8);
+        f64::from(u32::try_from(any >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+    }
+}
