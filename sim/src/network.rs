@@ -58,13 +58,17 @@ impl Process {
                 sim.sleep(ANSWER_WITHIN).await;
                 return failed(ApiError::Lost);
             }
-            Some(blow @ (Blow::Conflict | Blow::Throttled | Blow::Failed)) => {
+            Some(Blow::Conflict) => {
                 sim.sleep(there + back).await;
-                return failed(match blow {
-                    Blow::Conflict => ApiError::Conflict,
-                    Blow::Throttled => ApiError::Refused,
-                    _ => ApiError::Lost,
-                });
+                return failed(ApiError::Conflict);
+            }
+            Some(Blow::Throttled) => {
+                sim.sleep(there + back).await;
+                return failed(ApiError::Refused);
+            }
+            Some(Blow::Failed) => {
+                sim.sleep(there + back).await;
+                return failed(ApiError::Lost);
             }
             Some(
                 Blow::CrashAfter
@@ -108,7 +112,16 @@ impl Process {
                     process::freeze(sim, node, seconds);
                     back
                 }
-                _ => back,
+                Some(
+                    Blow::CrashBefore
+                    | Blow::FrozenBefore(_)
+                    | Blow::RequestLost
+                    | Blow::Conflict
+                    | Blow::Throttled
+                    | Blow::Failed
+                    | Blow::Overtaken,
+                )
+                | None => back,
             };
             sim.at(sim.now() + after, move |_| answered.fill(answer));
         });
