@@ -176,20 +176,26 @@ impl Sim {
 
     /// Lets everything happen until then.
     pub fn run(self: &Arc<Self>, until: Micros) {
-        while let Some((at, event)) = self.next(until) {
-            self.now.store(at, Ordering::Relaxed);
-            self.world().now = at;
-            match event {
-                Event::Resume(task) => self.resume(task),
-                Event::Wake(waker) => waker.wake(),
-                Event::Happen(happening) => happening(self),
-            }
+        while self.step(until) {
             watches::pump(self);
             if self.world().is_over() {
                 break;
             }
         }
         self.now.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// Lets the next thing happen, if it happens until then. Watches show nothing of it yet.
+    pub(crate) fn step(self: &Arc<Self>, until: Micros) -> bool {
+        let Some((at, event)) = self.next(until) else { return false };
+        self.now.store(at, Ordering::Relaxed);
+        self.world().now = at;
+        match event {
+            Event::Resume(task) => self.resume(task),
+            Event::Wake(waker) => waker.wake(),
+            Event::Happen(happening) => happening(self),
+        }
+        true
     }
 
     /// The next event that was not cancelled, up to that time.

@@ -4,6 +4,7 @@
 //! for byte. The operator is the shipped driver (the crate `controller`) over the ports in [`ports`]; what happens in the
 //! world is told to `engine::invariants`, which judges it.
 
+pub mod bench;
 pub mod dice;
 pub mod episode;
 pub mod exec;

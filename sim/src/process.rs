@@ -62,29 +62,7 @@ pub struct Process {
 
 /// Starts a process on a node.
 pub fn start(sim: &Arc<Sim>, node: Node) {
-    let (skew, number) = {
-        let mut world = sim.world();
-        let number = world.api.bump();
-        // The API server says the time in whole seconds; with an answer that took a while that is a little behind.
-        let agreed = -i64::try_from(world.dice.between(0, SECOND)).unwrap_or(0);
-        let own = world.faults.skew.get(node).copied().unwrap_or(0);
-        (if planted::is("own_wall_clock") { own } else { agreed }, number)
-    };
-    let limits = Limits { unreadable: Some("they have not been read yet".into()), ..Limits::default() };
-    let process = Arc::new(Process {
-        sim: sim.clone(),
-        node,
-        identity: format!("operator-{node}_{number}"),
-        skew,
-        term: Mutex::default(),
-        stopping: AtomicBool::new(false),
-        watched: Mutex::default(),
-        limits: Mutex::new(limits),
-        readings: Readings::default(),
-        work: Mutex::default(),
-        controllers: OnceLock::new(),
-    });
-    sim.spawn(node, lead::run(process));
+    sim.spawn(node, lead::run(Process::new(sim, node)));
 }
 
 /// Kills the process of a node; another one is started after a while.
@@ -120,6 +98,33 @@ pub fn freeze(sim: &Sim, node: Node, seconds: u64) {
 }
 
 impl Process {
+    /// A process that does nothing yet.
+    #[must_use]
+    pub fn new(sim: &Arc<Sim>, node: Node) -> Arc<Self> {
+        let (skew, number) = {
+            let mut world = sim.world();
+            let number = world.api.bump();
+            // The API server says the time in whole seconds; with an answer that took a while that is a little behind.
+            let agreed = -i64::try_from(world.dice.between(0, SECOND)).unwrap_or(0);
+            let own = world.faults.skew.get(node).copied().unwrap_or(0);
+            (if planted::is("own_wall_clock") { own } else { agreed }, number)
+        };
+        let limits = Limits { unreadable: Some("they have not been read yet".into()), ..Limits::default() };
+        Arc::new(Self {
+            sim: sim.clone(),
+            node,
+            identity: format!("operator-{node}_{number}"),
+            skew,
+            term: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            watched: Mutex::default(),
+            limits: Mutex::new(limits),
+            readings: Readings::default(),
+            work: Mutex::default(),
+            controllers: OnceLock::new(),
+        })
+    }
+
     /// The clock of this process: it was set once, and goes on with the monotonic one.
     #[must_use]
     pub fn now(&self) -> Timestamp {

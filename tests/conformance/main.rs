@@ -1,6 +1,7 @@
-//! The simulated API server against the real one: the same calls in the same order, chosen by a seed, have the same
-//! answers, leave the same objects, and are shown by a watch as the same changes. Of the calls that the operator makes, and
-//! only of those.
+//! The simulated API server against the real one. The operator's calls go through one trait, the port
+//! [`controller::ports::Cluster`], as it is implemented on either. What people do is done to each in its own way. The same
+//! calls in an order chosen by a seed have the same answers, leave the same objects, and are shown by a watch as the same
+//! changes.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -9,18 +10,57 @@
 )]
 
 mod leases;
+mod names;
 mod policies;
 mod remediations;
 mod replicas;
 
+use std::fmt::Debug;
 use std::path::Path;
+use std::time::Duration;
 
+use controller::ports::{WriteError, Written};
+use engine::model::Shared;
+use futures::TryStreamExt;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Client};
 use lab::{ControlPlane, ControlPlaneOptions, Session};
-use sim::world::api::ApiError;
+use latency_operator::clock::Clock;
+use latency_operator::kube::budgets::Budgets;
+use latency_operator::kube::{Cluster, Watched};
+use latency_operator::observe::kubernetes::Workloads;
+use latency_operator::scope::Scope;
+use latency_operator::telemetry::Metrics;
+use serde::de::DeserializeOwned;
+use sim::world::api::{Answer, ApiError};
 
-/// What the API server has answered, as the operator understands it.
-type Answer<T> = Result<T, ApiError>;
+/// The port on Kubernetes, for one namespace.
+fn cluster(client: &Client, namespace: &str) -> Cluster {
+    let scope = Scope::Namespace(namespace.to_owned());
+    // Nothing is asked of the watches: they need not run.
+    let (workloads, _) = Workloads::watch(client, client, &scope);
+    let (requeue, _) = tokio::sync::mpsc::unbounded_channel();
+    Cluster::new(
+        (client.clone(), client.clone()),
+        Clock::at(sim::world::START),
+        Metrics::new(false),
+        Budgets::default(),
+        Shared::from(Vec::new()),
+        vec![Watched { scope, workloads, requeue }],
+    )
+}
 
+/// What a write of the operator's has come to. No answer is lost here.
+fn written<T>(answer: Written<T>) -> Answer<T> {
+    answer.map_err(|error| match error {
+        WriteError::Conflict(_) => ApiError::Conflict,
+        WriteError::Gone(_) => ApiError::NotFound,
+        WriteError::Refused(_) => ApiError::Refused,
+        WriteError::Lost(why) => panic!("{why}"),
+    })
+}
+
+/// What people's request to the real API server has come to.
 fn understood<T>(answer: kube::Result<T>) -> Answer<T> {
     answer.map_err(|error| {
         let kube::Error::Api(status) = error else { panic!("{error}") };
@@ -33,10 +73,31 @@ fn understood<T>(answer: kube::Result<T>) -> Answer<T> {
     })
 }
 
-/// Which of the objects that were returned have one and the same version: what an operator may conclude from versions.
-fn same_as(versions: &[String]) -> Option<usize> {
-    let last = versions.last()?;
-    versions.iter().position(|version| version == last)
+/// From where a watch shows everything that comes.
+async fn beginning<K: Clone + Debug + DeserializeOwned>(api: &Api<K>) -> String {
+    let listed = api.list_metadata(&ListParams::default()).await.expect("a list");
+    listed.metadata.resource_version.expect("a version")
+}
+
+/// So many changes as the real API server's watch shows them: an object, or that one has gone.
+async fn watched<K: Clone + Debug + DeserializeOwned>(
+    api: &Api<K>,
+    since: &str,
+    many: usize,
+) -> Vec<Option<K>> {
+    let stream = api.watch(&WatchParams::default(), since).await.expect("a watch");
+    let mut stream = std::pin::pin!(stream);
+    let mut shown = Vec::new();
+    while shown.len() < many {
+        let next = tokio::time::timeout(Duration::from_secs(10), stream.try_next()).await;
+        match next.unwrap_or_else(|_| panic!("{} of {many} changes were shown", shown.len())) {
+            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => shown.push(Some(object)),
+            Ok(Some(WatchEvent::Deleted(_))) => shown.push(None),
+            Ok(Some(WatchEvent::Bookmark(_))) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    shown
 }
 
 #[tokio::test]

@@ -3,26 +3,31 @@
 
 use std::time::Duration;
 
-use engine::model::{ClosedIncident, Incident, Policy, PolicyRef, Severity};
-use futures::TryStreamExt;
-use jiff::Timestamp;
+use controller::PolicyKey;
+use controller::conditions::ConditionReport;
+use controller::objects::{
+    FoundIncident, IncidentSpec, IncidentSummary, PolicyMeta, StoredIncident, StoredPolicy, StoredReport,
+};
+use controller::ports;
+use controller::report::{
+    IncidentOutcome, IncidentPhase, IncidentReport, PolicyReport, Reopening, TimelineEntry,
+};
+use engine::model::{Incident, Policy, PolicyRef, Severity, TargetKind, TargetRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, WatchEvent, WatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
-use latency_operator::api::convert::{self, Episode};
-use latency_operator::api::incident::{LatencyIncidentStatus, PolicyReference, Reopening};
-use latency_operator::api::text::{Instant, ObjectName, Sentence, Word};
-use latency_operator::api::{LatencyIncident, LatencyIncidentSpec, LatencyPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use latency_operator::api::{LatencyIncident, LatencyPolicy, PAUSED_UNTIL, convert};
 use serde_json::json;
+use sim::bench;
 use sim::dice::Dice;
-use sim::world::World;
-use sim::world::api::{ApiError, IncidentObject, PolicyObject, Shown};
+use sim::world::api::{Answer, PolicyObject, Shown};
+use sim::world::{START, World};
 
-use crate::{Answer, understood};
+use crate::names::Names;
+use crate::written;
 
 const NAME: &str = "orders-api";
 const CALLS: u64 = 100;
-const PAUSED: &str = "latency-operator.dev/paused-until";
 /// The garbage collector looks for kinds that it does not know yet twice a minute.
 const COLLECTED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -40,9 +45,14 @@ enum Call {
     Delete,
     /// By the operator.
     Read,
-    Say {
+    Meta,
+    Report {
         known: usize,
         ordinal: u64,
+        said: &'static str,
+    },
+    Conditions {
+        known: usize,
         said: &'static str,
     },
     Open {
@@ -53,7 +63,8 @@ enum Call {
         known: usize,
         ordinal: u64,
     },
-    Tell {
+    List,
+    Write {
         known: usize,
         severity: Severity,
         reopened: u32,
@@ -64,46 +75,166 @@ enum Call {
     },
 }
 
+/// What the operator is answered.
+#[derive(Debug, Clone, PartialEq)]
+enum Seen {
+    Policy(Option<Box<StoredPolicy>>),
+    Meta(Option<PolicyMeta>),
+    Report(StoredReport),
+    Incident(Option<StoredIncident>),
+    Incidents(Vec<IncidentSummary>),
+    Done,
+}
+
 impl Call {
-    fn any(dice: &mut Dice, policies: usize, incidents: usize) -> Self {
+    fn any(dice: &mut Dice, (policies, incidents, listed): (usize, usize, usize)) -> Self {
         // The newest is what an operator mostly has.
         let mut place =
             |of: usize| if dice.percent(65) { of.saturating_sub(1) } else { dice.below(of.max(1)) };
-        let (known, incident) = (place(policies), place(incidents));
+        let (known, incident, one) = (place(policies), place(incidents), place(listed));
         let ordinal = dice.between(1, 4);
+        let said = ["1h", "forever", "2030-01-01T00:00:00Z"][dice.below(3)];
         let severity = [Severity::P2, Severity::P1][dice.below(2)];
         let reopened = u32::try_from(dice.below(2)).unwrap_or(0);
         let closed = dice.percent(40);
         match dice.between(1, 100) {
             _ if policies == 0 => Self::Create,
-            1..=14 => Self::Create,
-            15..=22 => Self::Edit { cooldown: dice.between(10, 12) },
-            23..=28 => {
-                Self::Pause { until: [None, Some("forever"), Some("2030-01-01T00:00:00Z")][dice.below(3)] }
-            }
-            29..=31 => Self::Delete,
-            32..=36 => Self::Read,
-            37..=55 => {
-                Self::Say { known, ordinal, said: ["Healthy", "NoData", "Breached P1"][dice.below(3)] }
-            }
-            56..=73 => Self::Open { known, ordinal },
-            74..=78 => Self::Find { known, ordinal },
+            1..=12 => Self::Create,
+            13..=20 => Self::Edit { cooldown: dice.between(10, 12) },
+            21..=26 => Self::Pause { until: Some(said).filter(|_| dice.percent(60)) },
+            27..=29 => Self::Delete,
+            30..=32 => Self::Read,
+            33..=34 => Self::Meta,
+            35..=50 => Self::Report { known, ordinal, said },
+            51..=53 => Self::Conditions { known, said },
+            54..=70 => Self::Open { known, ordinal },
+            71..=73 => Self::Find { known, ordinal },
             _ if incidents == 0 => Self::Open { known, ordinal },
-            79..=93 => Self::Tell { known: incident, severity, reopened, closed },
-            _ => Self::Remove { known: incident },
+            74..=87 => Self::Write { known: incident, severity, reopened, closed },
+            _ if listed == 0 => Self::List,
+            88..=94 => Self::List,
+            _ => Self::Remove { known: one },
         }
     }
 }
 
-/// What an object looks like. Policies are told apart by the order in which they were created.
-#[derive(Debug, Clone, PartialEq)]
-enum Seen {
-    Policy { policy: Box<Policy>, paused: Option<String>, active: Option<u64>, ordinal: u64, said: String },
-    Incident { life: String, facts: Incident, closed_at: Option<Timestamp>, said: String },
+fn conditions(generation: i64, said: &str) -> Vec<ConditionReport> {
+    vec![ConditionReport {
+        r#type: "Ready".into(),
+        status: "True".into(),
+        reason: "Accepted".into(),
+        message: format!("it is paused until {said}"),
+        observed_generation: Some(generation),
+        since: START,
+    }]
 }
 
-/// What is returned, with its version.
-type Returned = Option<(Seen, String)>;
+fn policy_report(policy: &PolicyRef, generation: i64, ordinal: u64, said: &str) -> PolicyReport {
+    PolicyReport {
+        observed_generation: Some(generation),
+        conditions: conditions(generation, said),
+        severity: Some(Severity::P1),
+        active_incident: Some(Incident::name_of(policy, ordinal)),
+        ordinal,
+        paused: Some(said.to_owned()),
+        ..PolicyReport::default()
+    }
+}
+
+fn incident_report(severity: Severity, reopened: u32, closed: bool) -> IncidentReport {
+    let again = Reopening { times: reopened, first_breached_at: START, at: START };
+    IncidentReport {
+        phase: Some(if closed { IncidentPhase::Closed } else { IncidentPhase::Open }),
+        severity: Some(severity),
+        closed_at: closed.then_some(START),
+        reopened: (reopened > 0).then_some(again),
+        outcome: closed.then_some(IncidentOutcome::Healed),
+        timeline: vec![TimelineEntry { at: START, reason: "CauseFound".into(), message: "m".into() }],
+        ..IncidentReport::default()
+    }
+}
+
+/// An operator before one of the API servers, and what it has been answered.
+struct Operator<C> {
+    cluster: C,
+    key: PolicyKey,
+    names: Names,
+    policies: Vec<(PolicyRef, StoredReport)>,
+    incidents: Vec<StoredIncident>,
+    listed: Vec<IncidentSummary>,
+}
+
+impl<C: ports::Cluster> Operator<C> {
+    fn new(cluster: C, namespace: &str) -> Self {
+        let key = (namespace.to_owned(), NAME.to_owned());
+        let (policies, incidents, listed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { cluster, key, names: Names::default(), policies, incidents, listed }
+    }
+
+    fn keep(&mut self, stored: StoredIncident) -> Seen {
+        self.incidents.push(stored.clone());
+        Seen::Incident(Some(self.names.stored_incident(stored)))
+    }
+
+    async fn ask(&mut self, call: Call) -> Answer<Seen> {
+        let (cluster, namespace) = (&self.cluster, &self.key.0);
+        Ok(match call {
+            Call::Create | Call::Edit { .. } | Call::Pause { .. } | Call::Delete | Call::Read => {
+                let found = cluster.policy(&self.key).await.expect("a read");
+                self.policies.extend(found.iter().map(|found| (found.id.clone(), found.stored_report())));
+                Seen::Policy(found.map(|found| Box::new(self.names.policy(found))))
+            }
+            Call::Meta => {
+                let found = cluster.policy_meta(&self.key).await.expect("a read");
+                Seen::Meta(found.map(|found| PolicyMeta { uid: self.names.uid(&found.uid), ..found }))
+            }
+            Call::Report { known, ordinal, said } => {
+                let (policy, known) = self.policies[known].clone();
+                let report = policy_report(&policy, known.generation, ordinal, said);
+                let stored = written(cluster.write_policy_status(&policy, &known.version, &report).await)?;
+                self.policies.push((policy, stored.clone()));
+                Seen::Report(self.names.stored_report(stored))
+            }
+            Call::Conditions { known, said } => {
+                let generation = self.policies[known].1.generation;
+                let conditions = conditions(generation, said);
+                written(cluster.write_conditions(&self.key, generation, &conditions).await)?;
+                Seen::Done
+            }
+            Call::Open { known, ordinal } => {
+                let policy = self.policies[known].0.clone();
+                let name = Incident::name_of(&policy, ordinal);
+                let target = TargetRef { kind: TargetKind::Deployment, name: NAME.to_owned() };
+                let (first_breached_at, opened_at) = (START, START);
+                let spec = IncidentSpec { policy, target, ordinal, first_breached_at, opened_at };
+                let created = written(cluster.create_incident(&name, &spec).await)?;
+                self.keep(created)
+            }
+            Call::Find { known, ordinal } => {
+                let name = Incident::name_of(&self.policies[known].0, ordinal);
+                match cluster.incident(namespace, &name).await.expect("a read") {
+                    Some(FoundIncident::Readable(found)) => self.keep(*found),
+                    Some(FoundIncident::Undecodable(why)) => panic!("{why}"),
+                    None => Seen::Incident(None),
+                }
+            }
+            Call::List => {
+                let listed = cluster.incidents(&self.key).await.expect("a list");
+                self.listed.extend(listed.clone());
+                Seen::Incidents(listed.into_iter().map(|one| self.names.summary(one)).collect())
+            }
+            Call::Write { known, severity, reopened, closed } => {
+                let report = incident_report(severity, reopened, closed);
+                let stored = written(cluster.write_incident(&self.incidents[known], &report).await)?;
+                self.keep(stored)
+            }
+            Call::Remove { known } => {
+                written(cluster.delete_incident(namespace, &self.listed[known]).await)?;
+                Seen::Done
+            }
+        })
+    }
+}
 
 fn policy() -> LatencyPolicy {
     serde_json::from_value(json!({
@@ -116,365 +247,111 @@ fn policy() -> LatencyPolicy {
             }],
             "guards": {"cooldown": "10s"},
         },
+        "status": {"paused": "nobody hears this"},
     }))
     .expect("a policy")
 }
 
-fn incident(ordinal: u64, of: &PolicyRef) -> Incident {
-    Incident {
-        name: Incident::name_of(of, ordinal),
-        ordinal,
-        first_breached_at: sim::world::START,
-        opened_at: sim::world::START,
-        severity: Severity::P1,
-        reopened: 0,
-    }
-}
-
-/// As the operator changes what it knows of it.
-fn told(known: &Incident, severity: Severity, reopened: u32) -> Incident {
-    let later = engine::model::later(sim::world::START, Duration::from_secs(60 * u64::from(reopened)));
-    Incident { severity, reopened, first_breached_at: later, opened_at: later, ..known.clone() }
-}
-
-/// When it was closed.
-fn closed_at(closed: bool) -> Option<Timestamp> {
-    closed.then(|| engine::model::later(sim::world::START, Duration::from_secs(600)))
-}
-
-fn number(name: &str) -> Option<u64> {
-    name.rsplit('-').next()?.parse().ok()
-}
-
+/// People, with kubectl.
 struct Real {
     policies: Api<LatencyPolicy>,
     incidents: Api<LatencyIncident>,
-    /// The uids in the order of their creation.
-    lives: Vec<String>,
-    known: Vec<LatencyPolicy>,
-    told: Vec<LatencyIncident>,
 }
 
 impl Real {
-    fn life(&self, uid: &str) -> String {
-        let life = self.lives.iter().position(|known| known == uid).expect("a life");
-        life.to_string()
-    }
-
-    fn seen(&self, object: &LatencyPolicy) -> Seen {
-        let status = object.status.clone().unwrap_or_default();
-        let mut policy = convert::policy(object).expect("a policy");
-        policy.id.uid = self.life(&policy.id.uid);
-        policy.created_at = sim::world::START;
-        Seen::Policy {
-            policy: Box::new(policy),
-            paused: object.annotations().get(PAUSED).cloned(),
-            active: status.active_incident.and_then(|name| number(&name.0)),
-            ordinal: status.incident_ordinal.and_then(|ordinal| u64::try_from(ordinal).ok()).unwrap_or(0),
-            said: status.paused.unwrap_or_default(),
-        }
-    }
-
-    fn keep(&mut self, object: LatencyPolicy) -> Returned {
-        let uid = object.uid().expect("a uid");
-        if !self.lives.contains(&uid) {
-            self.lives.push(uid);
-        }
-        let returned = (self.seen(&object), object.resource_version().expect("a version"));
-        self.known.push(object);
-        Some(returned)
-    }
-
-    fn hold(&mut self, object: LatencyIncident) -> Returned {
-        let status = object.status.clone().unwrap_or_default();
-        let (mut facts, closed_at) = match convert::incident(&object.name_any(), &object) {
-            Episode::Open(facts) => (facts, None),
-            Episode::Closed(ClosedIncident { incident, at }) => (incident, Some(at)),
-            Episode::Over => panic!("closed without saying when"),
-        };
-        facts.name = NAME.to_owned();
-        let life = self.life(&object.spec.policy_ref.uid);
-        let said = status.escalation.map(|sentence| sentence.0).unwrap_or_default();
-        let returned =
-            (Seen::Incident { life, facts, closed_at, said }, object.resource_version().expect("a version"));
-        self.told.push(object);
-        Some(returned)
-    }
-
-    async fn call(&mut self, call: Call) -> Answer<Returned> {
-        let by_people = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
-        let (policies, incidents, post) =
-            (self.policies.clone(), self.incidents.clone(), PostParams::default());
-        let written = match call {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the other calls are the operator's")]
+    async fn act(&self, call: Call) -> Answer<()> {
+        let create = PostParams { field_manager: Some("kubectl-create".into()), ..PostParams::default() };
+        let edit = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
+        let patch = match call {
             Call::Create => {
-                let params = PostParams { field_manager: Some("kubectl-create".into()), ..post };
-                policies.create(&params, &policy()).await
-            }
-            Call::Edit { cooldown } => {
-                let patch = json!({"spec": {"guards": {"cooldown": format!("{cooldown}s")}}});
-                policies.patch(NAME, &by_people, &Patch::Merge(&patch)).await
-            }
-            Call::Pause { until } => {
-                let patch = json!({"metadata": {"annotations": {PAUSED: until}}});
-                policies.patch(NAME, &by_people, &Patch::Merge(&patch)).await
+                return crate::understood(self.policies.create(&create, &policy()).await).map(drop);
             }
             Call::Delete => {
-                understood(policies.delete(NAME, &DeleteParams::default()).await)?;
-                self.collected().await;
-                return Ok(None);
+                let deleted = self.policies.delete(NAME, &DeleteParams::default()).await;
+                return crate::understood(deleted).map(drop);
             }
-            Call::Read => policies.get(NAME).await,
-            Call::Say { known, ordinal, said } => {
-                let mut object = self.known[known].clone();
-                let status = object.status.get_or_insert_default();
-                status.incident_ordinal = i64::try_from(ordinal).ok();
-                let of = reference(&self.known[known]);
-                status.active_incident = Some(ObjectName(Incident::name_of(&of, ordinal)));
-                status.paused = Some(said.to_owned());
-                policies.replace_status(NAME, &post, &object).await
-            }
-            Call::Open { known, ordinal } => {
-                let object = opened(&self.known[known], ordinal);
-                let created = understood(incidents.create(&post, &object).await)?;
-                self.collected().await;
-                return Ok(self.hold(created));
-            }
-            Call::Find { known, ordinal } => {
-                let name = Incident::name_of(&reference(&self.known[known]), ordinal);
-                let found = understood(incidents.get(&name).await)?;
-                return Ok(self.hold(found));
-            }
-            Call::Tell { known, severity, reopened, closed } => {
-                let mut object = self.told[known].clone();
-                object.status = Some(story(severity, reopened, closed));
-                let name = object.name_any();
-                let written = understood(incidents.replace_status(&name, &post, &object).await)?;
-                return Ok(self.hold(written));
-            }
-            Call::Remove { known } => {
-                let object = &self.told[known];
-                let exactly = DeleteParams::default().preconditions(Preconditions {
-                    uid: object.uid(),
-                    resource_version: object.resource_version(),
-                });
-                understood(incidents.delete(&object.name_any(), &exactly).await)?;
-                return Ok(None);
-            }
+            Call::Edit { cooldown } => json!({"spec": {"guards": {"cooldown": format!("{cooldown}s")}}}),
+            Call::Pause { until } => json!({"metadata": {"annotations": {PAUSED_UNTIL: until}}}),
+            _ => return Ok(()),
         };
-        understood(written).map(|object| self.keep(object))
+        crate::understood(self.policies.patch(NAME, &edit, &Patch::Merge(patch)).await).map(drop)
     }
 
     /// Waits until there is no incident whose policy is not there: the garbage collector has time of its own.
     async fn collected(&self) {
         let collected = lab::until(COLLECTED_WITHIN, async || {
             let now = self.policies.get_opt(NAME).await.expect("an answer").and_then(|policy| policy.uid());
-            let all = self.incidents.list(&kube::api::ListParams::default()).await.expect("a list").items;
+            let all = self.incidents.list(&ListParams::default()).await.expect("a list").items;
             all.iter().all(|one| Some(&one.spec.policy_ref.uid) == now.as_ref()).then_some(())
         });
         collected.await.expect("incidents without their policy were never removed");
     }
 }
 
-fn reference(object: &LatencyPolicy) -> PolicyRef {
-    PolicyRef {
-        namespace: object.namespace().unwrap_or_default(),
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-    }
-}
-
-fn opened(policy: &LatencyPolicy, ordinal: u64) -> LatencyIncident {
-    let of = reference(policy);
-    let facts = incident(ordinal, &of);
-    let spec = LatencyIncidentSpec {
-        policy_ref: PolicyReference { name: ObjectName(of.name), uid: of.uid },
-        target: format!("Deployment/{NAME}"),
-        ordinal: i64::try_from(ordinal).expect("a small number"),
-        first_breached_at: Instant(facts.first_breached_at),
-        opened_at: Instant(facts.opened_at),
-    };
-    let mut object = LatencyIncident::new(&facts.name, spec);
-    object.metadata.namespace = policy.namespace();
-    object.metadata.owner_references = policy.controller_owner_ref(&()).map(|owner| vec![owner]);
-    object
-}
-
-fn story(severity: Severity, reopened: u32, closed: bool) -> LatencyIncidentStatus {
-    let facts = told(&incident(1, &reference(&policy())), severity, reopened);
-    LatencyIncidentStatus {
-        phase: Some(Word(if closed { "Closed" } else { "Open" }.to_owned())),
-        severity: Some(Word(severity.to_string())),
-        closed_at: closed_at(closed).map(Instant),
-        escalation: Some(Sentence(format!("it is {severity}"))),
-        reopened: (reopened > 0).then(|| Reopening {
-            times: i32::try_from(reopened).expect("a small number"),
-            first_breached_at: Instant(facts.first_breached_at),
-            at: Instant(facts.opened_at),
-        }),
-        ..LatencyIncidentStatus::default()
-    }
-}
-
-struct Simulated {
-    world: World,
-    original: Policy,
-    lives: u64,
-    known: Vec<PolicyObject>,
-    told: Vec<IncidentObject>,
-}
-
-fn seen(object: &PolicyObject) -> Seen {
-    Seen::Policy {
-        policy: Box::new(object.policy.clone()),
-        paused: object.paused.clone(),
-        active: object.active.as_deref().and_then(number),
-        ordinal: object.ordinal,
-        said: object.said.clone(),
-    }
-}
-
-impl Simulated {
-    fn keep(&mut self, object: PolicyObject) -> Returned {
-        let returned = (seen(&object), object.version.to_string());
-        self.known.push(object);
-        Some(returned)
-    }
-
-    fn hold(&mut self, object: IncidentObject) -> Returned {
-        let facts = Incident { name: NAME.to_owned(), ..object.facts.clone() };
-        let life = object.policy.uid.clone();
-        let seen = Seen::Incident { life, facts, closed_at: object.closed_at, said: object.story.clone() };
-        let returned = (seen, object.version.to_string());
-        self.told.push(object);
-        Some(returned)
-    }
-
-    fn call(&mut self, call: Call) -> Answer<Returned> {
-        let key = (self.original.id.namespace.clone(), NAME.to_owned());
-        let written = match call {
-            Call::Create => {
-                let mut policy = self.original.clone();
-                policy.id.uid = self.lives.to_string();
-                let (active, said) = (Some("nobody hears this".to_owned()), "nor this".to_owned());
-                let object = PolicyObject { policy, version: 0, paused: None, ordinal: 7, active, said };
-                let created = self.world.create_policy(object)?;
-                self.lives += 1;
-                created
-            }
-            Call::Edit { cooldown } => self.world.edit_policy(&key, |object| {
-                object.policy.guards.cooldown = Duration::from_secs(cooldown);
-            })?,
-            Call::Pause { until } => {
-                self.world.edit_policy(&key, |object| object.paused = until.map(str::to_owned))?
-            }
-            Call::Delete => {
-                self.world.delete_policy(&key)?;
-                return Ok(None);
-            }
-            Call::Read => self.world.api.policies.get(&key).cloned().ok_or(ApiError::NotFound)?,
-            Call::Say { known, ordinal, said } => {
-                let known = &self.known[known];
-                let active = Some(Incident::name_of(&known.policy.id, ordinal));
-                let status = PolicyObject { ordinal, active, said: said.to_owned(), ..known.clone() };
-                self.world.write_policy_status(&status)?
-            }
-            Call::Open { known, ordinal } => {
-                let of = &self.known[known].policy.id;
-                let created = self.world.create_incident(of, &incident(ordinal, of))?;
-                return Ok(self.hold(created));
-            }
-            Call::Find { known, ordinal } => {
-                let name = Incident::name_of(&self.known[known].policy.id, ordinal);
-                let found =
-                    self.world.api.incidents.get(&(key.0, name)).cloned().ok_or(ApiError::NotFound)?;
-                return Ok(self.hold(found));
-            }
-            Call::Tell { known, severity, reopened, closed } => {
-                let mut object = self.told[known].clone();
-                object.facts = told(&object.facts, severity, reopened);
-                (object.closed, object.closed_at) = (closed, closed_at(closed));
-                object.story = format!("it is {severity}");
-                let written = self.world.write_incident(&object)?;
-                return Ok(self.hold(written));
-            }
-            Call::Remove { known } => {
-                let object = &self.told[known];
-                self.world.delete_incident(&(key.0, object.facts.name.clone()), object.version)?;
-                return Ok(None);
-            }
-        };
-        Ok(self.keep(written))
-    }
-}
-
-/// What a watch has shown: policies, and that one has gone.
-async fn watched(real: &Real, since: &str, many: usize) -> Vec<Option<Seen>> {
-    let stream = real.policies.watch(&WatchParams::default(), since).await.expect("a watch");
-    let mut stream = std::pin::pin!(stream);
-    let mut shown = Vec::new();
-    while shown.len() < many {
-        let next = lab::within(Duration::from_secs(10), stream.try_next()).await;
-        match next.unwrap_or_else(|| panic!("{} of {many} changes were shown", shown.len())) {
-            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
-                shown.push(Some(real.seen(&object)));
-            }
-            Ok(Some(WatchEvent::Deleted(_))) => shown.push(None),
-            Ok(Some(WatchEvent::Bookmark(_))) => {}
-            other => panic!("{other:?}"),
+/// People, in the simulation. `original` is what they wrote, in the `life`-th life of its name.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the other calls are the operator's")]
+fn act(world: &mut World, call: Call, original: &Policy, life: u64) -> Answer<()> {
+    let key = (original.id.namespace.clone(), original.id.name.clone());
+    match call {
+        Call::Create => {
+            let mut policy = original.clone();
+            policy.id.uid = format!("{life:08}");
+            let report = PolicyReport { paused: Some("nobody hears this".into()), ..PolicyReport::default() };
+            world.create_policy(PolicyObject { policy, version: 0, paused: None, report }).map(drop)
         }
+        Call::Edit { cooldown } => world
+            .edit_policy(&key, |object| object.policy.guards.cooldown = Duration::from_secs(cooldown))
+            .map(drop),
+        Call::Pause { until } => {
+            world.edit_policy(&key, |object| object.paused = until.map(str::to_owned)).map(drop)
+        }
+        Call::Delete => world.delete_policy(&key),
+        _ => Ok(()),
     }
-    shown
 }
 
 pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
-    let mut stored = policy();
-    stored.metadata.namespace = Some(namespace.to_owned());
-    stored.metadata.creation_timestamp = Some(Time(sim::world::START));
-    stored.metadata.generation = Some(1);
-    let original = convert::policy(&stored).expect("a policy");
-    let mut real = Real {
+    let mut object = policy();
+    object.metadata.namespace = Some(namespace.to_owned());
+    object.metadata.creation_timestamp = Some(Time(START));
+    let original = convert::policy(&object).expect("a policy");
+    let people = Real {
         policies: Api::namespaced(client.clone(), namespace),
         incidents: Api::namespaced(client.clone(), namespace),
-        lives: Vec::new(),
-        known: Vec::new(),
-        told: Vec::new(),
     };
-    let world = World::new(seed);
-    let mut simulated = Simulated { world, original, lives: 0, known: Vec::new(), told: Vec::new() };
-    let listed = real.policies.list_metadata(&kube::api::ListParams::default()).await.expect("a list");
-    let begin = listed.metadata.resource_version.expect("a version");
+    let (sim, port) = bench::port(seed);
+    let mut real = Operator::new(crate::cluster(client, namespace), namespace);
+    let mut simulated = Operator::new(port, namespace);
+    let begin = crate::beginning(&people.policies).await;
     let mut dice = Dice::new(seed);
-    let (mut calls, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..CALLS {
-        let call = Call::any(&mut dice, real.known.len(), real.told.len());
-        let (one, two) = (real.call(call).await, simulated.call(call));
-        calls.push(format!("{call:?}: {one:?}"));
-        let versions = |answer: &Answer<Returned>, all: &mut Vec<String>| {
-            if let Ok(Some((_, version))) = answer {
-                all.push(version.clone());
-            }
-            crate::same_as(all)
-        };
-        let same = (versions(&one, &mut theirs), versions(&two, &mut ours));
-        let plain = |answer: Answer<Returned>| answer.map(|seen| seen.map(|(seen, _)| seen));
-        assert_eq!(plain(one), plain(two), "seed {seed}: {call:?}; {calls:#?}");
-        assert_eq!(same.0, same.1, "seed {seed}: {call:?}: versions that are the same; {calls:#?}");
+    let mut told = Vec::new();
+    for number in 0..CALLS {
+        let call = Call::any(&mut dice, (real.policies.len(), real.incidents.len(), real.listed.len()));
+        let (one, two) = (people.act(call).await, act(&mut sim.world(), call, &original, number));
+        assert_eq!(one, two, "seed {seed}: {call:?}; {told:#?}");
+        people.collected().await;
+        let one = real.ask(call).await;
+        let two = bench::answer(&sim, simulated.ask(call)).expect("an answer");
+        told.push(format!("{call:?}: {one:?}"));
+        assert_eq!(one, two, "seed {seed}: {call:?}; {told:#?}");
     }
-    let shown: Vec<Option<Seen>> = simulated
-        .world
+    let shown: Vec<Option<StoredPolicy>> = sim
+        .world()
         .api
         .news
         .iter()
         .filter_map(|(_, shown)| match shown {
-            Shown::Policy(object) => Some(Some(seen(object))),
+            Shown::Policy(object) => Some(Some(simulated.names.policy(StoredPolicy::from(&**object)))),
             Shown::PolicyGone(_) => Some(None),
             Shown::Remediation(_) | Shown::RemediationGone(_) | Shown::Budgets(_) => None,
         })
         .collect();
-    assert!(shown.len() > 10 && simulated.told.len() > 5, "seed {seed} changes nothing");
-    assert_eq!(
-        watched(&real, &begin, shown.len()).await,
-        shown,
-        "seed {seed}: what a watch shows; {calls:#?}"
-    );
+    assert!(shown.len() > 10 && simulated.incidents.len() > 5, "seed {seed} changes nothing");
+    let watched = crate::watched(&people.policies, &begin, shown.len()).await;
+    let watched: Vec<Option<StoredPolicy>> = watched
+        .iter()
+        .map(|object| Some(real.names.policy(real.cluster.policy_of(object.as_ref()?))))
+        .collect();
+    assert_eq!(watched, shown, "seed {seed}: what a watch shows; {told:#?}");
 }

@@ -1,16 +1,22 @@
 //! The scale subresource of a workload: version and uid as preconditions, and who holds the replicas afterwards.
 
-use engine::model::{FieldManager, MANAGER, Scale, TargetKind, TargetRef, WorkloadNow};
+use std::time::Duration;
+
+use controller::objects::{LiveReplicas, Version};
+use controller::ports;
+use engine::model::{Autoscaler, EntryKey, FieldManager, Scale, TargetKind, TargetRef, WorkloadNow};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use latency_operator::connections::workload;
 use serde_json::json;
+use sim::bench;
 use sim::dice::Dice;
-use sim::world::World;
+use sim::exec::MINUTE;
+use sim::world::api::Answer;
 use sim::world::target::Target;
 
-use crate::{Answer, understood};
+use crate::names::Names;
+use crate::written;
 
 const NAME: &str = "orders-api";
 
@@ -27,75 +33,119 @@ fn deployment() -> Deployment {
     .expect("a Deployment")
 }
 
-/// It, once the controllers have seen the last change.
-async fn settled(api: &Api<Deployment>) -> Deployment {
-    let found = lab::until(std::time::Duration::from_secs(30), async || {
+/// Waits until the controllers have seen the last change.
+async fn settled(api: &Api<Deployment>) {
+    let seen = lab::until(Duration::from_secs(30), async || {
         let found = api.get(NAME).await.expect("the Deployment");
-        let seen = found.status.as_ref().and_then(|status| status.observed_generation);
-        let progress = found.status.as_ref().is_some_and(|status| status.conditions.is_some());
-        (seen == found.metadata.generation && progress).then_some(found)
+        let status = found.status.unwrap_or_default();
+        (status.observed_generation == found.metadata.generation && status.conditions.is_some()).then_some(())
     });
-    found.await.expect("a Deployment at rest")
+    seen.await.expect("a Deployment at rest");
 }
 
-/// Replicas, and who holds them; how many of them are ready is the controllers' business.
-fn held(now: &WorkloadNow) -> (u32, Vec<FieldManager>) {
-    (now.replicas, now.managers.clone())
+/// What the operator sees of a workload, but how many replicas are ready: that is the controllers' business.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    uid: String,
+    version: Version,
+    replicas: u32,
+    managers: Vec<FieldManager>,
+    /// Generation, the one that the controllers have seen, and replicas.
+    workload: (i64, i64, u32),
+    autoscalers: Option<Vec<Autoscaler>>,
+    opt_out: Option<String>,
+    pauses: usize,
+}
+
+/// An operator before one of the API servers, and what it has been answered.
+struct Operator<C> {
+    cluster: C,
+    key: EntryKey,
+    target: TargetRef,
+    names: Names,
+    known: Vec<(WorkloadNow, Version)>,
+}
+
+impl<C: ports::Cluster> Operator<C> {
+    fn new(cluster: C, namespace: &str) -> Self {
+        let key = (namespace.to_owned(), format!("{NAME}-1-grow-1"));
+        let target = TargetRef { kind: TargetKind::Deployment, name: NAME.into() };
+        Self { cluster, key, target, names: Names::default(), known: Vec::new() }
+    }
+
+    async fn look(&mut self) -> Seen {
+        let (cluster, namespace) = (&self.cluster, &self.key.0);
+        let replicas = cluster.replicas(namespace, &self.target).await.expect("the replicas");
+        let LiveReplicas::Present(now, version) = replicas else { panic!("{replicas:?}") };
+        let live = cluster.live_target(namespace, &self.target).await.expect("the target");
+        let workload = cluster.live_workload(namespace, &self.target).await.expect("the workload");
+        assert_eq!((live.uid.as_ref(), &workload.managers), (Some(&now.uid), &now.managers));
+        self.known.push((now.clone(), version.clone()));
+        Seen {
+            uid: self.names.uid(&now.uid),
+            version: self.names.version(&version),
+            replicas: now.replicas,
+            managers: now.managers,
+            workload: (workload.generation, workload.observed_generation, workload.desired),
+            autoscalers: workload.autoscalers.known().cloned(),
+            opt_out: live.opt_out,
+            pauses: live.pauses.len(),
+        }
+    }
+
+    /// Whether it is there, and whether a target that may not be there can be read.
+    async fn has_gone(&self) -> (LiveReplicas, bool) {
+        let replicas = self.cluster.replicas(&self.key.0, &self.target).await.expect("a read");
+        (replicas, self.cluster.live_target(&self.key.0, &self.target).await.is_ok())
+    }
+
+    /// Sets the replicas of what has been known since some look.
+    async fn write(&self, known: usize, stranger: bool, to: u32) -> Answer<()> {
+        let (now, version) = &self.known[known];
+        let uid = if stranger { "another".to_owned() } else { now.uid.clone() };
+        let scale = Scale { target: self.target.clone(), uid, from: now.replicas, to };
+        written(self.cluster.write_replicas(&self.key, &scale, version).await)
+    }
 }
 
 pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let target = TargetRef { kind: TargetKind::Deployment, name: NAME.into() };
+    let people: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let params =
         PostParams { field_manager: Some("kubectl-client-side-apply".into()), ..PostParams::default() };
-    api.create(&params, &deployment()).await.expect("a Deployment");
-    let mut world = World::new(seed);
-    world.targets.push(Target::new(namespace, target.clone(), (0, 0), 1));
+    people.create(&params, &deployment()).await.expect("a Deployment");
+    let (sim, port) = bench::port(seed);
+    let mut real = Operator::new(crate::cluster(client, namespace), namespace);
+    let mut simulated = Operator::new(port, namespace);
+    let target = Target::new(namespace, simulated.target.clone(), (0, 0), 1);
+    sim.world().targets.push(target);
     let mut dice = Dice::new(seed);
-    let mut known: Vec<(String, String, u64, String)> = Vec::new();
     let mut scaled = 0;
     for number in 0..30 {
-        let real = settled(&api).await;
-        let read = workload::read(client, namespace, &target).await.expect("the workload");
-        world.now += 60_000_000;
-        let (now, version) = world.read_workload(namespace, &target).expect("the workload");
-        assert_eq!(held(&read.now()), held(&now), "seed {seed}, after {number} calls");
-        let (uid, real_version) =
-            (real.metadata.uid.expect("a uid"), read.metadata.resource_version.expect("one"));
-        known.push((uid, real_version, version, now.uid.clone()));
+        settled(&people).await;
+        bench::answer(&sim, sim.sleep(MINUTE)).expect("a minute");
+        let now = real.look().await;
+        let ours = bench::answer(&sim, simulated.look()).expect("an answer");
+        assert_eq!(now, ours, "seed {seed}, after {number} calls");
         let to = now.replicas % 6 + 1;
         if dice.percent(30) {
             let patch = json!({"spec": {"replicas": to}});
             let params = PatchParams { field_manager: Some("kubectl".into()), ..PatchParams::default() };
-            api.patch_scale(NAME, &params, &Patch::Merge(&patch)).await.expect("another writer");
-            world.others_scale(0, to, "kubectl");
+            people.patch_scale(NAME, &params, &Patch::Merge(&patch)).await.expect("another writer");
+            sim.world().others_scale(0, to, "kubectl");
             continue;
         }
-        let place = if dice.percent(70) { known.len() - 1 } else { dice.below(known.len()) };
-        let (uid, real_version, version, our_uid) = known[place].clone();
+        let newest = real.known.len() - 1;
+        let known = if dice.percent(70) { newest } else { dice.below(newest + 1) };
         let stranger = dice.percent(15);
-        let (uid, our_uid) =
-            if stranger { ("another".to_owned(), "another".to_owned()) } else { (uid, our_uid) };
-        let patch = json!({
-            "metadata": {"resourceVersion": real_version, "uid": uid}, "spec": {"replicas": to},
-        });
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let one: Answer<()> =
-            understood(api.patch_scale(NAME, &params, &Patch::Merge(&patch)).await).map(|_| ());
-        let scale = Scale { target: target.clone(), uid: our_uid, from: now.replicas, to };
-        let key = (namespace.to_owned(), "orders-api-1-grow-1".to_owned());
-        let sent = world.instant();
-        let two = world.write_scale(namespace, &scale, Some(version), &key, sent);
-        assert_eq!(one, two, "seed {seed}, call {number}: version {place} of {}, {stranger}", known.len());
+        let one = real.write(known, stranger, to).await;
+        let two = bench::answer(&sim, simulated.write(known, stranger, to)).expect("an answer");
+        assert_eq!(one, two, "seed {seed}, call {number}: look {known} of {newest}, {stranger}");
         scaled += u32::from(one.is_ok());
     }
     assert!((5..30).contains(&scaled), "seed {seed}: {scaled} writes were taken");
-    api.delete(NAME, &kube::api::DeleteParams::default()).await.expect("deleted");
-    let patch = json!({"spec": {"replicas": 1}});
-    let gone = understood(api.patch_scale(NAME, &PatchParams::default(), &Patch::Merge(&patch)).await);
-    world.targets.clear();
-    let scale = Scale { target: target.clone(), uid: "u".into(), from: 1, to: 2 };
-    let key = (namespace.to_owned(), "orders-api-1-grow-1".to_owned());
-    let sent = world.instant();
-    assert_eq!(gone.map(|_| ()), world.write_scale(namespace, &scale, None, &key, sent));
+    people.delete(NAME, &DeleteParams::default()).await.expect("deleted");
+    sim.world().targets.clear();
+    let one = (real.has_gone().await, real.write(0, false, 2).await);
+    let two = async { (simulated.has_gone().await, simulated.write(0, false, 2).await) };
+    assert_eq!(one, bench::answer(&sim, two).expect("an answer"), "seed {seed}: after it is gone");
 }

@@ -80,11 +80,17 @@ impl Cluster for Port {
         self.write(Op::PolicyStatus, write).await
     }
 
-    async fn write_conditions(&self, key: &PolicyKey, _: i64, conditions: &[ConditionReport]) -> Written<()> {
-        let (key, conditions) = (key.clone(), conditions.to_vec());
+    async fn write_conditions(
+        &self,
+        key: &PolicyKey,
+        generation: i64,
+        conditions: &[ConditionReport],
+    ) -> Written<()> {
+        let (key, conditions, observed_generation) = (key.clone(), conditions.to_vec(), Some(generation));
         let write = move |world: &mut World| {
             let stored = world.api.policies.get(&key).ok_or(ApiError::NotFound)?;
-            let (version, report) = (stored.version, PolicyReport { conditions, ..stored.report.clone() });
+            let report = PolicyReport { conditions, observed_generation, ..stored.report.clone() };
+            let version = stored.version;
             world.write_policy_status(&key, version, report).map(drop)
         };
         self.write(Op::PolicyStatus, write).await

@@ -81,6 +81,8 @@ pub struct IncidentObject {
     pub spec: IncidentSpec,
     /// Its status.
     pub report: IncidentReport,
+    /// Which life of its name it is: the version that it was created with.
+    pub uid: u64,
     /// `metadata.resourceVersion`.
     pub version: u64,
 }
@@ -176,13 +178,13 @@ impl World {
         self.tell(What::Budgets(budgets));
     }
 
-    /// People create a policy. What they say of its status is not heard.
+    /// People create a policy. What they say of its status is not heard; it is the definition's default.
     pub fn create_policy(&mut self, mut object: PolicyObject) -> Answer<PolicyObject> {
         if self.api.policies.contains_key(&policy_key(&object.policy.id)) {
             return Err(ApiError::Conflict);
         }
         object.policy.generation = 1;
-        object.report = PolicyReport::default();
+        object.report = PolicyReport { observed_generation: Some(-1), ..PolicyReport::default() };
         self.api.untouched.insert(policy_key(&object.policy.id));
         Ok(self.store_policy(object))
     }
@@ -269,11 +271,13 @@ impl World {
         if self.api.incidents.contains_key(&key) {
             return Err(ApiError::Conflict);
         }
+        let version = self.api.bump();
         let object = IncidentObject {
             name: name.to_owned(),
             spec: spec.clone(),
             report: IncidentReport::default(),
-            version: self.api.bump(),
+            uid: version,
+            version,
         };
         self.tell(What::Wrote(format!("LatencyIncident {}/{}", key.0, key.1)));
         self.api.incidents.insert(key.clone(), object.clone());

@@ -84,7 +84,7 @@ impl From<&IncidentObject> for IncidentSummary {
     fn from(object: &IncidentObject) -> Self {
         Self {
             name: object.name.clone(),
-            uid: format!("{}-{}", object.name, object.spec.policy.uid),
+            uid: object.uid.to_string(),
             version: object.version.into(),
             closed: (!object.is_open()).then_some((object.spec.opened_at, object.spec.ordinal)),
         }
