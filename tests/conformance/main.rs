@@ -89,8 +89,8 @@ async fn watched<K: Clone + Debug + DeserializeOwned>(
     let mut stream = std::pin::pin!(stream);
     let mut shown = Vec::new();
     while shown.len() < many {
-        let next = tokio::time::timeout(Duration::from_secs(10), stream.try_next()).await;
-        match next.unwrap_or_else(|_| panic!("{} of {many} changes were shown", shown.len())) {
+        let next = lab::within(Duration::from_secs(10), stream.try_next()).await;
+        match next.unwrap_or_else(|| panic!("{} of {many} changes were shown", shown.len())) {
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => shown.push(Some(object)),
             Ok(Some(WatchEvent::Deleted(_))) => shown.push(None),
             Ok(Some(WatchEvent::Bookmark(_))) => {}
