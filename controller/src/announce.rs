@@ -1,9 +1,8 @@
 //! From records to announcements and measurements. Pure, but for the port that they are handed to.
 
-use engine::model::{
-    DecisionRecord, RecordKind, Remediation, RemediationStatus, Snapshot, State, UndoState, Verdict,
-};
-use engine::{Overall, Tick};
+use engine::model::{Remediation, RemediationStatus, Snapshot, UndoState, Verdict};
+use engine::record::{DecisionRecord, RecordKind};
+use engine::{Overall, State, Tick};
 
 use crate::Controllers;
 use crate::conditions::Status;
@@ -18,11 +17,11 @@ impl<E: Environment> Controllers<E> {
         let snapshot = &evaluated.snapshot;
         let open = ticked.situation.incident.as_ref().or(snapshot.incident.as_ref());
         for record in ticked.records.iter().filter(|record| record.changed) {
-            let last = before.said.get(&record.slot()).map(|said| said.key.as_str());
+            let last = before.said.get(&record.slot()).map(|said| &said.key);
             let (slot, policy, incident) = (record.slot(), &*record.policy, record.incident.as_deref());
             tracing::info!(%policy, incident, %slot, "{}", record.sentence());
             for refusal in record.kind.refusals() {
-                self.ports.announce.measure(Measurement::Refused(&refusal.guard));
+                self.ports.announce.measure(Measurement::Refused(refusal.guard.as_str()));
             }
             let Some(reason) = reasons::of(record, last) else { continue };
             let again = open.map_or(0, |incident| incident.reopened);
@@ -85,8 +84,8 @@ impl<E: Environment> Controllers<E> {
 /// news.
 fn identity(record: &DecisionRecord, again: u32) -> String {
     match &record.incident {
-        Some(incident) => format!("{incident}/{again}/{}/{}", record.slot(), record.key()),
-        None => format!("{}/{}/{}", record.at, record.slot(), record.key()),
+        Some(incident) => format!("{incident}/{again}/{}/{:?}", record.slot(), record.key()),
+        None => format!("{}/{}/{:?}", record.at, record.slot(), record.key()),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::model::{Draining, EntryKey, Fleet, Ledger, Limits, PastAct, Proposal, Remediation, Survey};
+use engine::Proposal;
+use engine::model::{Draining, EntryKey, Fleet, Ledger, Limits, PastAct, Remediation, Survey};
 use engine::{Admitted, admit};
 use jiff::Timestamp;
 

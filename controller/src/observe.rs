@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use engine::model::{
-    ByName, CacheMemory, NoData, Observed, Policy, PostgresFacts, RedisFacts, RungAction, State,
-};
+use engine::State;
+use engine::model::{ByName, CacheMemory, NoData, Observed, Policy, PostgresFacts, RedisFacts, RungAction};
 
 use crate::Controllers;
 use crate::objects::{Measurement, Observations};
@@ -30,7 +29,7 @@ impl<E: Environment> Controllers<E> {
     /// Reads everything, closely where something is wrong. `state` is what is remembered of the policy.
     pub(crate) async fn observe(&self, policy: &Policy, state: &State) -> Observations {
         let observe = &self.ports.observe;
-        let elevated = state.alert;
+        let elevated = state.memory.alert;
         let autoscalers = policy.rungs.iter().any(|rung| matches!(rung.action, RungAction::Scale(_)));
         let detail = if elevated { Detail::Live { autoscalers } } else { Detail::Watched };
         let started = self.ports.time.monotonic();
@@ -62,9 +61,9 @@ impl<E: Environment> Controllers<E> {
         let calm = CALM.min(policy.evaluation.window / 2);
         let reads = policy.caches().map(|(name, redis)| async move {
             // Until its baseline is known it is learned at every evaluation.
-            let has_baseline = state.caches.get(name).is_some_and(CacheMemory::knows_what_is_usual);
+            let has_baseline = state.memory.caches.get(name).is_some_and(CacheMemory::knows_what_is_usual);
             let calm = if has_baseline { calm } else { calm.min(policy.evaluation.interval / 2) };
-            let cadence = Cadence::of(policy, state.alert, calm);
+            let cadence = Cadence::of(policy, state.memory.alert, calm);
             let read = self.ports.observe.redis(&policy.id.namespace, redis, cadence).await;
             (name.clone(), self.counted(read))
         });

@@ -1,6 +1,7 @@
 //! The reasons of Events, and which record is told with which. `docs/events.md` is compared with this table.
 
-use engine::model::{DecisionRecord, Outcome, Phase, RecordKind, UndoState, Verdict};
+use engine::model::{Outcome, Phase, UndoState, Verdict};
+use engine::record::{DecisionRecord, Key, RecordKind};
 
 /// An Event's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +50,8 @@ reasons! {
 
 /// The reason with which a record is told, if it is told as an Event. `before` is what was last said on its slot.
 #[must_use]
-pub fn of(record: &DecisionRecord, before: Option<&str>) -> Option<Reason> {
-    let was_missing = before.is_some_and(|key| key.starts_with("NoData") || key == "Partial");
+pub fn of(record: &DecisionRecord, before: Option<&Key>) -> Option<Reason> {
+    let was_missing = before.is_some_and(Key::is_unreadable);
     match &record.kind {
         RecordKind::Objective(reading) => match reading.verdict {
             Verdict::NoData(_) => Some(DATA_UNAVAILABLE),
@@ -65,7 +66,7 @@ pub fn of(record: &DecisionRecord, before: Option<&str>) -> Option<Reason> {
         RecordKind::BreachSuspected { .. } => None,
         RecordKind::Incident { .. } => {
             // Falling back from calm into the same incident is not news.
-            let calming = before.is_some_and(|key| key.starts_with("Calming"));
+            let calming = matches!(before, Some(Key::Calming { .. }));
             (!calming).then_some(OBJECTIVE_BREACHED)
         }
         RecordKind::Calm { counted, needed, .. } => (counted >= needed).then_some(OBJECTIVE_RECOVERED),

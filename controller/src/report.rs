@@ -4,9 +4,9 @@
 mod incident;
 
 use engine::model::{
-    Confidence, DecisionRecord, Incident, Mode, NoData, NoDataReason, Observed, RecordKind, Remediation,
-    Severity, Snapshot, Verdict,
+    Confidence, Incident, Mode, NoData, NoDataReason, Observed, Remediation, Severity, Snapshot, Verdict,
 };
+use engine::record::{DecisionRecord, RecordKind};
 use engine::{Overall, Tick};
 
 pub use self::incident::{
@@ -326,7 +326,7 @@ fn blocked_by(ticked: &Tick) -> Vec<RefusalReport> {
         let reports = refusals.iter().map(|verdict| RefusalReport {
             rung: rung.clone(),
             guard: verdict.guard.to_string(),
-            message: sentence(&verdict.message),
+            message: sentence(&verdict.fact().to_string()),
         });
         reports.collect()
     };

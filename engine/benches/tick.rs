@@ -13,7 +13,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use engine::model::{LockWait, Observed, Snapshot, State};
+use engine::State;
+use engine::model::{LockWait, Observed, Snapshot};
 use engine::tick;
 use support::parse::Traffic;
 use support::{builders, world::World};

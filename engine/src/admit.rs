@@ -3,12 +3,22 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::guards::{self, Context, Stage};
-use crate::model::{Admission, Fleet, GuardVerdict, Ledger, Limits, Proposal, Survey};
+use crate::guards::{self, Context, GuardVerdict, Stage};
+use crate::model::{Admission, Candidate, Fleet, Ledger, Limits, Survey};
+
+/// A candidate that every guard of its stage let through.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// What is proposed.
+    pub candidate: Candidate,
+    /// What every guard said.
+    pub verdicts: Vec<GuardVerdict>,
+}
 
 /// What became of a proposal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Admitted {
     /// It may go; its resource is held for it in the ledger (dry runs hold nothing).
     Yes {
@@ -67,6 +77,7 @@ pub fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guards::GuardName;
     use crate::guards::testing::Setup;
     use crate::model::Mode;
 
@@ -88,7 +99,7 @@ mod tests {
             admit(&batch, &setup.ledger, setup.fleet, &setup.limits, &setup.survey, setup.now);
         assert!(matches!(answers[0], Admitted::Yes { .. }));
         let Admitted::No { refusals } = &answers[1] else { panic!("both were admitted") };
-        assert_eq!(refusals[0].guard, "OneAtATime");
+        assert_eq!(refusals[0].guard, GuardName::OneAtATime);
         assert_eq!(ledger.len(), 1);
     }
 
@@ -108,7 +119,7 @@ mod tests {
         let [Admitted::No { refusals }, Admitted::Yes { .. }, Admitted::Passed] = answers.as_slice() else {
             panic!("{answers:?}")
         };
-        assert_eq!(refusals[0].guard, "OneAtATime");
+        assert_eq!(refusals[0].guard, GuardName::OneAtATime);
         assert_eq!(ledger.len(), 2);
     }
 

@@ -10,19 +10,20 @@ mod warming;
 
 pub use warming::{Turn, Warming};
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::causes;
-use crate::guards::leadership::nothing_begins;
-use crate::guards::{self, Context, Stage};
+use crate::guards::{self, Context, GuardName, GuardVerdict, Stage, freshness, leadership, precondition};
 use crate::model::{
-    Action, Admission, Candidate, Draining, EffectSeen, Executing, GuardVerdict, Mode, NoData,
-    ObjectiveAfter, Outcome, Phase, Policy, Reading, RecordKind, Refusal, Remediation, RemediationStatus,
-    Scale, Snapshot, UndoState, Verdict, Warmed, WorkloadNow, duration::human, elapsed, later,
+    Action, Admission, Candidate, Draining, EffectSeen, Executing, Mode, NoData, ObjectiveAfter, Outcome,
+    Phase, Policy, Reading, Refusal, Remediation, RemediationStatus, Scale, Snapshot, UndoState, Verdict,
+    Warmed, WorkloadNow, duration::human, elapsed, later,
 };
 use crate::model::{Overall, Situation};
+use crate::record::RecordKind;
 use crate::remediations::remedy;
 
 /// What the effect that this process sent has answered.
@@ -163,13 +164,13 @@ fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     let Some((snapshot, _)) = seen.view else {
         // There is nothing to wait for: no look would let it through.
         if let Some(draining) = draining {
-            return refuse(remediation, seen, "Leadership", nothing_begins(draining));
+            return refused_by(remediation, seen, GuardName::Leadership, leadership::Fact::from(draining));
         }
         if waited < PATIENCE {
             return wait(seen, Duration::from_secs(1), "a current look at the policy");
         }
-        let message = format!("there has been no current snapshot of the policy for {}", human(waited));
-        return refuse(remediation, seen, "Freshness", message);
+        let fact = freshness::Fact::NoSnapshotFor { waited };
+        return refused_by(remediation, seen, GuardName::Freshness, fact);
     };
     let candidate = candidate_of(remediation, &snapshot.policy);
     let admission = seen.admission.as_ref();
@@ -177,9 +178,10 @@ fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         Context { stage: Stage::Gate, now: seen.now, candidate: &candidate, view: seen.view, admission };
     let verdicts = guards::evaluate(&context);
     // Of several that refuse, the one that will not change its mind is named.
-    let uninstalled = |verdict: &&GuardVerdict| draining.is_some() && verdict.guard == "Leadership";
-    let foremost = verdicts.iter().filter(|verdict| !verdict.passed).find(uninstalled);
-    let Some(refusal) = foremost.or_else(|| worst(&verdicts)) else { return pass_gate(remediation, seen) };
+    let refusals = || verdicts.iter().filter(|verdict| !verdict.passed());
+    let uninstalled = |verdict: &&GuardVerdict| draining.is_some() && verdict.guard == GuardName::Leadership;
+    let foremost = refusals().find(uninstalled).or_else(|| refusals().next());
+    let Some(refusal) = foremost else { return pass_gate(remediation, seen) };
     // A leader that has just taken over has not seen the breach itself yet: it waits until it may judge, and no longer.
     let settle = snapshot
         .policy
@@ -187,13 +189,11 @@ fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         .breach_for
         .saturating_add(snapshot.policy.evaluation.interval.saturating_mul(2));
     let young = elapsed(seen.now, snapshot.operator.leading_since) < settle;
-    let transient = verdicts.iter().filter(|verdict| !verdict.passed).all(|verdict| {
-        matches!(&*verdict.guard, "Freshness" | "StillBreached" | "MinRequests" | "Confidence" | "Leadership")
-    });
+    let transient = refusals().all(|verdict| verdict.guard.line().transient);
     if young && transient && draining.is_none() && waited < PATIENCE.saturating_add(settle) {
-        return wait(seen, LOOK_EVERY, &refusal.message);
+        return wait(seen, LOOK_EVERY, &refusal.fact().to_string());
     }
-    refuse(remediation, seen, &refusal.guard, refusal.message.clone())
+    refused_by(remediation, seen, refusal.guard, refusal.fact())
 }
 
 fn pass_gate(remediation: &Remediation, seen: &Seen<'_>) -> Step {
@@ -216,18 +216,15 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         Some(EffectReport::Sent) => return sent(remediation, seen),
         Some(EffectReport::Warmed(warmed)) => return warming::ended(remediation, seen, warmed),
         Some(EffectReport::NotMatched(why)) => {
-            return refuse(
-                &nothing_done(remediation),
-                seen,
-                match remediation.spec.action {
-                    Action::Scale(_) => "Contested",
-                    Action::CancelQuery(_)
-                    | Action::TerminateQuery(_)
-                    | Action::TerminateIdle(_)
-                    | Action::WarmCache(_) => "Precondition",
-                },
-                format!("at the instant of acting {why}; nothing was done"),
-            );
+            let by = match remediation.spec.action {
+                Action::Scale(_) => "Contested",
+                Action::CancelQuery(_)
+                | Action::TerminateQuery(_)
+                | Action::TerminateIdle(_)
+                | Action::WarmCache(_) => GuardName::Precondition.as_str(),
+            };
+            let fact = precondition::Fact::NotMatched { why: why.clone() };
+            return refuse(&nothing_done(remediation), seen, by, fact.to_string());
         }
         Some(EffectReport::Refused(why)) => {
             return end(
@@ -433,18 +430,19 @@ fn candidate_of(remediation: &Remediation, policy: &Policy) -> Candidate {
     }
 }
 
-fn worst(verdicts: &[GuardVerdict]) -> Option<&GuardVerdict> {
-    verdicts.iter().find(|verdict| !verdict.passed)
-}
-
 fn wait(seen: &Seen<'_>, span: Duration, why: &str) -> Step {
     Step::Wait { until: later(seen.now, span), why: why.to_owned() }
 }
 
-fn refuse(remediation: &Remediation, seen: &Seen<'_>, guard: &str, message: String) -> Step {
+fn refused_by(remediation: &Remediation, seen: &Seen<'_>, guard: GuardName, fact: impl fmt::Display) -> Step {
+    refuse(remediation, seen, guard.as_str(), fact.to_string())
+}
+
+/// The status is what people and other programs read: from here on it is a name and a sentence.
+fn refuse(remediation: &Remediation, seen: &Seen<'_>, by: &'static str, message: String) -> Step {
     let mut status = remediation.status.clone();
-    status.refused = Some(Refusal { guard: guard.to_owned().into(), message: message.clone() });
-    conclude(remediation, seen, status, Phase::Refused, format!("refused by {guard}: {message}"))
+    status.refused = Some(Refusal { guard: by.into(), message: message.clone() });
+    conclude(remediation, seen, status, Phase::Refused, format!("refused by {by}: {message}"))
 }
 
 fn end(remediation: &Remediation, seen: &Seen<'_>, phase: Phase, sentence: String) -> Step {

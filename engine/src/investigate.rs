@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::causes;
-use crate::model::{Coverage, Finding, NoData, Observed, Snapshot, State};
+use crate::model::{Coverage, Finding, Memory, NoData, Observed, Snapshot};
 
 /// What an investigation shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub enum Blind {
 /// Looks for causes of slowness that began at `since`, whether or not an objective is broken. Pure. `state` is what
 /// [`tick`](crate::tick()) returned for this snapshot: some causes take two looks, and some are told by what is usual.
 #[must_use]
-pub fn investigate(snapshot: &Snapshot, state: &State, since: Timestamp) -> Investigation {
+pub fn investigate(snapshot: &Snapshot, state: &Memory, since: Timestamp) -> Investigation {
     let found = causes::diagnose(snapshot, state, since);
     let (advice, findings) = found.into_iter().partition(|finding| finding.advice);
     Investigation { findings, advice, blind: blind(snapshot) }
@@ -115,7 +115,7 @@ mod tests {
     fn causes_are_found_although_nothing_is_breached() {
         let mut setup = Setup::acting();
         setup.snapshot.incident = None;
-        let mut state = State::default();
+        let mut state = Memory::default();
         for second in 0..2 {
             let look = setup.postgres().clone();
             let at = later(setup.now, Duration::from_secs(second));
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_is_named() {
         let mut setup = Setup::acting();
-        let blind = |setup: &Setup| investigate(&setup.snapshot, &State::default(), setup.now).blind;
+        let blind = |setup: &Setup| investigate(&setup.snapshot, &Memory::default(), setup.now).blind;
         assert_eq!(blind(&setup), []);
         setup.postgres().coverage = Coverage::Partial { grant: "GRANT x".into() };
         assert_eq!(blind(&setup), [Blind::Partial { name: "db".into(), grant: "GRANT x".into() }]);

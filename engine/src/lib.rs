@@ -29,15 +29,16 @@ pub mod judge;
 pub mod model;
 #[cfg(planted_bugs)]
 pub mod planted;
+pub mod record;
 pub mod remediations;
 pub mod retention;
 pub mod stats;
 pub mod survey;
 pub mod tick;
 
-pub use admit::{Admitted, admit};
+pub use admit::{Admitted, Proposal, admit};
 pub use advance::{Seen, Step, advance};
 pub use investigate::{Blind, Investigation, investigate};
 pub use model::{Overall, Situation};
 pub use survey::survey;
-pub use tick::{Tick, settle, tick};
+pub use tick::{State, Tick, settle, tick};

@@ -11,11 +11,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::guards::{Context, Stage, evaluate, refusals};
+use engine::guards::{Context, GuardVerdict, Stage, evaluate, refusals};
 use engine::model::{
-    Action, Admission, CacheUse, Candidate, Confidence, Dependency, Fleet, GuardVerdict, Ledger, Limits,
-    Mode, Phase, Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Snapshot, WarmSettings,
-    Writers,
+    Action, Admission, CacheUse, Candidate, Confidence, Dependency, Fleet, Ledger, Limits, Mode, Phase,
+    Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Snapshot, WarmSettings, Writers,
 };
 use engine::tick;
 use proptest::prelude::*;

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use engine::State;
 use engine::model::{
     Action, ActionKind, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, Snapshot,
-    State, Target, later,
+    Target, later,
 };
 use engine::tick;
 use jiff::Timestamp;

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::model::{ClosedIncident, Incident, Pause, State};
+use engine::State;
+use engine::model::{ClosedIncident, Incident, Pause};
 use jiff::Timestamp;
 
 use super::schedule::{AT_ONCE, REST, until_turn};

@@ -229,7 +229,7 @@ impl<E: Environment> Controllers<E> {
         started: Duration,
     ) -> Next {
         let overall = ticked.situation.overall;
-        let pause = self.pause(&snapshot.policy, ticked.state.alert);
+        let pause = self.pause(&snapshot.policy, ticked.state.memory.alert);
         for open in snapshot.remediations.iter().filter(|remediation| remediation.is_open()) {
             self.ports.cluster.requeue((open.namespace.clone(), open.name.clone()));
         }

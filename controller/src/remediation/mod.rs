@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use engine::advance::{EffectReport, Look, Step};
 use engine::model::{
-    Action, Admission, Fleet, Limits, NoData, NoDataReason, Phase, RecordKind, Remediation,
-    RemediationStatus, elapsed,
+    Action, Admission, Fleet, Limits, NoData, NoDataReason, Phase, Remediation, RemediationStatus, elapsed,
 };
+use engine::record::RecordKind;
 use engine::{Seen, advance};
 
 pub(crate) use self::in_flight::InFlight;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::model::{GuardSettings, Mode, Policy, Remediation, Snapshot, State, UndoSpec, Verification};
+use engine::State;
+use engine::model::{GuardSettings, Mode, Policy, Remediation, Snapshot, UndoSpec, Verification};
 use engine::tick;
 
 use super::in_flight::{Key, key_of};

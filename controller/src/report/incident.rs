@@ -3,7 +3,8 @@
 use std::fmt;
 
 use engine::Tick;
-use engine::model::{DecisionRecord, Incident, Outcome, Phase, RecordKind, Remediation, Severity, Snapshot};
+use engine::model::{Incident, Outcome, Phase, Remediation, Severity, Snapshot};
+use engine::record::{DecisionRecord, RecordKind};
 use jiff::Timestamp;
 
 use super::{CauseReport, RefusalReport, blocked_by, causes, is_breached, said, sentence};

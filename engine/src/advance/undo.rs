@@ -13,11 +13,11 @@ use jiff::Timestamp;
 use super::{Look, Seen, Step, wait};
 use crate::causes;
 use crate::model::{
-    Action, DEADLINE, DueBy, Freeze, Limits, Outcome, RecordKind, Remediation, RemediationSpec,
-    RemediationStatus, Scale, Snapshot, Undo, UndoSpec, UndoState, WorkloadNow, duration::human, elapsed,
-    later,
+    Action, DEADLINE, DueBy, Freeze, Limits, Outcome, Remediation, RemediationSpec, RemediationStatus, Scale,
+    Snapshot, Undo, UndoSpec, UndoState, WorkloadNow, duration::human, elapsed, later,
 };
 use crate::model::{Overall, Situation};
+use crate::record::RecordKind;
 
 /// So long what was sent and never answered may yet arrive.
 pub(super) const LATE: Duration = Duration::from_secs(60);
@@ -277,7 +277,7 @@ impl Case<'_> {
             Overall::NoData => return Err("whether the objectives are kept is not known".to_owned()),
         }
         if let Some(trouble) = causes::database_trouble(snapshot, &situation.findings, "") {
-            return Err(trouble);
+            return Err(trouble.to_string());
         }
         for (name, observed) in &snapshot.databases {
             let age = observed.at().map(|at| elapsed(self.seen.now, at));

@@ -426,7 +426,7 @@ fn what_cannot_be_taken_back_in_time_is_given_up_with_the_command_and_released()
     let given_up = |change: fn(&mut Case)| {
         let case = draining(0, change);
         let Step::Write { status, record } = case.next() else { panic!("{:?}", case.next()) };
-        let crate::model::RecordKind::Undo { sentence, .. } = record else { panic!("{record:?}") };
+        let crate::record::RecordKind::Undo { sentence, .. } = record else { panic!("{record:?}") };
         assert!(sentence.contains(command) && sentence.contains("being uninstalled"), "{sentence}");
         assert_eq!(status.undo.as_ref().map(|undo| undo.state), Some(UndoState::Abandoned), "{sentence}");
         let after = Case { remediation: Remediation { status: *status, ..case.remediation }, ..owed() };

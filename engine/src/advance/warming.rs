@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Seen, Step, candidate_of, conclude, nothing_done, refuse, write};
-use crate::guards::leadership::nothing_begins;
-use crate::guards::{self, Context, Stage};
-use crate::model::{
-    CacheTrend, EffectSeen, Name, NoData, ObjectiveAfter, Observed, Outcome, Phase, Remediation, Snapshot,
-    WarmCache, Warmed, duration::human, later,
+use super::{Seen, Step, candidate_of, conclude, nothing_done, refused_by, write};
+use crate::guards::{
+    self, Context, GuardName, GuardVerdict, Ruling, Stage, WhileRunning, leadership, precondition,
 };
-use crate::model::{Overall, Situation};
+use crate::model::Overall;
+use crate::model::{
+    CacheTrend, EffectSeen, ObjectiveAfter, Observed, Outcome, Phase, Remediation, Snapshot, WarmCache,
+    Warmed, duration::human, later,
+};
 
 /// What a run does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,21 +60,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// The time between two requests is longer than the rate demands, by chance, by up to this share: many that are warmed at one
 /// time do not strike together.
 const JITTER: f64 = 0.25;
-
-/// The guards that are asked again while it runs. The others are about beginning: they count, and it was counted.
-const WHILE_RUNNING: &[&str] = &[
-    "Mode",
-    "Paused",
-    "OptOut",
-    "Freshness",
-    "StillBreached",
-    "Confidence",
-    "DatabaseHealthy",
-    "DatabaseCapacity",
-    "Precondition",
-    "Leadership",
-    "Budget",
-];
 
 /// One run, from the passing of the gate to its last answer.
 #[derive(Debug, Clone)]
@@ -193,7 +179,7 @@ impl Warming {
         }
         // The process ends soon, and what has been asked for stays good: it ends here, and not in the middle.
         if let Some(draining) = seen.draining() {
-            return Pace::Stop(nothing_begins(draining));
+            return Pace::Stop(leadership::Fact::from(draining).to_string());
         }
         if !seen.leading {
             return Pace::Hold("the Lease is not provably held".to_owned());
@@ -217,33 +203,28 @@ impl Warming {
         let admission = seen.admission.as_ref();
         let context =
             Context { stage: Stage::Gate, now: seen.now, candidate: &candidate, view: seen.view, admission };
-        let mut hold = None;
-        for verdict in guards::refusals(&guards::evaluate(&context)) {
-            if !WHILE_RUNNING.contains(&&*verdict.guard) {
-                continue;
-            }
-            let why = format!("{}: {}", verdict.guard, verdict.message);
-            if self.is_only_unknown(&verdict.guard, snapshot, situation) {
-                hold.get_or_insert(why);
-            } else {
-                return Pace::Stop(why);
+        let mut pace = Pace::Go;
+        for verdict in guards::evaluate(&context) {
+            match means(&verdict) {
+                Pace::Go => {}
+                hold @ Pace::Hold(_) if pace == Pace::Go => pace = hold,
+                Pace::Hold(_) => {}
+                stop @ Pace::Stop(_) => return stop,
             }
         }
-        hold.map_or(Pace::Go, Pace::Hold)
+        pace
     }
+}
 
-    /// Whether the guard refuses for want of knowledge that the next look may bring.
-    fn is_only_unknown(&self, guard: &Name, snapshot: &Snapshot, situation: &Situation) -> bool {
-        let name = &self.warm.dependency;
-        let is_missing = |read: Option<&NoData>| read.is_some();
-        let mut databases = snapshot.databases.values().map(Observed::missing_because);
-        match &**guard {
-            "Freshness" | "Leadership" => true,
-            "StillBreached" => situation.overall == Overall::NoData,
-            "Confidence" => situation.caches.get(name).and_then(CacheTrend::is_cold).is_none(),
-            "DatabaseHealthy" | "DatabaseCapacity" => databases.any(is_missing),
-            "Precondition" => is_missing(snapshot.caches.get(name).and_then(Observed::missing_because)),
-            _ => false,
+/// What a guard's answer means to a run that has begun.
+fn means(verdict: &GuardVerdict) -> Pace {
+    match (&verdict.ruling, verdict.guard.line().while_running) {
+        (Ruling::Pass(_), _) | (_, WhileRunning::NotAsked) => Pace::Go,
+        (_, WhileRunning::Holds) | (Ruling::Unknown(_), WhileRunning::HoldsIfUnknown) => {
+            Pace::Hold(verdict.to_string())
+        }
+        (Ruling::Refuse(_), WhileRunning::HoldsIfUnknown) | (_, WhileRunning::Stops) => {
+            Pace::Stop(verdict.to_string())
         }
     }
 }
@@ -282,9 +263,9 @@ impl Before {
 /// The run is over.
 pub(super) fn ended(remediation: &Remediation, seen: &Seen<'_>, warmed: &Warmed) -> Step {
     if warmed.sent == 0 {
-        let why = warmed.stopped.as_deref().unwrap_or("there was nothing to ask for");
-        let message = format!("at the instant of acting {why}; nothing was sent");
-        return refuse(&nothing_done(remediation), seen, "Precondition", message);
+        let why = warmed.stopped.clone().unwrap_or_else(|| "there was nothing to ask for".to_owned());
+        let fact = precondition::Fact::NothingSent { why };
+        return refused_by(&nothing_done(remediation), seen, GuardName::Precondition, fact);
     }
     let breached = seen.view.is_some_and(|(_, situation)| matches!(situation.overall, Overall::Breached(_)));
     if warmed.answered == 0 && breached {

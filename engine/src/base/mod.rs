@@ -32,3 +32,8 @@ pub fn later(at: Timestamp, span: Duration) -> Timestamp {
 pub fn earlier(at: Timestamp, span: Duration) -> Timestamp {
     at.saturating_sub(span).unwrap_or(Timestamp::MIN)
 }
+
+/// Sets to nothing what does not make a value another one: a number, or somebody else's words.
+pub(crate) fn forget<T: Default>(value: &mut T) {
+    *value = T::default();
+}

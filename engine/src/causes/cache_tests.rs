@@ -7,15 +7,15 @@ use jiff::Timestamp;
 use super::diagnose;
 use crate::guards::testing::{Setup, redis_facts};
 use crate::model::{
-    CacheUse, CommandUse, Confidence, Dependency, Finding, NoDataReason, Observed, RedisDependency,
-    RedisFacts, SlowCommand, State, earlier, later,
+    CacheUse, CommandUse, Confidence, Dependency, Finding, Memory, NoDataReason, Observed, RedisDependency,
+    RedisFacts, SlowCommand, earlier, later,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Server {
     setup: Setup,
-    state: State,
+    state: Memory,
     facts: RedisFacts,
     now: Timestamp,
     first_breached_at: Timestamp,
@@ -29,7 +29,7 @@ impl Server {
         setup.snapshot.policy.dependencies.insert("cache".into(), Dependency::Redis(declared));
         let now = setup.now;
         let mut server =
-            Self { setup, state: State::default(), facts: redis_facts(), now, first_breached_at: now };
+            Self { setup, state: Memory::default(), facts: redis_facts(), now, first_breached_at: now };
         for _ in 0..20 {
             server.second(95, 5, true);
         }
@@ -97,7 +97,7 @@ fn a_ratio_that_fell_without_a_loss_is_possible_and_one_that_is_merely_low_is_ad
     let fell = server.found("ColdCache").unwrap();
     assert_eq!((fell.confidence, fell.advice), (Confidence::Possible, false));
     // Nothing is known of what is usual.
-    server.state = State::default();
+    server.state = Memory::default();
     server.second(50, 50, false);
     assert_eq!(server.found("ColdCache"), None);
     server.second(50, 50, false);

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::Cause;
 use crate::model::{
-    CacheMemory, CacheTrend, Confidence, DatabaseMemory, Evidence, Finding, NoData, Observed, Policy,
-    PostgresDependency, PostgresFacts, RedisDependency, RedisFacts, Session, Snapshot, State, Subject,
-    Target, Thresholds, Traffic, earlier, elapsed,
+    CacheMemory, CacheTrend, Confidence, DatabaseMemory, Evidence, Finding, Memory, NoData, Observed, Policy,
+    PostgresDependency, PostgresFacts, RedisDependency, RedisFacts, Session, Snapshot, Subject, Target,
+    Thresholds, Traffic, earlier, elapsed,
 };
 
 /// The time by which metrics and data stores may disagree: scrape, evaluation and clocks.
@@ -17,7 +17,7 @@ pub(crate) struct Case<'a> {
     /// What was read.
     pub(crate) snapshot: &'a Snapshot,
     /// What is remembered.
-    pub(crate) state: &'a State,
+    pub(crate) state: &'a Memory,
     /// The first Breached reading.
     pub(crate) first_breached_at: Timestamp,
     /// What the causes above in the table found: those of the data stores before those of the target.

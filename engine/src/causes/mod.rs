@@ -13,17 +13,17 @@ mod idle_in_transaction;
 mod redis_clients_exhausted;
 mod runaway_query;
 mod slow_redis;
+mod trouble;
 pub(crate) mod workers_saturated;
+
+pub use trouble::DatabaseTrouble;
 
 use jiff::Timestamp;
 
 use self::case::{Case, Found};
 use crate::model::{
-    CacheMemory, Confidence, Coverage, Dependency, Finding, Observed, Policy, Snapshot, State, Thresholds,
+    CacheMemory, Confidence, Coverage, Dependency, Finding, Memory, Observed, Policy, Snapshot, Thresholds,
 };
-
-/// The name of the finding that there is none.
-pub const NO_CAUSE_FOUND: &str = "NoCauseFound";
 
 /// A line of the table.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ pub fn not_looked_for(policy: &Policy) -> impl Iterator<Item = (&'static str, &'
 }
 
 /// Everything that is found in a breach that began at `first_breached_at`, roots first, symptoms marked.
-pub(crate) fn diagnose(snapshot: &Snapshot, state: &State, first_breached_at: Timestamp) -> Vec<Finding> {
+pub(crate) fn diagnose(snapshot: &Snapshot, state: &Memory, first_breached_at: Timestamp) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for cause in CAUSES {
         let case = Case { snapshot, state, first_breached_at, found: &findings };
@@ -140,20 +140,26 @@ fn place(policy: &Policy, finding: &Finding) -> (u8, String) {
 
 /// Why not every declared database is known to be well, the first reason of them; none where all are: read in full, and
 /// no [trouble found](trouble_in_databases) in them.
-pub(crate) fn database_trouble(snapshot: &Snapshot, findings: &[Finding], cured: &str) -> Option<String> {
-    for (name, _) in snapshot.policy.databases() {
-        match snapshot.databases.get(name) {
+pub(crate) fn database_trouble(
+    snapshot: &Snapshot,
+    findings: &[Finding],
+    cured: &str,
+) -> Option<DatabaseTrouble> {
+    for (database, _) in snapshot.policy.databases() {
+        let database = database.clone();
+        match snapshot.databases.get(&database) {
             Some(Observed::Known { value, .. }) => {
                 if let Coverage::Partial { grant } = &value.coverage {
-                    return Some(format!("{name} can be read in part only; run: {grant}"));
+                    return Some(DatabaseTrouble::Partial { database, grant: grant.clone() });
                 }
             }
-            Some(Observed::Missing(no_data)) => return Some(format!("{name} cannot be read: {no_data}")),
-            None => return Some(format!("{name} has not been read")),
+            Some(Observed::Missing(why)) => {
+                return Some(DatabaseTrouble::Unreadable { database, why: why.clone() });
+            }
+            None => return Some(DatabaseTrouble::NotRead { database }),
         }
     }
-    let trouble = trouble_in_databases(findings, cured).next();
-    trouble.map(|finding| format!("{} ({}): {}", finding.cause, finding.confidence, finding.sentence))
+    trouble_in_databases(findings, cured).next().map(DatabaseTrouble::from)
 }
 
 /// What was found in data stores at Likely or above, but for what `cured` explains. What [blocks load](Cause::blocks_load) counts
@@ -174,7 +180,7 @@ pub(crate) fn trouble_in_databases<'a>(
 
 /// Whether every declared database could be read in full, twice, since the breach began: only then does "nothing found"
 /// mean that there is nothing to be found.
-pub(crate) fn all_readable(snapshot: &Snapshot, state: &State, first_breached_at: Timestamp) -> bool {
+pub(crate) fn all_readable(snapshot: &Snapshot, state: &Memory, first_breached_at: Timestamp) -> bool {
     snapshot.policy.databases().all(|(name, _)| {
         let full = snapshot
             .databases

@@ -1,69 +1,139 @@
 //! `Budget`: a ceiling on how much is done at all. What needs more than this is not an incident but a condition.
 
-use super::{ADMIT_AND_GATE, Context, Guard, always};
-use crate::model::{Budget, Entry, Freeze, Limits, in_the_last_hour};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMIT_AND_GATE, Applies, Checked, Context, Guard, GuardName, WhileRunning, forget, pass, refuse, unknown,
+};
+use crate::model::{ActionKind, Budget, Entry, Freeze, Limits, in_the_last_hour};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Budget",
+    name: GuardName::Budget,
     refuses: "beyond the policy's `maxActionsPerHour`; beyond, while frozen by, or where denied by any LatencyBudget of the namespace; beyond 6 acts an hour in a namespace where no budget of it sets its own number; beyond 20 an hour and 3 open remediations in the cluster where no budget of all namespaces does",
     stages: ADMIT_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::Stops,
+    escalates_as: None,
     check,
 };
 
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    DryRun,
+    Within { acts: u32, most: u32 },
+    BudgetsNotKnown { why: String },
+    Frozen { budget: String, freeze: Freeze },
+    Denied { budget: String, kind: ActionKind, namespace: String },
+    UsedUp(Ceiling),
+}
+
 /// So much of something is used, and so much of it there is, whoever says so.
-struct Ceiling {
-    what: &'static str,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ceiling {
+    what: What,
     used: u32,
     most: u32,
     by: Option<String>,
 }
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What a ceiling counts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    OfPolicy,
+    InNamespace,
+    InCluster,
+    InNamespaces,
+    OpenInCluster,
+    OpenInNamespaces,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OfPolicy => "acts of this policy in 60 minutes",
+            Self::InNamespace => "acts in this namespace in 60 minutes",
+            Self::InCluster => "acts in the cluster in 60 minutes",
+            Self::InNamespaces => "acts in its namespaces in 60 minutes",
+            Self::OpenInCluster => "open remediations in the cluster",
+            Self::OpenInNamespaces => "open remediations in its namespaces",
+        })
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DryRun => f.write_str("a dry run counts in nothing"),
+            Self::Within { acts, most } => write!(f, "{acts} of {most} {}", What::OfPolicy),
+            Self::BudgetsNotKnown { why } => write!(f, "not all LatencyBudgets are known: {why}"),
+            Self::Frozen { budget, freeze } => write!(f, "LatencyBudget {budget} is frozen ({freeze})"),
+            Self::Denied { budget, kind, namespace } => {
+                write!(f, "LatencyBudget {budget} denies {kind} in namespace {namespace}")
+            }
+            Self::UsedUp(Ceiling { what, used, most, by: None }) => {
+                write!(f, "{used} of {most} {what} are used up")
+            }
+            Self::UsedUp(Ceiling { what, used, most, by: Some(budget) }) => {
+                write!(f, "{used} of {most} {what} are used up (LatencyBudget {budget})")
+            }
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Within { acts, most } => {
+                forget(acts);
+                forget(most);
+            }
+            Self::UsedUp(ceiling) => {
+                forget(&mut ceiling.used);
+                forget(&mut ceiling.most);
+            }
+            // The API server's words.
+            Self::BudgetsNotKnown { why } => forget(why),
+            Self::DryRun | Self::Frozen { .. } | Self::Denied { .. } => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let candidate = context.candidate;
     if candidate.is_dry_run() {
-        return Ok("a dry run counts in nothing".to_owned());
-    }
-    #[cfg(planted_bugs)]
-    if crate::planted::is("no_budget") {
-        return Ok("planted".to_owned());
+        return pass(Fact::DryRun);
     }
     let admission = context.admission()?;
     let limits = admission.limits;
     if let Some(why) = &limits.unreadable {
-        return Err(format!("not all LatencyBudgets are known: {why}"));
+        return unknown(Fact::BudgetsNotKnown { why: why.clone() });
     }
     let namespace = &candidate.policy.namespace;
     let budgets: Vec<&Budget> = limits.budgets.iter().filter(|budget| budget.applies(namespace)).collect();
     for budget in &budgets {
-        let frozen = budget.frozen(context.now);
-        if frozen != Freeze::None {
-            return Err(format!("LatencyBudget {} is frozen ({frozen})", budget.name));
+        let freeze = budget.frozen(context.now);
+        if freeze != Freeze::None {
+            return refuse(Fact::Frozen { budget: budget.name.clone(), freeze });
         }
         let denied = candidate.action.permissions().iter().find(|kind| budget.denied.contains(kind));
         if let Some(kind) = denied {
-            return Err(format!("LatencyBudget {} denies {kind} in namespace {namespace}", budget.name));
+            let (budget, namespace) = (budget.name.clone(), namespace.clone());
+            return refuse(Fact::Denied { budget, kind: *kind, namespace });
         }
     }
     let own = context.own();
     let others: Vec<&Entry> = admission.ledger.others(&own).map(|(_, entry)| entry).collect();
-    let of_policy = own_acts(context, &others);
-    let mut ceilings = vec![Ceiling {
-        what: "acts of this policy in 60 minutes",
-        used: of_policy,
-        most: candidate.max_actions_per_hour,
-        by: None,
-    }];
+    let (acts, most) = (own_acts(context, &others), candidate.max_actions_per_hour);
+    let mut ceilings = vec![Ceiling { what: What::OfPolicy, used: acts, most, by: None }];
     ceilings.extend(namespace_ceilings(context, &others, &budgets, limits));
     ceilings.extend(cluster_ceilings(context, &others, &budgets, limits));
-    match ceilings.iter().find(|ceiling| ceiling.used >= ceiling.most) {
-        Some(Ceiling { what, used, most, by }) => {
-            let by = by.as_ref().map(|name| format!(" (LatencyBudget {name})")).unwrap_or_default();
-            Err(format!("{used} of {most} {what} are used up{by}"))
-        }
-        None => {
-            Ok(format!("{of_policy} of {} acts of this policy in 60 minutes", candidate.max_actions_per_hour))
-        }
+    match ceilings.into_iter().find(|ceiling| ceiling.used >= ceiling.most) {
+        Some(ceiling) => refuse(Fact::UsedUp(ceiling)),
+        None => pass(Fact::Within { acts, most }),
     }
 }
 
@@ -83,7 +153,7 @@ fn namespace_ceilings(
     let namespace = &context.candidate.policy.namespace;
     let here = others.iter().copied().filter(|entry| entry.policy.namespace == *namespace);
     let used = in_the_last_hour(here, context.now);
-    let what = "acts in this namespace in 60 minutes";
+    let what = What::InNamespace;
     either(
         budgets.iter().filter_map(|b| {
             Some((Ceiling { what, used, most: b.per_hour_and_namespace?, by: named(b) }, true))
@@ -105,35 +175,24 @@ fn cluster_ceilings(
         let count = others.iter().filter(|entry| entry.open && of(&entry.policy.namespace)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     };
-    let what = |budget: &Budget, whole: &'static str, part: &'static str| {
-        if budget.namespaces.is_empty() { whole } else { part }
-    };
+    let what =
+        |budget: &Budget, whole: What, part: What| if budget.namespaces.is_empty() { whole } else { part };
     let mut ceilings = either(
         budgets.iter().filter_map(|b| {
-            let what = what(b, "acts in the cluster in 60 minutes", "acts in its namespaces in 60 minutes");
+            let what = what(b, What::InCluster, What::InNamespaces);
             let ceiling = Ceiling { what, most: b.per_hour?, used: acts(&|ns| b.applies(ns)), by: named(b) };
             Some((ceiling, b.namespaces.is_empty()))
         }),
-        || Ceiling {
-            what: "acts in the cluster in 60 minutes",
-            used: acts(&|_| true),
-            most: limits.per_hour,
-            by: None,
-        },
+        || Ceiling { what: What::InCluster, used: acts(&|_| true), most: limits.per_hour, by: None },
     );
     ceilings.extend(either(
         budgets.iter().filter_map(|b| {
-            let what = what(b, "open remediations in the cluster", "open remediations in its namespaces");
+            let what = what(b, What::OpenInCluster, What::OpenInNamespaces);
             let ceiling =
                 Ceiling { what, most: b.concurrent?, used: open(&|ns| b.applies(ns)), by: named(b) };
             Some((ceiling, b.namespaces.is_empty()))
         }),
-        || Ceiling {
-            what: "open remediations in the cluster",
-            used: open(&|_| true),
-            most: limits.concurrent,
-            by: None,
-        },
+        || Ceiling { what: What::OpenInCluster, used: open(&|_| true), most: limits.concurrent, by: None },
     ));
     ceilings
 }
@@ -291,9 +350,11 @@ mod tests {
         assert_eq!(refused(&setup, GUARD.name, Stage::Admit), None);
         setup.candidate.action = Action::TerminateQuery(target);
         assert!(refused(&setup, GUARD.name, Stage::Admit).unwrap().contains("denies TerminateIdle"));
-        assert_eq!(refused(&setup, "Mode", Stage::Gate), None);
+        assert_eq!(refused(&setup, GuardName::Mode, Stage::Gate), None);
         setup.snapshot.operator.enabled_actions.retain(|kind| *kind != ActionKind::TerminateIdle);
-        assert!(refused(&setup, "Mode", Stage::Gate).unwrap().contains("TerminateIdle is switched off"));
+        assert!(
+            refused(&setup, GuardName::Mode, Stage::Gate).unwrap().contains("TerminateIdle is switched off")
+        );
     }
 
     #[test]

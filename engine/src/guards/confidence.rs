@@ -1,36 +1,92 @@
 //! `Confidence`: what destroys somebody's work needs a cause that is Certain, now.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, always};
-use crate::model::Confidence;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
+    refuse_if_known,
+};
+use crate::model::{Action, CacheTrend, Candidate, Confidence, Name, Situation};
 use crate::remediations::remedy;
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Confidence",
+    name: GuardName::Confidence,
     refuses: "when the cause is no longer found with the same subject, is explained by another one, is mere advice, or is less than Certain for a disruptive action (less than Likely for any other)",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: true,
+    while_running: WhileRunning::HoldsIfUnknown,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    Found { cause: Name, confidence: Confidence, needed: Confidence },
+    NotFound { cause: Name },
+    Explained { cause: Name, by: Name },
+    Advice { cause: Name, sentence: String },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found { cause, confidence, needed } => {
+                write!(f, "{cause} is {confidence}, {needed} is needed")
+            }
+            Self::NotFound { cause } => write!(f, "{cause} is no longer found with this subject"),
+            Self::Explained { cause, by } => write!(f, "{cause} is explained by {by}"),
+            Self::Advice { cause, sentence } => write!(f, "{cause} is advice: {sentence}"),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Advice { sentence, .. } => forget(sentence),
+            Self::Found { .. } | Self::NotFound { .. } | Self::Explained { .. } => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (_, situation) = context.view()?;
     let candidate = context.candidate;
-    let found = situation.findings.iter().find(|finding| {
-        finding.cause == candidate.cause && finding.subject.as_ref() == Some(&candidate.subject)
-    });
+    let cause = candidate.cause.clone();
+    let known = can_be_told(situation, candidate);
+    let found = situation
+        .findings
+        .iter()
+        .find(|finding| finding.cause == cause && finding.subject.as_ref() == Some(&candidate.subject));
     let Some(finding) = found else {
-        return Err(format!("{} is no longer found with this subject", candidate.cause));
+        return refuse_if_known(known, Fact::NotFound { cause });
     };
-    if let Some(root) = &finding.explained_by {
-        return Err(format!("{} is explained by {root}", candidate.cause));
+    if let Some(by) = &finding.explained_by {
+        return refuse_if_known(known, Fact::Explained { cause, by: by.clone() });
     }
     if finding.advice {
-        return Err(format!("{} is advice: {}", candidate.cause, finding.sentence));
+        return refuse_if_known(known, Fact::Advice { cause, sentence: finding.sentence.clone() });
     }
     let disruptive = remedy(candidate.action.kind()).traits.disruptive;
     let needed = if disruptive { Confidence::Certain } else { Confidence::Likely };
-    let numbers = format!("{} is {}, {needed} is needed", finding.cause, finding.confidence);
-    if finding.confidence >= needed { Ok(numbers) } else { Err(numbers) }
+    let fact = Fact::Found { cause, confidence: finding.confidence, needed };
+    if finding.confidence >= needed { pass(fact) } else { refuse_if_known(known, fact) }
+}
+
+/// Whether it can be told at the moment if a cache is cold. What is found in databases is found at once, or not.
+fn can_be_told(situation: &Situation, candidate: &Candidate) -> bool {
+    match &candidate.action {
+        Action::WarmCache(warm) => {
+            situation.caches.get(&warm.dependency).and_then(CacheTrend::is_cold).is_some()
+        }
+        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) | Action::Scale(_) => {
+            true
+        }
+    }
 }
 
 #[cfg(test)]

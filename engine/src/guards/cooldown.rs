@@ -1,28 +1,71 @@
 //! `Cooldown`: a resource rests after an act, whoever acted.
 
-use super::{ADMIT_AND_GATE, Context, Guard, always};
-use crate::model::{duration::human, elapsed};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMIT_AND_GATE, Applies, Checked, Context, Guard, GuardName, WhileRunning, forget, pass, refuse,
+};
+use crate::model::{EntryKey, PolicyRef, ResourceKey, duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Cooldown",
+    name: GuardName::Cooldown,
     refuses: "until the longer of the two `cooldown`s (the earlier actor's and one's own) has passed since the last act on the resource; in the same incident the next rung, and the end of a session whose statement was cancelled in vain, may follow at once",
     stages: ADMIT_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    DryRun,
+    Rested,
+    Rests { resource: Box<ResourceKey>, acted_ago: Duration, by: EntryKey, policy: PolicyRef, rest: Duration },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DryRun => f.write_str("a dry run needs no rest"),
+            Self::Rested => f.write_str("the resource has rested"),
+            Self::Rests { resource, acted_ago, by: (namespace, name), policy, rest } => write!(
+                f,
+                "{resource} was acted on {} ago by {namespace}/{name} of policy {policy}, it rests for {}",
+                human(*acted_ago),
+                human(*rest)
+            ),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Rests { acted_ago, by, rest, .. } => {
+                forget(acted_ago);
+                // Remediations are numbered.
+                forget(by);
+                forget(rest);
+            }
+            Self::DryRun | Self::Rested => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let candidate = context.candidate;
     if candidate.is_dry_run() {
-        return Ok("a dry run needs no rest".to_owned());
-    }
-    #[cfg(planted_bugs)]
-    if crate::planted::is("no_cooldown") {
-        return Ok("planted".to_owned());
+        return pass(Fact::DryRun);
     }
     let admission = context.admission()?;
     let own = context.own();
-    for ((namespace, name), entry) in admission.ledger.others(&own) {
+    for (key, entry) in admission.ledger.others(&own) {
         let Some(acted_at) = entry.acted_at.filter(|_| entry.resource.same_as(&candidate.resource)) else {
             continue;
         };
@@ -30,18 +73,18 @@ fn check(context: &Context<'_>) -> Result<String, String> {
             && entry.incident == candidate.incident
             && (entry.rung != candidate.rung || candidate.action.follows_up());
         let rest = entry.cooldown.max(candidate.cooldown);
-        let rested = elapsed(context.now, acted_at);
-        if !next_rung && rested < rest {
-            return Err(format!(
-                "{} was acted on {} ago by {namespace}/{name} of policy {}, it rests for {}",
-                candidate.resource,
-                human(rested),
-                entry.policy,
-                human(rest)
-            ));
+        let acted_ago = elapsed(context.now, acted_at);
+        if !next_rung && acted_ago < rest {
+            return refuse(Fact::Rests {
+                resource: Box::new(candidate.resource.clone()),
+                acted_ago,
+                by: key.clone(),
+                policy: entry.policy.clone(),
+                rest,
+            });
         }
     }
-    Ok("the resource has rested".to_owned())
+    pass(Fact::Rested)
 }
 
 #[cfg(test)]

@@ -1,71 +1,183 @@
 //! `DatabaseCapacity`: more pods open more connections, and a database that refuses connections is down for everybody.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, adds_load};
-use crate::model::{Action, Observed, RungAction};
-use crate::remediations::scale::workload;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
+    refuse_if_known,
+};
+use crate::model::{Action, NoData, Observed, RungAction, Snapshot};
+use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "DatabaseCapacity",
+    name: GuardName::DatabaseCapacity,
     refuses: "replicas whose connections (`connectionsPerPod` for each that is not ready yet), or requests whose connections (`inFlight`), would take a declared database above 90% of its usable connection slots",
     stages: PROPOSE_AND_GATE,
-    applies: adds_load,
+    applies: Applies::AddsLoad,
+    transient: false,
+    while_running: WhileRunning::HoldsIfUnknown,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
-    let (snapshot, _) = context.view()?;
-    if snapshot.policy.databases().next().is_none() {
-        return Ok("no database is declared".to_owned());
-    }
-    let (added, by) = added(context)?;
-    let mut told = Vec::new();
-    for (name, _) in snapshot.policy.databases() {
-        let facts = match snapshot.databases.get(name) {
-            Some(Observed::Known { value, .. }) => value,
-            Some(Observed::Missing(no_data)) => return Err(format!("{name} cannot be read: {no_data}")),
-            None => return Err(format!("{name} has not been read")),
-        };
-        let after = u64::from(facts.slots.used) + added;
-        let usable = u64::from(facts.slots.usable);
-        let numbers =
-            format!("{name} has {} of {usable} connection slots in use; {by} make {after}", facts.slots.used);
-        if after * 10 > usable * 9 {
-            return Err(format!("{numbers}, more than 90%"));
-        }
-        told.push(numbers);
-    }
-    Ok(told.join("; "))
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    NoneDeclared,
+    Room(Vec<Use>),
+    Full(Use),
+    Unreadable { database: String, why: NoData },
+    NotRead { database: String },
+    NoConnectionsPerPod,
+    NotCountable,
+    NoWorkload(NoWorkload),
 }
 
-/// The connections that the action adds at most, and by what.
-fn added(context: &Context<'_>) -> Result<(u64, String), String> {
+/// The connection slots of a database, and what the action would make of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Use {
+    database: String,
+    used: u32,
+    usable: u64,
+    by: Added,
+    after: u64,
+}
+
+/// What opens connections, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Added {
+    Requests(u32),
+    Pods { more: u32, each: u32 },
+}
+
+impl Added {
+    fn connections(self) -> u64 {
+        match self {
+            Self::Requests(requests) => u64::from(requests),
+            Self::Pods { more, each } => u64::from(more) * u64::from(each),
+        }
+    }
+}
+
+impl fmt::Display for Added {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests(requests) => write!(f, "{requests} requests at a time"),
+            Self::Pods { more, each } => write!(f, "{more} more pods with {each} connections each"),
+        }
+    }
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { database, used, usable, by, after } = self;
+        write!(f, "{database} has {used} of {usable} connection slots in use; {by} make {after}")
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoneDeclared => f.write_str("no database is declared"),
+            Self::Room(all) => f.write_str(&all.iter().map(Use::to_string).collect::<Vec<_>>().join("; ")),
+            Self::Full(one) => write!(f, "{one}, more than 90%"),
+            Self::Unreadable { database, why } => write!(f, "{database} cannot be read: {why}"),
+            Self::NotRead { database } => write!(f, "{database} has not been read"),
+            Self::NoConnectionsPerPod => {
+                f.write_str("how many connections a pod opens is not declared (scale.connectionsPerPod)")
+            }
+            Self::NotCountable => f.write_str("what it adds cannot be counted"),
+            Self::NoWorkload(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Use {
+    fn forget_numbers(&mut self) {
+        forget(&mut self.used);
+        forget(&mut self.usable);
+        forget(&mut self.after);
+        match &mut self.by {
+            Added::Requests(requests) => forget(requests),
+            Added::Pods { more, each } => {
+                forget(more);
+                forget(each);
+            }
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Room(all) => all.iter_mut().for_each(Use::forget_numbers),
+            Self::Full(one) => one.forget_numbers(),
+            Self::Unreadable { why, .. } => why.forget_numbers(),
+            Self::NoWorkload(why) => why.forget_numbers(),
+            Self::NoneDeclared | Self::NotRead { .. } | Self::NoConnectionsPerPod | Self::NotCountable => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
+    if snapshot.policy.databases().next().is_none() {
+        return pass(Fact::NoneDeclared);
+    }
+    match uses(context, snapshot) {
+        Ok(uses) => pass(Fact::Room(uses)),
+        Err(fact) => refuse_if_known(snapshot.sees_all_databases(), *fact),
+    }
+}
+
+/// What the action makes of each database, or the first one for which that is too much or cannot be told.
+fn uses(context: &Context<'_>, snapshot: &Snapshot) -> Result<Vec<Use>, Box<Fact>> {
+    let by = added(context, snapshot)?;
+    let mut uses = Vec::new();
+    for (name, _) in snapshot.policy.databases() {
+        let database = name.clone();
+        let facts = match snapshot.databases.get(name) {
+            Some(Observed::Known { value, .. }) => value,
+            Some(Observed::Missing(why)) => {
+                return Err(Box::new(Fact::Unreadable { database, why: why.clone() }));
+            }
+            None => return Err(Box::new(Fact::NotRead { database })),
+        };
+        let (used, usable) = (facts.slots.used, u64::from(facts.slots.usable));
+        let after = u64::from(used) + by.connections();
+        let one = Use { database, used, usable, by, after };
+        if after * 10 > usable * 9 {
+            return Err(Box::new(Fact::Full(one)));
+        }
+        uses.push(one);
+    }
+    Ok(uses)
+}
+
+/// What opens connections, at most.
+fn added(context: &Context<'_>, snapshot: &Snapshot) -> Result<Added, Box<Fact>> {
     let scale = match &context.candidate.action {
         Action::Scale(scale) => scale,
         // Each request takes one for as long as it lasts, at most.
-        Action::WarmCache(warm) => {
-            let requests = warm.settings.in_flight;
-            return Ok((u64::from(requests), format!("{requests} requests at a time")));
-        }
+        Action::WarmCache(warm) => return Ok(Added::Requests(warm.settings.in_flight)),
         Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
-            return Err("what it adds cannot be counted".to_owned());
+            return Err(Box::new(Fact::NotCountable));
         }
     };
     let rung = snapshot.policy.rung(&context.candidate.rung);
-    let per_pod = rung.and_then(|rung| match &rung.action {
+    let each = rung.and_then(|rung| match &rung.action {
         RungAction::Scale(settings) => settings.connections_per_pod,
         RungAction::CancelQueries { .. } | RungAction::TerminateIdle { .. } | RungAction::WarmCache(_) => {
             None
         }
     });
-    let Some(per_pod) = per_pod else {
-        return Err("how many connections a pod opens is not declared (scale.connectionsPerPod)".to_owned());
-    };
-    let (_, workload) = workload(snapshot)?;
+    let Some(each) = each else { return Err(Box::new(Fact::NoConnectionsPerPod)) };
+    let (_, workload) = workload(snapshot).map_err(|why| Box::new(Fact::NoWorkload(why)))?;
     // Those that are not ready yet have opened none that could be counted on.
-    let pods = scale.to.saturating_sub(workload.ready.min(scale.from));
-    let added = u64::from(pods) * u64::from(per_pod);
-    Ok((added, format!("{pods} more pods with {per_pod} connections each")))
+    let more = scale.to.saturating_sub(workload.ready.min(scale.from));
+    Ok(Added::Pods { more, each })
 }
 
 #[cfg(test)]

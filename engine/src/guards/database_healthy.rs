@@ -1,25 +1,75 @@
 //! `DatabaseHealthy`: a database that is in trouble, or that cannot be seen, gets no more load.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, adds_load};
-use crate::causes::database_trouble;
-use crate::model::RungAction;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
+    refuse_if_known,
+};
+use crate::causes::{DatabaseTrouble, database_trouble};
+use crate::model::{Name, RungAction};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "DatabaseHealthy",
+    name: GuardName::DatabaseHealthy,
     refuses: "what adds load unless every declared database was read in full and nothing is found in it at Likely or above; also where no database is declared, unless the action says that there is none (`noDatabase`)",
     stages: PROPOSE_AND_GATE,
-    applies: adds_load,
+    applies: Applies::AddsLoad,
+    transient: false,
+    while_running: WhileRunning::HoldsIfUnknown,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    Well {
+        databases: usize,
+    },
+    Trouble(DatabaseTrouble),
+    /// None is declared, and the author says that there is none.
+    None {
+        setting: Name,
+    },
+    NoneDeclared {
+        setting: Name,
+    },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Well { databases } => write!(f, "{databases} declared databases are well"),
+            Self::Trouble(trouble) => trouble.fmt(f),
+            Self::None { setting } => write!(f, "the target uses no database ({setting})"),
+            Self::NoneDeclared { setting } => write!(
+                f,
+                "no database is declared, so none is known to be well; declare it, or say {setting}: true"
+            ),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Well { databases } => forget(databases),
+            Self::Trouble(trouble) => trouble.forget_numbers(),
+            Self::None { .. } | Self::NoneDeclared { .. } => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, situation) = context.view()?;
     if let Some(trouble) = database_trouble(snapshot, &situation.findings, &context.candidate.cause) {
-        return Err(trouble);
+        return refuse_if_known(snapshot.sees_all_databases(), Fact::Trouble(trouble));
     }
-    let count = snapshot.policy.databases().count();
-    if count > 0 {
-        return Ok(format!("{count} declared databases are well"));
+    let databases = snapshot.policy.databases().count();
+    if databases > 0 {
+        return pass(Fact::Well { databases });
     }
     let rung = snapshot.policy.rung(&context.candidate.rung);
     let (none, setting) = match rung.map(|rung| &rung.action) {
@@ -29,10 +79,11 @@ fn check(context: &Context<'_>) -> Result<String, String> {
             (false, "noDatabase")
         }
     };
+    let setting = Name::from(setting);
     if none {
-        return Ok(format!("the target uses no database ({setting})"));
+        return pass(Fact::None { setting });
     }
-    Err(format!("no database is declared, so none is known to be well; declare it, or say {setting}: true"))
+    refuse(Fact::NoneDeclared { setting })
 }
 
 #[cfg(test)]

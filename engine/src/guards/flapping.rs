@@ -2,16 +2,24 @@
 //! find (reliability engineers call it masking).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
-use super::{Context, Guard, PROPOSE_AND_GATE, always};
-use crate::model::{PastAct, elapsed};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
+};
+use crate::model::{ActionKind, Escalation, PastAct, ResourceKey, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Flapping",
+    name: GuardName::Flapping,
     refuses: "the third time within 24 hours that a policy does the same to the same resource, each in an incident of its own or after it had healed before: a fix that is needed again and again is no fix, and people are told",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: Some(Escalation::Flapping),
     check,
 };
 
@@ -20,10 +28,49 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// So many breaches in it may be met by the same act.
 const MOST: usize = 2;
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    DryRun,
+    Met { breaches: usize, kind: ActionKind, resource: ResourceKey },
+    ComesBack { breaches: usize, kind: ActionKind, resource: ResourceKey, incidents: Vec<String> },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DryRun => f.write_str("a dry run fixes nothing"),
+            Self::Met { breaches, kind, resource } => {
+                write!(f, "{breaches} of {MOST} breaches within 24h were met by {kind} on {resource}")
+            }
+            Self::ComesBack { breaches, kind, resource, incidents } => write!(
+                f,
+                "{breaches} of {MOST} breaches within 24h were met by {kind} on {resource} ({}): it comes back every \
+                 time, people have to find out why",
+                incidents.join(", ")
+            ),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::DryRun => {}
+            Self::Met { breaches, .. } => forget(breaches),
+            // Incidents are numbered.
+            Self::ComesBack { breaches, incidents, .. } => {
+                forget(breaches);
+                forget(incidents);
+            }
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let candidate = context.candidate;
     if candidate.is_dry_run() {
-        return Ok("a dry run fixes nothing".to_owned());
+        return pass(Fact::DryRun);
     }
     let (snapshot, _) = context.view()?;
     let kind = candidate.action.kind();
@@ -40,13 +87,12 @@ fn check(context: &Context<'_>) -> Result<String, String> {
     }
     met.retain(|_, times| *times > 0);
     let breaches: usize = met.values().sum();
-    let numbers =
-        format!("{breaches} of {MOST} breaches within 24h were met by {kind} on {}", candidate.resource);
+    let resource = candidate.resource.clone();
     if breaches < MOST {
-        return Ok(numbers);
+        return pass(Fact::Met { breaches, kind, resource });
     }
-    let names = met.into_keys().collect::<Vec<_>>().join(", ");
-    Err(format!("{numbers} ({names}): it comes back every time, people have to find out why"))
+    let incidents = met.into_keys().map(str::to_owned).collect();
+    refuse(Fact::ComesBack { breaches, kind, resource, incidents })
 }
 
 #[cfg(test)]

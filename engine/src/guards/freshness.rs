@@ -1,43 +1,154 @@
 //! `Freshness`: nothing is done on yesterday's news.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, always};
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
+    unknown,
+};
 use crate::model::{Observed, duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Freshness",
+    name: GuardName::Freshness,
     refuses: "when the snapshot, a reading of a broken objective or what was read of the database (for a workload or a cache: of it and of every declared database) is older than two intervals, when the Kubernetes API has not answered for long, or when this process has not yet watched for `breachFor`",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: true,
+    while_running: WhileRunning::Holds,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    Fresh {
+        age: Duration,
+    },
+    /// There has been no look at the policy since the candidate was admitted.
+    NoSnapshotFor {
+        waited: Duration,
+    },
+    NotBreached,
+    Old {
+        what: What,
+        age: Duration,
+        limit: Duration,
+    },
+    NotRead {
+        what: Read,
+    },
+    NoContact {
+        silent: Duration,
+        limit: Duration,
+    },
+    YoungLeader {
+        led: Duration,
+        needed: Duration,
+    },
+}
+
+/// What may be too old.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    Snapshot,
+    Reading,
+    Read(Read),
+}
+
+/// What is read besides the objectives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Read {
+    Target,
+    Dependency(String),
+}
+
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Target => f.write_str("the target"),
+            Self::Dependency(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot => f.write_str("the snapshot"),
+            Self::Reading => f.write_str("the reading"),
+            Self::Read(read) => write!(f, "what was read of {read}"),
+        }
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh { age } => write!(f, "the reading is {} old", human(*age)),
+            Self::NoSnapshotFor { waited } => {
+                write!(f, "there has been no current snapshot of the policy for {}", human(*waited))
+            }
+            Self::NotBreached => f.write_str("there is no reading that says Breached"),
+            Self::Old { what, age, limit } => {
+                write!(f, "{what} is {} old, at most {} is fresh", human(*age), human(*limit))
+            }
+            Self::NotRead { what } => write!(f, "{what} has not been read"),
+            Self::NoContact { silent, limit } => {
+                let (silent, limit) = (human(*silent), human(*limit));
+                write!(f, "the Kubernetes API has not answered for {silent}, at most {limit} is allowed")
+            }
+            Self::YoungLeader { led, needed } => {
+                write!(f, "this operator has led for {}, {} are needed", human(*led), human(*needed))
+            }
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Fresh { age } | Self::NoSnapshotFor { waited: age } => forget(age),
+            Self::Old { age, limit, .. }
+            | Self::NoContact { silent: age, limit }
+            | Self::YoungLeader { led: age, needed: limit } => {
+                forget(age);
+                forget(limit);
+            }
+            Self::NotBreached | Self::NotRead { .. } => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, situation) = context.view()?;
     let evaluation = &snapshot.policy.evaluation;
     let limit = evaluation.interval.saturating_mul(2);
-    let fresh = |what: &str, at| {
+    let fresh = |what: What, at| {
         let age = elapsed(context.now, at);
-        if age <= limit {
-            return Ok(age);
-        }
-        Err(format!("{what} is {} old, at most {} is fresh", human(age), human(limit)))
+        if age <= limit { Ok(age) } else { unknown(Fact::Old { what, age, limit }) }
     };
-    fresh("the snapshot", snapshot.now)?;
+    fresh(What::Snapshot, snapshot.now)?;
     let broken = situation.readings.iter().filter(|reading| reading.breach().is_some());
-    let newest = broken.map(|reading| reading.at).max();
-    let age = match newest {
-        Some(at) => fresh("the reading", at)?,
-        None => return Err("there is no reading that says Breached".to_owned()),
+    let age = match broken.map(|reading| reading.at).max() {
+        Some(newest) => fresh(What::Reading, newest)?,
+        None => return refuse(Fact::NotBreached),
     };
-    let read = |name: &str, at: Option<jiff::Timestamp>| match at {
-        Some(at) => fresh(&format!("what was read of {name}"), at),
-        None => Err(format!("{name} has not been read")),
+    let read = |what: Read, at: Option<Timestamp>| match at {
+        Some(at) => fresh(What::Read(what), at),
+        None => unknown(Fact::NotRead { what }),
     };
-    let of_database = |name: &str| read(name, snapshot.databases.get(name).and_then(Observed::at));
+    let of_database = |name: &str| {
+        read(Read::Dependency(name.to_owned()), snapshot.databases.get(name).and_then(Observed::at))
+    };
     match context.candidate.action.subject().dependency() {
         // What is done to a cache is felt by the databases behind it.
         Some(name) if snapshot.policy.caches().any(|(cache, _)| cache == name) => {
-            read(name, snapshot.caches.get(name).and_then(Observed::at))?;
+            read(Read::Dependency(name.to_owned()), snapshot.caches.get(name).and_then(Observed::at))?;
             for (name, _) in snapshot.policy.databases() {
                 of_database(name)?;
             }
@@ -46,26 +157,22 @@ fn check(context: &Context<'_>) -> Result<String, String> {
             of_database(name)?;
         }
         None => {
-            read("the target", snapshot.target.at())?;
+            read(Read::Target, snapshot.target.at())?;
             for (name, _) in snapshot.policy.databases() {
                 of_database(name)?;
             }
         }
     }
-    let contact = elapsed(context.now, snapshot.operator.api_contact_at);
-    if contact > snapshot.operator.api_contact_within {
-        let within = human(snapshot.operator.api_contact_within);
-        return Err(format!(
-            "the Kubernetes API has not answered for {}, at most {within} is allowed",
-            human(contact)
-        ));
+    let silent = elapsed(context.now, snapshot.operator.api_contact_at);
+    let limit = snapshot.operator.api_contact_within;
+    if silent > limit {
+        return unknown(Fact::NoContact { silent, limit });
     }
-    let watched = elapsed(context.now, snapshot.operator.leading_since);
-    if watched < evaluation.breach_for {
-        let needed = human(evaluation.breach_for);
-        return Err(format!("this operator has led for {}, {needed} are needed", human(watched)));
+    let led = elapsed(context.now, snapshot.operator.leading_since);
+    if led < evaluation.breach_for {
+        return unknown(Fact::YoungLeader { led, needed: evaluation.breach_for });
     }
-    Ok(format!("the reading is {} old", human(age)))
+    pass(Fact::Fresh { age })
 }
 
 #[cfg(test)]

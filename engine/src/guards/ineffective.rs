@@ -1,16 +1,24 @@
 //! `Ineffective`: what did not help three times in a row, whoever tried, is not tried again for a while.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
-use super::{ADMIT_AND_GATE, Context, Guard, always};
-use crate::model::{Entry, EntryKey, Outcome, duration::human, elapsed};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMIT_AND_GATE, Applies, Checked, Context, Guard, GuardName, WhileRunning, forget, pass, refuse,
+};
+use crate::model::{ActionKind, Entry, EntryKey, Escalation, Outcome, ResourceKey, duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Ineffective",
+    name: GuardName::Ineffective,
     refuses: "when the last three incidents of the last 24 hours in which this kind of act was done on the resource, other ones and whoever acted, all ended Ineffective or Worse (from another namespace only where at least two policies say so)",
     stages: ADMIT_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: Some(Escalation::Ineffective),
     check,
 };
 
@@ -19,10 +27,55 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// So many in a row.
 const ROW: usize = 3;
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    DryRun,
+    InARow { acts: usize },
+    OneForeignPolicy,
+    InVain { kind: ActionKind, resource: ResourceKey, acts: Vec<EntryKey> },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DryRun => f.write_str("a dry run cannot help"),
+            Self::InARow { acts } => {
+                write!(f, "{acts} acts of this kind in a row did not help, {ROW} are too many")
+            }
+            Self::OneForeignPolicy => {
+                f.write_str("only one policy of another namespace says that it does not help")
+            }
+            Self::InVain { kind, resource, acts } => {
+                let names: Vec<String> =
+                    acts.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+                write!(
+                    f,
+                    "the last {ROW} times {kind} did not help on {resource} ({}); it is not tried again until the first of \
+                     them is {} old",
+                    names.join(", "),
+                    human(DAY)
+                )
+            }
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::InARow { acts } => forget(acts),
+            // Remediations are numbered.
+            Self::InVain { acts, .. } => forget(acts),
+            Self::DryRun | Self::OneForeignPolicy => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let candidate = context.candidate;
     if candidate.is_dry_run() {
-        return Ok("a dry run cannot help".to_owned());
+        return pass(Fact::DryRun);
     }
     let admission = context.admission()?;
     let own = context.own();
@@ -45,22 +98,16 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         .take_while(|(_, entry)| matches!(entry.outcome, Some(Outcome::Ineffective | Outcome::Worse)))
         .collect();
     if in_vain.len() < ROW {
-        return Ok(format!("{} acts of this kind in a row did not help, {ROW} are too many", in_vain.len()));
+        return pass(Fact::InARow { acts: in_vain.len() });
     }
     // One policy whose promise cannot be kept must not take the action from other namespaces.
     let row = in_vain.iter().take(ROW).map(|(_, entry)| &entry.policy);
     let policies: BTreeSet<_> = row.clone().map(|policy| (&policy.namespace, &policy.name)).collect();
     if policies.len() < 2 && row.clone().any(|policy| policy.namespace != candidate.policy.namespace) {
-        return Ok("only one policy of another namespace says that it does not help".to_owned());
+        return pass(Fact::OneForeignPolicy);
     }
-    let names: Vec<String> =
-        in_vain.iter().take(ROW).map(|((namespace, name), _)| format!("{namespace}/{name}")).collect();
-    Err(format!(
-        "the last {ROW} times {kind} did not help on {} ({}); it is not tried again until the first of them is {} old",
-        candidate.resource,
-        names.join(", "),
-        human(DAY)
-    ))
+    let acts = in_vain.iter().take(ROW).map(|(key, _)| (*key).clone()).collect();
+    refuse(Fact::InVain { kind, resource: candidate.resource.clone(), acts })
 }
 
 #[cfg(test)]

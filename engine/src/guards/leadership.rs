@@ -1,41 +1,80 @@
 //! `Leadership`: one operator acts, only with the whole ledger in its hands, and only while it is there to stay.
 
-use super::{ADMIT_AND_GATE, Context, Guard, always};
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMIT_AND_GATE, Applies, Checked, Context, Guard, GuardName, WhileRunning, forget, pass, refuse, unknown,
+};
 use crate::model::Draining;
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Leadership",
+    name: GuardName::Leadership,
     refuses: "when this process does not provably hold the Lease, has not yet built the ledger from a consistent list, or is being uninstalled (`latency-operator drain` has marked the Lease)",
     stages: ADMIT_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: true,
+    while_running: WhileRunning::Holds,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
-    let fleet = context.admission()?.fleet;
-    if !fleet.leading {
-        return Err("this process does not provably hold the Lease".to_owned());
-    }
-    if !fleet.ledger_complete {
-        return Err("the ledger has not been built from a consistent list yet".to_owned());
-    }
-    #[cfg(planted_bugs)]
-    if crate::planted::is("no_draining") {
-        return Ok("planted".to_owned());
-    }
-    match fleet.draining(context.now) {
-        Some(draining) => Err(nothing_begins(draining)),
-        None => Ok("this process leads".to_owned()),
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    Leads,
+    NotLeading,
+    LedgerIncomplete,
+    /// The operator is being uninstalled: nothing is begun, unless it is still there at that time.
+    Uninstalling {
+        over_at: Timestamp,
+    },
+}
+
+impl From<Draining> for Fact {
+    fn from(draining: Draining) -> Self {
+        Self::Uninstalling { over_at: draining.over_at() }
     }
 }
 
-/// Why nothing is begun while the operator is being uninstalled.
-pub(crate) fn nothing_begins(draining: Draining) -> String {
-    format!(
-        "the operator is being uninstalled (latency-operator drain has marked the Lease): nothing is begun, unless it is \
-         still there at {}",
-        draining.over_at()
-    )
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leads => f.write_str("this process leads"),
+            Self::NotLeading => f.write_str("this process does not provably hold the Lease"),
+            Self::LedgerIncomplete => f.write_str("the ledger has not been built from a consistent list yet"),
+            Self::Uninstalling { over_at } => write!(
+                f,
+                "the operator is being uninstalled (latency-operator drain has marked the Lease): nothing is begun, unless \
+                 it is still there at {over_at}"
+            ),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Uninstalling { over_at } => forget(over_at),
+            Self::Leads | Self::NotLeading | Self::LedgerIncomplete => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
+    let fleet = context.admission()?.fleet;
+    if !fleet.leading {
+        return unknown(Fact::NotLeading);
+    }
+    if !fleet.ledger_complete {
+        return unknown(Fact::LedgerIncomplete);
+    }
+    match fleet.draining(context.now) {
+        Some(draining) => refuse(Fact::from(draining)),
+        None => pass(Fact::Leads),
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,47 @@
 //! `MaxAttempts`: what has not helped three times is a matter for people.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, always};
-use crate::model::{Phase, Remediation, elapsed};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
+};
+use crate::model::{Escalation, Phase, Remediation, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "MaxAttempts",
+    name: GuardName::MaxAttempts,
     refuses: "when the incident has used up `maxAttemptsPerIncident`; every LatencyRemediation that is no dry run counts, one that was refused at its gate for as long as `cooldown`",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: Some(Escalation::AttemptsExhausted),
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    Attempts { used: usize, most: u32 },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Attempts { used, most } = self;
+        write!(f, "{used} of {most} attempts of this incident are used")
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        let Self::Attempts { used, most } = self;
+        forget(used);
+        forget(most);
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
     let own = context.candidate.object_name();
     let cooldown = snapshot.policy.guards.cooldown;
@@ -31,8 +61,8 @@ fn check(context: &Context<'_>) -> Result<String, String> {
         })
         .count();
     let most = snapshot.policy.guards.max_attempts_per_incident;
-    let numbers = format!("{used} of {most} attempts of this incident are used");
-    if u32::try_from(used).is_ok_and(|used| used < most) { Ok(numbers) } else { Err(numbers) }
+    let fact = Fact::Attempts { used, most };
+    if u32::try_from(used).is_ok_and(|used| used < most) { pass(fact) } else { refuse(fact) }
 }
 
 #[cfg(test)]

@@ -1,29 +1,69 @@
 //! `MinAvailable`: where pods do not become ready, more of them do not help.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, touches_workload};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
+    unknown,
+};
 use crate::model::ratio::percent;
-use crate::remediations::scale::workload;
+use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "MinAvailable",
+    name: GuardName::MinAvailable,
     refuses: "while fewer than `guards.minAvailable` of the target's replicas are ready: something else is wrong with it",
     stages: PROPOSE_AND_GATE,
-    applies: touches_workload,
+    applies: Applies::TouchesWorkload,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    Replicas { ready: u32, desired: u32, least: f64 },
+    NoWorkload(NoWorkload),
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replicas { ready, desired, least } => {
+                let least = percent(*least);
+                write!(f, "{ready} of {desired} replicas are ready, {least} are needed (guards.minAvailable)")
+            }
+            Self::NoWorkload(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Replicas { ready, desired, least } => {
+                forget(ready);
+                forget(desired);
+                forget(least);
+            }
+            Self::NoWorkload(why) => why.forget_numbers(),
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    let (_, workload) = workload(snapshot)?;
+    let workload = match workload(snapshot) {
+        Ok((_, workload)) => workload,
+        Err(why) => return unknown(Fact::NoWorkload(why)),
+    };
     let least = snapshot.policy.guards.min_available;
-    let numbers = format!(
-        "{} of {} replicas are ready, {} are needed (guards.minAvailable)",
-        workload.ready,
-        workload.desired,
-        percent(least)
-    );
+    let fact = Fact::Replicas { ready: workload.ready, desired: workload.desired, least };
     let enough = f64::from(workload.ready) >= f64::from(workload.desired) * least;
-    if enough && workload.ready > 0 { Ok(numbers) } else { Err(numbers) }
+    if enough && workload.ready > 0 { pass(fact) } else { refuse(fact) }
 }
 
 #[cfg(test)]

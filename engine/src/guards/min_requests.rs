@@ -1,38 +1,81 @@
 //! `MinRequests`: a handful of requests is an anecdote.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, always};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
+};
 use crate::model::BreachKind;
 
 pub(super) const GUARD: Guard = Guard {
-    name: "MinRequests",
+    name: GuardName::MinRequests,
     refuses: "when no broken objective has `minRequests` requests in its window (a standstill is judged by its usual window instead, a probe by its one request)",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: true,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    ProbeIsBroken,
+    RequestsHang,
+    /// The most that a broken objective has in its window. Rates are extrapolated: it need not be a whole number.
+    Requests {
+        most: f64,
+        needed: u64,
+    },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProbeIsBroken => f.write_str("a probe is broken; its one request is enough"),
+            Self::RequestsHang => f.write_str("requests hang; the usual window has enough of them"),
+            Self::Requests { most, needed } => {
+                write!(f, "{most:.0} requests in the window, {needed} are needed")
+            }
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Requests { most, needed } => {
+                forget(most);
+                forget(needed);
+            }
+            Self::ProbeIsBroken | Self::RequestsHang => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, situation) = context.view()?;
     let needed = snapshot.policy.evaluation.min_requests;
     let mut most: f64 = 0.0;
     for reading in &situation.readings {
         if reading.breach().is_some() && snapshot.policy.probes().any(|(name, _)| name == reading.objective) {
-            return Ok("a probe is broken; its one request is enough".to_owned());
+            return pass(Fact::ProbeIsBroken);
         }
         match reading.breach().map(|breach| breach.kind) {
-            Some(BreachKind::Hanging) => {
-                return Ok("requests hang; the usual window has enough of them".to_owned());
-            }
+            Some(BreachKind::Hanging) => return pass(Fact::RequestsHang),
             Some(BreachKind::Slow | BreachKind::Errors) => {
                 most = most.max(reading.measured.as_ref().map_or(0.0, |measured| measured.requests));
             }
             None => {}
         }
     }
-    let numbers = format!("{most:.0} requests in the window, {needed} are needed");
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     let enough = most >= needed as f64 && most > 0.0;
-    if enough { Ok(numbers) } else { Err(numbers) }
+    let fact = Fact::Requests { most, needed };
+    if enough { pass(fact) } else { refuse(fact) }
 }
 
 #[cfg(test)]

@@ -1,39 +1,85 @@
 //! `Mode`: in Observe nothing is done.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, Stage, always};
-use crate::model::Mode;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, Stage, WhileRunning, pass, refuse,
+};
+use crate::model::{ActionKind, Mode, Name};
 use crate::remediations;
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Mode",
+    name: GuardName::Mode,
     refuses: "to act when policy or rung are in Observe (a dry run is written down instead), when the rung does not answer the cause any more, or when the administrator has switched the action off",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::Stops,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    Auto,
+    DryRun,
+    Observe,
+    SwitchedOff { kind: ActionKind },
+    NoRung { rung: String, kind: ActionKind },
+    NotAnswered { rung: String, cause: Name },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("mode is Auto"),
+            Self::DryRun => f.write_str("mode is Observe: a dry run"),
+            Self::Observe => f.write_str("mode is Observe"),
+            Self::SwitchedOff { kind } => {
+                write!(f, "{kind} is switched off in the operator's configuration")
+            }
+            Self::NoRung { rung, kind } => write!(f, "the policy has no rung {rung} with {kind} any more"),
+            Self::NotAnswered { rung, cause } => write!(f, "rung {rung} does not answer {cause} any more"),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Auto
+            | Self::DryRun
+            | Self::Observe
+            | Self::SwitchedOff { .. }
+            | Self::NoRung { .. }
+            | Self::NotAnswered { .. } => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
     let candidate = context.candidate;
     let kind = candidate.action.kind();
     let off =
         candidate.action.permissions().iter().find(|kind| !snapshot.operator.enabled_actions.contains(kind));
     if let Some(kind) = off {
-        return Err(format!("{kind} is switched off in the operator's configuration"));
+        return refuse(Fact::SwitchedOff { kind: *kind });
     }
-    let rung = snapshot.policy.rung(&context.candidate.rung);
+    let rung = snapshot.policy.rung(&candidate.rung);
     let Some(rung) = rung.filter(|rung| remediations::kind_of(rung) == kind) else {
-        return Err(format!("the policy has no rung {} with {kind} any more", context.candidate.rung));
+        return refuse(Fact::NoRung { rung: candidate.rung.clone(), kind });
     };
-    if !rung.causes.contains(&context.candidate.cause) {
-        return Err(format!("rung {} does not answer {} any more", rung.name, context.candidate.cause));
+    if !rung.causes.contains(&candidate.cause) {
+        return refuse(Fact::NotAnswered { rung: rung.name.clone(), cause: candidate.cause.clone() });
     }
     match (context.stage, snapshot.policy.mode_of(rung)) {
-        (_, Mode::Auto) => Ok("mode is Auto".to_owned()),
-        (Stage::Propose | Stage::Admit, Mode::Observe) if context.candidate.is_dry_run() => {
-            Ok("mode is Observe: a dry run".to_owned())
-        }
-        (_, Mode::Observe) => Err("mode is Observe".to_owned()),
+        (_, Mode::Auto) => pass(Fact::Auto),
+        (Stage::Propose | Stage::Admit, Mode::Observe) if candidate.is_dry_run() => pass(Fact::DryRun),
+        (_, Mode::Observe) => refuse(Fact::Observe),
     }
 }
 

@@ -1,31 +1,70 @@
 //! `OneAtATime`: a resource has one remediation at a time, so that each effect can be told from the next.
 
-use super::{ADMIT_AND_GATE, Context, Guard, always};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMIT_AND_GATE, Applies, Checked, Context, Guard, GuardName, WhileRunning, forget, pass, refuse,
+};
+use crate::model::{EntryKey, PolicyRef, ResourceKey};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "OneAtATime",
+    name: GuardName::OneAtATime,
     refuses: "while another remediation of the same resource is open, whoever's it is; an interrupted one holds it until it is resolved",
     stages: ADMIT_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
-    if context.candidate.is_dry_run() {
-        return Ok("a dry run takes no lock".to_owned());
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    DryRun,
+    Free { resource: ResourceKey },
+    Held { resource: ResourceKey, by: EntryKey, policy: PolicyRef },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DryRun => f.write_str("a dry run takes no lock"),
+            Self::Free { resource } => write!(f, "{resource} is free"),
+            Self::Held { resource, by: (namespace, name), policy } => {
+                write!(f, "{resource} is held by {namespace}/{name} of policy {policy}")
+            }
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            // Remediations are numbered.
+            Self::Held { by, .. } => forget(by),
+            Self::DryRun | Self::Free { .. } => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
+    let candidate = context.candidate;
+    if candidate.is_dry_run() {
+        return pass(Fact::DryRun);
     }
     let admission = context.admission()?;
     let own = context.own();
     let holder = admission
         .ledger
         .others(&own)
-        .find(|(_, entry)| entry.open && entry.resource.same_as(&context.candidate.resource));
+        .find(|(_, entry)| entry.open && entry.resource.same_as(&candidate.resource));
+    let resource = candidate.resource.clone();
     match holder {
-        None => Ok(format!("{} is free", context.candidate.resource)),
-        Some(((namespace, name), entry)) => Err(format!(
-            "{} is held by {namespace}/{name} of policy {}",
-            context.candidate.resource, entry.policy
-        )),
+        None => pass(Fact::Free { resource }),
+        Some((key, entry)) => refuse(Fact::Held { resource, by: key.clone(), policy: entry.policy.clone() }),
     }
 }
 

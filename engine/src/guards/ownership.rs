@@ -1,17 +1,66 @@
 //! `Ownership`: replicas that an autoscaler or a Git repository decides about are not ours to change; they would be changed
 //! back, and both would fight.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, touches_workload};
-use crate::model::{Autoscaler, FieldManager, Observed};
-use crate::remediations::scale::workload;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, pass, refuse, unknown,
+};
+use crate::model::{Autoscaler, FieldManager, NoData, Observed};
+use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Ownership",
+    name: GuardName::Ownership,
     refuses: "replicas that a HorizontalPodAutoscaler or a KEDA ScaledObject scales (also one that has not done so yet), or that a GitOps controller has set (`argocd-controller`, `argocd-application-controller`, `kustomize-controller`, `helm-controller` in managedFields)",
     stages: PROPOSE_AND_GATE,
-    applies: touches_workload,
+    applies: Applies::TouchesWorkload,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: None,
     check,
 };
+
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    NobodyElse,
+    ScaledBy(Vec<Autoscaler>),
+    SetBy(FieldManager),
+    AutoscalersUnreadable(NoData),
+    NoWorkload(NoWorkload),
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NobodyElse => f.write_str("nobody else decides about the replicas"),
+            Self::ScaledBy(autoscalers) => {
+                let names: Vec<String> = autoscalers.iter().map(Autoscaler::to_string).collect();
+                write!(f, "the target is scaled by {}", names.join(" and "))
+            }
+            Self::SetBy(manager) => write!(
+                f,
+                "spec.replicas was set by {manager}, which would put it back; leave it out of the repository"
+            ),
+            Self::AutoscalersUnreadable(no_data) => {
+                write!(f, "whether something else scales the target cannot be read: {no_data}")
+            }
+            Self::NoWorkload(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::AutoscalersUnreadable(no_data) => no_data.forget_numbers(),
+            Self::NoWorkload(why) => why.forget_numbers(),
+            Self::NobodyElse | Self::ScaledBy(_) | Self::SetBy(_) => {}
+        }
+    }
+}
 
 /// The field managers of controllers that put back what a repository says. People (kubectl, helm) own nothing before our
 /// act: they decided once, and an act is allowed to differ for a while.
@@ -24,28 +73,22 @@ pub fn gitops_manager(managers: &[FieldManager]) -> Option<&FieldManager> {
     managers.iter().find(|manager| GITOPS_MANAGERS.contains(&manager.0.as_str()))
 }
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    #[cfg(planted_bugs)]
-    if crate::planted::is("no_ownership") {
-        return Ok("planted".to_owned());
-    }
-    let (_, workload) = workload(snapshot)?;
+    let workload = match workload(snapshot) {
+        Ok((_, workload)) => workload,
+        Err(why) => return unknown(Fact::NoWorkload(why)),
+    };
     let autoscalers = match &workload.autoscalers {
         Observed::Known { value, .. } => value,
-        Observed::Missing(no_data) => {
-            return Err(format!("whether something else scales the target cannot be read: {no_data}"));
-        }
+        Observed::Missing(no_data) => return unknown(Fact::AutoscalersUnreadable(no_data.clone())),
     };
     if !autoscalers.is_empty() {
-        let names: Vec<String> = autoscalers.iter().map(Autoscaler::to_string).collect();
-        return Err(format!("the target is scaled by {}", names.join(" and ")));
+        return refuse(Fact::ScaledBy(autoscalers.clone()));
     }
     match gitops_manager(&workload.managers) {
-        None => Ok("nobody else decides about the replicas".to_owned()),
-        Some(manager) => Err(format!(
-            "spec.replicas was set by {manager}, which would put it back; leave it out of the repository"
-        )),
+        None => pass(Fact::NobodyElse),
+        Some(manager) => refuse(Fact::SetBy(manager.clone())),
     }
 }
 

@@ -1,30 +1,62 @@
 //! `Paused`: somebody has said "not now".
 
-use super::{Context, Guard, PROPOSE_AND_GATE, always};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, pass, refuse};
+use crate::model::Pause;
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Paused",
+    name: GuardName::Paused,
     refuses: "while `spec.suspend` is true or the annotation latency-operator.dev/paused-until on policy, target or namespace holds",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::Stops,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
-    #[cfg(planted_bugs)]
-    if crate::planted::is("no_paused") {
-        return Ok("planted".to_owned());
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    NotPaused,
+    Suspended,
+    Paused(Pause),
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPaused => f.write_str("not paused"),
+            Self::Suspended => f.write_str("spec.suspend is true"),
+            Self::Paused(Pause { by, until, reason: None }) => write!(f, "{by} is paused until {until}"),
+            Self::Paused(Pause { by, until, reason: Some(reason) }) => {
+                write!(f, "{by} is paused until {until} ({reason})")
+            }
+        }
     }
+}
+
+impl Fact {
+    /// Another end of the pause is no other fact, unless it is none.
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Paused(pause) if pause.ends_at().is_some() => pause.until.clear(),
+            Self::Paused(_) | Self::NotPaused | Self::Suspended => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
     if snapshot.policy.suspended {
-        return Err("spec.suspend is true".to_owned());
+        return refuse(Fact::Suspended);
     }
     match snapshot.pauses.iter().find(|pause| pause.holds(context.now)) {
-        None => Ok("not paused".to_owned()),
-        Some(pause) => {
-            let reason = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            Err(format!("{} is paused until {}{reason}", pause.by, pause.until))
-        }
+        None => pass(Fact::NotPaused),
+        Some(pause) => refuse(Fact::Paused(pause.clone())),
     }
 }
 

@@ -1,19 +1,78 @@
 //! `Precondition`: the action can be carried out as things are. Each action says itself what that means.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, always};
-use crate::remediations::remedy;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
+    refuse_if_known,
+};
+use crate::model::{Observed, Snapshot, Subject};
+use crate::remediations::{Condition, remedy};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Precondition",
+    name: GuardName::Precondition,
     refuses: "when the action's own preconditions do not hold: for CancelQueries the same statement on the same server, an allowed role, no superuser, no maintenance, no protected session, no writer unless allowed, the right to signal; for WarmCache the same rung and the same cache (a restart makes no other one of it), a primary that takes writes and is not nearly full, a replica of the target that is ready",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::HoldsIfUnknown,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    /// What the action says.
+    Condition(Condition),
+    /// The effect's own statement found nothing to do.
+    NotMatched { why: String },
+    /// A run ended before its first request.
+    NothingSent { why: String },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Condition(condition) => condition.fmt(f),
+            Self::NotMatched { why } => write!(f, "at the instant of acting {why}; nothing was done"),
+            Self::NothingSent { why } => write!(f, "at the instant of acting {why}; nothing was sent"),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Condition(condition) => condition.forget_numbers(),
+            Self::NotMatched { why } | Self::NothingSent { why } => forget(why),
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    (remedy(context.candidate.action.kind()).precondition)(snapshot, context.candidate)
+    let candidate = context.candidate;
+    match (remedy(candidate.action.kind()).precondition)(snapshot, candidate) {
+        Ok(holds) => pass(Fact::Condition(holds)),
+        Err(fails) => {
+            refuse_if_known(is_seen(snapshot, &candidate.action.subject()), Fact::Condition(*fails))
+        }
+    }
+}
+
+/// Whether what the action is done to could be read.
+fn is_seen(snapshot: &Snapshot, subject: &Subject) -> bool {
+    let missing = match subject.dependency() {
+        None => snapshot.target.missing_because(),
+        Some(name) => {
+            let database = snapshot.databases.get(name).and_then(Observed::missing_because);
+            database.or_else(|| snapshot.caches.get(name).and_then(Observed::missing_because))
+        }
+    };
+    missing.is_none()
 }
 
 #[cfg(test)]

@@ -1,22 +1,63 @@
 //! `Rollout`: a target that is on the move is left alone; what is slow may be the new version, or the move itself.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, touches_workload};
-use crate::remediations::scale::workload;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, pass, refuse, unknown,
+};
+use crate::model::Unsettled;
+use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Rollout",
+    name: GuardName::Rollout,
     refuses: "while the target is being rolled out or scaled, or its rollout is paused",
     stages: PROPOSE_AND_GATE,
-    applies: touches_workload,
+    applies: Applies::TouchesWorkload,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    AtRest,
+    RollingOut(Unsettled),
+    NoWorkload(NoWorkload),
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtRest => f.write_str("the target is at rest"),
+            Self::RollingOut(why) => write!(f, "the target is being rolled out: {why}"),
+            Self::NoWorkload(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::AtRest => {}
+            Self::RollingOut(why) => why.forget_numbers(),
+            Self::NoWorkload(why) => why.forget_numbers(),
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    let (_, workload) = workload(snapshot)?;
+    let workload = match workload(snapshot) {
+        Ok((_, workload)) => workload,
+        Err(why) => return unknown(Fact::NoWorkload(why)),
+    };
     match workload.unsettled() {
-        None => Ok("the target is at rest".to_owned()),
-        Some(why) => Err(format!("the target is being rolled out: {why}")),
+        None => pass(Fact::AtRest),
+        Some(why) => refuse(Fact::RollingOut(why)),
     }
 }
 

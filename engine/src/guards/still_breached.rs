@@ -1,32 +1,71 @@
 //! `StillBreached`: the breach has lasted for `breachFor` before this process's eyes, and lasts still.
 
-use super::{Context, Guard, PROPOSE_AND_GATE, always};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
+    unknown,
+};
 use crate::model::Overall;
 use crate::model::duration::human;
 
 pub(super) const GUARD: Guard = Guard {
-    name: "StillBreached",
+    name: GuardName::StillBreached,
     refuses: "unless the newest readings say Breached and have done so for `breachFor`; time without data does not count",
     stages: PROPOSE_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: true,
+    while_running: WhileRunning::HoldsIfUnknown,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
-    #[cfg(planted_bugs)]
-    if crate::planted::is("no_still_breached") {
-        return Ok("planted".to_owned());
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    Breached { counted: Duration, needed: Duration },
+    Kept,
+    NotKnown,
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Breached { counted, needed } => {
+                write!(f, "breached for {} of {}", human(*counted), human(*needed))
+            }
+            Self::Kept => f.write_str("the objectives are kept again"),
+            Self::NotKnown => f.write_str("whether the objectives are broken is not known"),
+        }
     }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Breached { counted, needed } => {
+                forget(counted);
+                forget(needed);
+            }
+            Self::Kept | Self::NotKnown => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let (snapshot, situation) = context.view()?;
     match situation.overall {
         Overall::Breached(_) => {}
-        Overall::Healthy => return Err("the objectives are kept again".to_owned()),
-        Overall::NoData => return Err("whether the objectives are broken is not known".to_owned()),
+        Overall::Healthy => return refuse(Fact::Kept),
+        Overall::NoData => return unknown(Fact::NotKnown),
     }
     let counted = situation.breach.map(|breach| breach.counted).unwrap_or_default();
     let needed = snapshot.policy.evaluation.breach_for;
-    let numbers = format!("breached for {} of {}", human(counted), human(needed));
-    if counted >= needed { Ok(numbers) } else { Err(numbers) }
+    let fact = Fact::Breached { counted, needed };
+    if counted >= needed { pass(fact) } else { refuse(fact) }
 }
 
 #[cfg(test)]

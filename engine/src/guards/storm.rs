@@ -1,33 +1,79 @@
 //! `Storm`: when everything is slow at once, it is not each of them.
 
-use super::{ADMIT_AND_GATE, Context, Guard, always};
-use crate::model::Root;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMIT_AND_GATE, Applies, Checked, Context, Guard, GuardName, WhileRunning, forget, pass, refuse,
+};
+use crate::model::{PolicyRef, Root, Storm};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "Storm",
+    name: GuardName::Storm,
     refuses: "when of at least 5 targets, over all policies or over those of a metrics backend, more than half are breached or without data (what several are Certain to be breached by counts once); and, where at least 5 policies suffer from one culprit, everybody but the oldest of the policies that would act on it",
     stages: ADMIT_AND_GATE,
-    applies: always,
+    applies: Applies::Always,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    DryRun,
+    Calm {
+        targets: usize,
+    },
+    Storm(Storm),
+    /// Many policies suffer from one culprit, and another one of them acts.
+    Elected {
+        policies: usize,
+        elected: PolicyRef,
+    },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DryRun => f.write_str("a dry run makes no storm worse"),
+            Self::Calm { targets } => write!(f, "{targets} targets are watched"),
+            Self::Storm(storm) => write!(f, "{storm}: something that they share is broken"),
+            Self::Elected { policies, elected } => write!(
+                f,
+                "{policies} policies suffer from the same culprit; policy {elected} acts for all of them"
+            ),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::DryRun => {}
+            Self::Calm { targets: count } | Self::Elected { policies: count, .. } => forget(count),
+            Self::Storm(storm) => storm.forget_numbers(),
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let candidate = context.candidate;
     if candidate.is_dry_run() {
-        return Ok("a dry run makes no storm worse".to_owned());
+        return pass(Fact::DryRun);
     }
     let survey = context.admission()?.survey;
-    if let Some(numbers) = survey.storm(&candidate.policy) {
-        return Err(format!("{numbers}: something that they share is broken"));
+    if let Some(storm) = survey.storm(&candidate.policy) {
+        return refuse(Fact::Storm(storm));
     }
     let session = candidate.action.session().map(|target| &target.session);
     let root = session.and_then(|session| Root::of_resource(&candidate.resource, session));
     if let Some((elected, policies)) = root.and_then(|root| survey.elected(&root, &candidate.policy)) {
-        return Err(format!(
-            "{policies} policies suffer from the same culprit; policy {elected} acts for all of them"
-        ));
+        return refuse(Fact::Elected { policies, elected: elected.clone() });
     }
-    Ok(format!("{} targets are watched", survey.all.targets.len()))
+    pass(Fact::Calm { targets: survey.all.targets.len() })
 }
 
 #[cfg(test)]

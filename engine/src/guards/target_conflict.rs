@@ -1,27 +1,69 @@
 //! `TargetConflict`: a workload has one owner.
 
-use super::{ADMIT_AND_GATE, Context, Guard, touches_workload};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMIT_AND_GATE, Applies, Checked, Context, Guard, GuardName, WhileRunning, forget, pass, refuse,
+};
+use crate::model::{EntryKey, PolicyRef, TargetRef};
 
 pub(super) const GUARD: Guard = Guard {
-    name: "TargetConflict",
+    name: GuardName::TargetConflict,
     refuses: "to change a workload that an older policy changes by itself (in Auto, not suspended), or that another policy has changed and not yet taken back",
     stages: ADMIT_AND_GATE,
-    applies: touches_workload,
+    applies: Applies::TouchesWorkload,
+    transient: false,
+    while_running: WhileRunning::NotAsked,
+    escalates_as: None,
     check,
 };
 
-fn check(context: &Context<'_>) -> Result<String, String> {
+/// What the guard finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    DryRun,
+    Own { target: TargetRef },
+    OlderPolicy { target: TargetRef, older: PolicyRef },
+    Changed { target: TargetRef, by: EntryKey, policy: PolicyRef },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DryRun => f.write_str("a dry run changes nothing"),
+            Self::Own { target } => write!(f, "{target} belongs to this policy"),
+            Self::OlderPolicy { target, older } => {
+                write!(f, "{target} belongs to the older policy {older}; this one observes")
+            }
+            Self::Changed { target, by: (namespace, name), policy } => write!(
+                f,
+                "{target} was changed by {namespace}/{name} of policy {policy} and has not been taken back yet"
+            ),
+        }
+    }
+}
+
+impl Fact {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            // Remediations are numbered.
+            Self::Changed { by, .. } => forget(by),
+            Self::DryRun | Self::Own { .. } | Self::OlderPolicy { .. } => {}
+        }
+    }
+}
+
+fn check(context: &Context<'_>) -> Checked {
     let candidate = context.candidate;
     if candidate.is_dry_run() {
-        return Ok("a dry run changes nothing".to_owned());
-    }
-    #[cfg(planted_bugs)]
-    if crate::planted::is("no_target_conflict") {
-        return Ok("planted".to_owned());
+        return pass(Fact::DryRun);
     }
     let admission = context.admission()?;
+    let target = candidate.target.clone();
     if let Some(older) = admission.survey.older(&candidate.policy, &candidate.target) {
-        return Err(format!("{} belongs to the older policy {older}; this one observes", candidate.target));
+        return refuse(Fact::OlderPolicy { target, older: older.clone() });
     }
     let own = context.own();
     let owed = admission.ledger.others(&own).find(|(_, entry)| {
@@ -30,11 +72,8 @@ fn check(context: &Context<'_>) -> Result<String, String> {
             && entry.resource.same_as(&candidate.resource)
     });
     match owed {
-        None => Ok(format!("{} belongs to this policy", candidate.target)),
-        Some(((namespace, name), entry)) => Err(format!(
-            "{} was changed by {namespace}/{name} of policy {} and has not been taken back yet",
-            candidate.target, entry.policy
-        )),
+        None => pass(Fact::Own { target }),
+        Some((key, entry)) => refuse(Fact::Changed { target, by: key.clone(), policy: entry.policy.clone() }),
     }
 }
 

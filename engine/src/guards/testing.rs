@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Context, Stage, evaluate};
+use super::{Context, GuardName, Stage, evaluate};
 use crate::model::{
     Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Budget, ByName, CacheUse, Candidate,
     Confidence, Coverage, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze, GuardSettings,
@@ -32,7 +32,7 @@ pub(crate) struct Setup {
 }
 
 /// What the guard says at that stage, if it refuses.
-pub(crate) fn refused(setup: &Setup, guard: &str, stage: Stage) -> Option<String> {
+pub(crate) fn refused(setup: &Setup, guard: GuardName, stage: Stage) -> Option<String> {
     let admission =
         Admission { ledger: &setup.ledger, fleet: setup.fleet, limits: &setup.limits, survey: &setup.survey };
     let context = Context {
@@ -45,7 +45,7 @@ pub(crate) fn refused(setup: &Setup, guard: &str, stage: Stage) -> Option<String
     let verdicts = evaluate(&context);
     let verdict =
         verdicts.iter().find(|verdict| verdict.guard == guard).expect("the guard is asked at this stage");
-    (!verdict.passed).then(|| verdict.message.clone())
+    (!verdict.passed()).then(|| verdict.fact().to_string())
 }
 
 impl Setup {

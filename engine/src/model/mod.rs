@@ -2,26 +2,27 @@
 
 mod budget;
 pub mod duration;
+mod escalation;
 mod finding;
 mod incident;
 mod ledger;
+mod memory;
 mod nodata;
 mod policy;
 mod probe;
 mod proposal;
 pub mod ratio;
-mod record;
 mod remediation;
 mod resource;
 mod situation;
 mod snapshot;
-mod state;
 mod survey;
 mod traffic;
 mod undo;
 mod warm;
 mod workload;
 
+pub(crate) use crate::base::forget;
 pub use crate::base::{ByName, Name, Shared, earlier, elapsed, later};
 pub use crate::dependencies::postgres::{
     Coverage, DatabaseGlance, DatabaseMemory, LockWait, PostgresFacts, PostgresLook, ServerIdentity, Session,
@@ -32,10 +33,12 @@ pub use crate::dependencies::redis::{
     RedisCounters, RedisFacts, RedisHistory, RedisMemory, RedisRole, RedisServer, SLOW_PING, SlowCommand,
 };
 pub use budget::{Budget, Freeze, FreezeWindow, Limits};
+pub use escalation::Escalation;
 pub use finding::{Confidence, Evidence, Finding, Subject};
 pub use incident::{ClosedIncident, Incident};
 pub(crate) use ledger::in_the_last_hour;
 pub use ledger::{Admission, Draining, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
+pub use memory::{Baseline, BaselineWindow, BreachMemory, Memory, ObjectiveMemory};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
     CacheUse, Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
@@ -43,10 +46,7 @@ pub use policy::{
     ScaleSettings, Severity, Source, TargetKind, TargetRef, Thresholds, Verification, ViewSource, Writers,
 };
 pub use probe::{ProbeAnswer, Probed, Scheme, Timing};
-pub use proposal::{
-    Action, ActionKind, Candidate, GuardVerdict, Proposal, Scale, SessionTarget, TerminateIdle,
-};
-pub use record::{DecisionRecord, RecordKind, Said, Slot};
+pub use proposal::{Action, ActionKind, Candidate, Scale, SessionTarget, TerminateIdle};
 pub use remediation::{
     DEADLINE, EffectSeen, Executing, ObjectiveAfter, Outcome, Phase, Refusal, Remediation, RemediationSpec,
     RemediationStatus, VerifySpec,
@@ -54,7 +54,6 @@ pub use remediation::{
 pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
 pub use situation::{Overall, Situation};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
-pub use state::{Baseline, BaselineWindow, BreachMemory, ObjectiveMemory, State};
 pub use survey::{Root, STORM, Survey, Tally};
 pub use traffic::{
     Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, TrafficWindow, Verdict, ViewTraffic,

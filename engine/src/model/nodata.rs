@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::forget;
+
 /// Why something could not be read or judged. One name per reason, so that people can look it up (`docs/signals.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NoDataReason {
@@ -110,42 +112,61 @@ impl NoData {
     }
 }
 
-impl NoData {
-    /// What it says without the numbers: the same reason with another fix is news, another count is not. What the other
-    /// side says, or whether it fails sooner or later, is no news: it may say something else each time.
-    #[must_use]
-    pub fn key(&self) -> String {
-        if matches!(
-            self.reason,
-            NoDataReason::Timeout
-                | NoDataReason::Unreachable
-                | NoDataReason::HttpError
-                | NoDataReason::BadAnswer
-                | NoDataReason::QueryRefused
-                | NoDataReason::QueryFailed
-                | NoDataReason::Warnings
-                | NoDataReason::AuthenticationFailed
-                | NoDataReason::ConnectionsExhausted
-        ) {
-            return format!("NoData/{}", self.reason);
+impl NoDataReason {
+    /// Whether the detail names what it is about and is the same at each look: a Secret, a grant, a port. With another name
+    /// it is news. Of the others the detail counts, or quotes what the other side says, which changes by itself.
+    const fn names_its_subject(self) -> bool {
+        match self {
+            Self::NotYetRead
+            | Self::NoBackend
+            | Self::TargetBeyondBuckets
+            | Self::Loading
+            | Self::SecretNotFound
+            | Self::SecretNotAllowed
+            | Self::SecretInvalid
+            | Self::UnsupportedVersion
+            | Self::PermissionDenied
+            | Self::ServiceNotFound
+            | Self::ExternalService
+            | Self::NoSelector
+            | Self::NoSuchPort
+            | Self::NoReadyAddress
+            | Self::HostNetwork
+            | Self::NotOfTarget
+            | Self::Redirected
+            | Self::NotFound
+            | Self::Deleting => true,
+            Self::Unreachable
+            | Self::Timeout
+            | Self::HttpError
+            | Self::BadAnswer
+            | Self::QueryRefused
+            | Self::Warnings
+            | Self::Empty
+            | Self::ManySeries
+            | Self::NotANumber
+            | Self::NotACount
+            | Self::Stale
+            | Self::TooFewRequests
+            | Self::NoBaseline
+            | Self::AuthenticationFailed
+            | Self::ConnectionsExhausted
+            | Self::TlsFailed
+            | Self::QueryFailed
+            | Self::ForeignAddress
+            | Self::ForbiddenAddress
+            | Self::ApiUnavailable => false,
         }
-        format!("NoData/{}/{}", self.reason, without_numbers(&self.detail))
     }
 }
 
-/// A sentence with `#` for each number, its unit of time included: `59s` and `1m1s` are the same news.
-pub(crate) fn without_numbers(sentence: &str) -> String {
-    let mut shown = String::with_capacity(sentence.len());
-    let mut in_number = false;
-    for c in sentence.chars() {
-        in_number = c.is_ascii_digit() || (in_number && matches!(c, '.' | 'h' | 'm' | 's'));
-        if !in_number {
-            shown.push(c);
-        } else if !shown.ends_with('#') {
-            shown.push('#');
+impl NoData {
+    /// Keeps what makes it another one: the reason, and the detail where it names something.
+    pub(crate) fn forget_numbers(&mut self) {
+        if !self.reason.names_its_subject() {
+            forget(&mut self.detail);
         }
     }
-    shown
 }
 
 impl fmt::Display for NoData {
@@ -208,18 +229,13 @@ mod tests {
 
     #[test]
     fn what_the_other_side_says_is_no_news_and_another_fix_is() {
-        let key = |reason, detail: &str| NoData::new(reason, detail).key();
+        let key = |reason, detail: &str| {
+            let mut no_data = NoData::new(reason, detail);
+            no_data.forget_numbers();
+            no_data
+        };
         let (timeout, secret) = (NoDataReason::Timeout, NoDataReason::SecretInvalid);
         assert_eq!(key(timeout, "no answer within 1s"), key(timeout, "took no connection within 4 s"));
         assert_ne!(key(secret, "it has no key password"), key(secret, "it has no key user"));
-    }
-
-    #[test]
-    fn numbers_and_their_units_are_no_news_and_words_are() {
-        for sentence in ["59s old", "1m old", "1m1s old", "1h2m old", "0.5s old", "250ms old"] {
-            assert_eq!(without_numbers(sentence), "# old", "{sentence}");
-        }
-        assert_eq!(without_numbers("3 of 10 may have 2 more"), "# of # may have # more");
-        assert_ne!(without_numbers("run: GRANT a"), without_numbers("run: GRANT b"));
     }
 }

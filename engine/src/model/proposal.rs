@@ -264,23 +264,3 @@ impl Candidate {
         }
     }
 }
-
-/// What a guard says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GuardVerdict {
-    /// The guard.
-    pub guard: Name,
-    /// Whether it lets the candidate through.
-    pub passed: bool,
-    /// Why, with the numbers.
-    pub message: String,
-}
-
-/// A candidate that every guard of its stage let through.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Proposal {
-    /// What is proposed.
-    pub candidate: Candidate,
-    /// What every guard said.
-    pub verdicts: Vec<GuardVerdict>,
-}

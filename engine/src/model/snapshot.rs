@@ -160,4 +160,9 @@ impl Snapshot {
         let facts = self.databases.get(dependency).and_then(Observed::known)?;
         Root::of_resource(&ResourceKey::database(&self.policy.id.namespace, &facts.server), session)
     }
+
+    /// Whether no database failed to be read.
+    pub(crate) fn sees_all_databases(&self) -> bool {
+        self.databases.values().all(|observed| observed.missing_because().is_none())
+    }
 }

@@ -1,11 +1,12 @@
 //! All policies at one time, as far as one of them has to know about the others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{DatabaseKey, PolicyRef, ResourceKey, SessionIdentity, TargetRef};
+use super::{DatabaseKey, PolicyRef, ResourceKey, SessionIdentity, TargetRef, forget};
 
 /// So many targets are a storm's least number: of fewer, half is an accident.
 pub const STORM: usize = 5;
@@ -52,18 +53,62 @@ pub struct Tally {
 
 impl Tally {
     /// Whether so many are in trouble that something which they share must be broken; the numbers.
-    #[must_use]
-    pub fn storm(&self) -> Option<String> {
-        let trouble = self.dark.len() + self.breached.len() + self.roots.len();
-        let all = self.targets.len();
-        (all >= STORM && trouble * 2 > all).then(|| {
-            format!(
-                "{all} targets, {} without data, {} breached, and {} culprits that others share",
-                self.dark.len(),
-                self.breached.len(),
-                self.roots.len()
-            )
+    fn storm(&self, of: impl FnOnce() -> StormOf) -> Option<Storm> {
+        let (dark, breached, roots) = (self.dark.len(), self.breached.len(), self.roots.len());
+        let targets = self.targets.len();
+        (targets >= STORM && (dark + breached + roots) * 2 > targets).then(|| Storm {
+            of: of(),
+            targets,
+            dark,
+            breached,
+            roots,
         })
+    }
+}
+
+/// So many targets are in trouble that something which they share must be broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storm {
+    /// Which targets.
+    pub of: StormOf,
+    /// How many there are.
+    pub targets: usize,
+    /// Those about which nothing is known.
+    pub dark: usize,
+    /// Those that are breached for reasons of their own, or for none that is known.
+    pub breached: usize,
+    /// Culprits by which several are breached.
+    pub roots: usize,
+}
+
+/// Whose targets are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StormOf {
+    /// Those of all policies.
+    All,
+    /// Those that are judged by this metrics backend.
+    Backend(String),
+}
+
+impl Storm {
+    /// Keeps whose targets they are, and none of the numbers.
+    pub(crate) fn forget_numbers(&mut self) {
+        let Self { of: _, targets, dark, breached, roots } = self;
+        [targets, dark, breached, roots].into_iter().for_each(forget);
+    }
+}
+
+impl fmt::Display for Storm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { of, targets, dark, breached, roots } = self;
+        match of {
+            StormOf::All => f.write_str("of all policies together: ")?,
+            StormOf::Backend(name) => write!(f, "of those that the metrics backend {name} is about: ")?,
+        }
+        write!(
+            f,
+            "{targets} targets, {dark} without data, {breached} breached, and {roots} culprits that others share"
+        )
     }
 }
 
@@ -92,15 +137,12 @@ impl Survey {
 
     /// Whether the policy is in the middle of a storm; the numbers.
     #[must_use]
-    pub fn storm(&self, policy: &PolicyRef) -> Option<String> {
-        if let Some(numbers) = self.all.storm() {
-            return Some(format!("of all policies together: {numbers}"));
-        }
-        let backends = self.backends.get(policy).into_iter().flatten();
-        backends.into_iter().find_map(|backend| {
-            let numbers = self.by_backend.get(backend)?.storm()?;
-            Some(format!("of those that the metrics backend {backend} is about: {numbers}"))
-        })
+    pub fn storm(&self, policy: &PolicyRef) -> Option<Storm> {
+        let of_backends = || {
+            let mut backends = self.backends.get(policy).into_iter().flatten();
+            backends.find_map(|name| self.by_backend.get(name)?.storm(|| StormOf::Backend(name.clone())))
+        };
+        self.all.storm(|| StormOf::All).or_else(of_backends)
     }
 
     /// Who acts for all that suffer from a culprit, where these are many and somebody else was elected; the number of policies.

@@ -156,6 +156,17 @@ pub enum Scope {
     Unknown(NoData),
 }
 
+impl Scope {
+    /// Keeps what it is: which views are slow, as far as they are told.
+    pub(crate) fn forget_numbers(&mut self) {
+        match self {
+            Self::Isolated { views } => views.truncate(MOST_NAMED),
+            Self::SystemWide => {}
+            Self::Unknown(no_data) => no_data.forget_numbers(),
+        }
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Observed;
+use super::{Observed, forget};
 
 /// The field manager under which the operator writes.
 pub const MANAGER: &str = "latency-operator";
@@ -68,21 +68,78 @@ pub struct Workload {
 impl Workload {
     /// Why it is not at rest, if it is not (`kubectl rollout status` asks the same).
     #[must_use]
-    pub fn unsettled(&self) -> Option<String> {
-        let Self { generation, observed_generation, desired, total, updated, .. } = self;
+    pub fn unsettled(&self) -> Option<Unsettled> {
+        let Self { generation, observed_generation, desired, total, updated, .. } = *self;
         if observed_generation < generation {
-            return Some(format!("generation {generation} has not been seen yet, {observed_generation} has"));
+            Some(Unsettled::NotSeen { generation, observed: observed_generation })
+        } else if self.paused {
+            Some(Unsettled::Paused)
+        } else if updated < desired {
+            Some(Unsettled::Updating { updated, desired })
+        } else if total > updated {
+            Some(Unsettled::OldPods { count: total - updated })
+        } else {
+            None
         }
-        if self.paused {
-            return Some("its rollout is paused (spec.paused)".to_owned());
+    }
+}
+
+/// Why a workload is not at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unsettled {
+    /// Its controller has not seen the newest version of its spec.
+    NotSeen {
+        /// The newest version.
+        generation: i64,
+        /// The one that was seen.
+        observed: i64,
+    },
+    /// Somebody has stopped its rollout half-way.
+    Paused,
+    /// Pods of the newest revision are missing.
+    Updating {
+        /// So many there are.
+        updated: u32,
+        /// So many there will be.
+        desired: u32,
+    },
+    /// Pods of an older revision are still there.
+    OldPods {
+        /// So many.
+        count: u32,
+    },
+}
+
+impl Unsettled {
+    /// Keeps what is under way, and none of its numbers.
+    pub(crate) fn forget_numbers(&mut self) {
+        match self {
+            Self::NotSeen { generation, observed } => {
+                forget(generation);
+                forget(observed);
+            }
+            Self::Updating { updated, desired } => {
+                forget(updated);
+                forget(desired);
+            }
+            Self::OldPods { count } => forget(count),
+            Self::Paused => {}
         }
-        if updated < desired {
-            return Some(format!("{updated} of {desired} pods are of the newest revision"));
+    }
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSeen { generation, observed } => {
+                write!(f, "generation {generation} has not been seen yet, {observed} has")
+            }
+            Self::Paused => f.write_str("its rollout is paused (spec.paused)"),
+            Self::Updating { updated, desired } => {
+                write!(f, "{updated} of {desired} pods are of the newest revision")
+            }
+            Self::OldPods { count } => write!(f, "{count} pods of an older revision are still there"),
         }
-        if total > updated {
-            return Some(format!("{} pods of an older revision are still there", total - updated));
-        }
-        None
     }
 }
 

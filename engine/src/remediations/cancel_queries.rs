@@ -3,10 +3,14 @@
 //! A statement that was cancelled and runs all the same (a lost network, a function that catches everything) may be met by
 //! ending its session, where the rung says after how long: an act of its own, which every guard sees again.
 
-use super::{Remedy, Traits, rung, sessions};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checked, Remedy, RungChanged, Traits, rung, sessions};
 use crate::model::{
     Action, ActionKind, Candidate, EffectSeen, Finding, Phase, ResourceKey, Rung, RungAction, SessionState,
-    SessionTarget, Snapshot,
+    SessionTarget, Snapshot, forget,
 };
 
 pub(super) const REMEDY: Remedy = Remedy {
@@ -41,17 +45,48 @@ fn was_in_vain(snapshot: &Snapshot, rung: &Rung, target: &SessionTarget) -> bool
     })
 }
 
-fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, String> {
+/// What the precondition comes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    Runs { pid: i32, partial: bool },
+    RunsNothing { pid: i32 },
+    NoTerminateAfter,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runs { pid, partial } => {
+                write!(f, "the statement of pid {pid} still runs{}", sessions::partly(*partial))
+            }
+            Self::RunsNothing { pid } => {
+                write!(f, "pid {pid} runs no statement; cancelling would do nothing")
+            }
+            Self::NoTerminateAfter => f.write_str("the rung has no cancelQueries.terminateAfter any more"),
+        }
+    }
+}
+
+impl Condition {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Runs { pid, .. } | Self::RunsNothing { pid } => forget(pid),
+            Self::NoTerminateAfter => {}
+        }
+    }
+}
+
+fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Checked {
     let RungAction::CancelQueries { writers, terminate_after } = rung(snapshot, candidate)?.action else {
-        return Err("the rung does something else now".to_owned());
+        return Err(RungChanged::OtherRung.into());
     };
     let (facts, session) = sessions::touchable(snapshot, candidate, writers, "cancelQueries.writers: Allow")?;
     let pid = session.identity.pid;
     if session.state != SessionState::Active {
-        return Err(format!("pid {pid} runs no statement; cancelling would do nothing"));
+        return Err(Condition::RunsNothing { pid }.into());
     }
     if candidate.action.follows_up() && terminate_after.is_none() {
-        return Err("the rung has no cancelQueries.terminateAfter any more".to_owned());
+        return Err(Condition::NoTerminateAfter.into());
     }
-    Ok(format!("the statement of pid {pid} still runs{}", sessions::partly(facts)))
+    Ok(Condition::Runs { pid, partial: sessions::is_partial(facts) }.into())
 }

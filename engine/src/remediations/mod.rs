@@ -6,8 +6,12 @@ mod sessions;
 mod terminate_idle;
 mod warm_cache;
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
-    Action, ActionKind, Candidate, Finding, ResourceKey, Rung, RungAction, Snapshot, UndoSpec,
+    Action, ActionKind, Candidate, Finding, Name, ResourceKey, Rung, RungAction, Snapshot, UndoSpec,
 };
 
 /// What kind of thing an action is. The guards ask for these, not for names.
@@ -38,7 +42,7 @@ pub struct Remedy {
     pub(crate) propose: fn(&Snapshot, &Rung, &Finding) -> Option<(Action, ResourceKey)>,
     /// Whether the action can be carried out as things are: asked when it is proposed and again at the gate. The act
     /// itself asks a last time, in the statement that does it.
-    pub(crate) precondition: fn(&Snapshot, &Candidate) -> Result<String, String>,
+    pub(crate) precondition: fn(&Snapshot, &Candidate) -> Checked,
     /// How the action is taken back; none where it cannot be.
     pub(crate) undo: Option<Undo>,
 }
@@ -80,11 +84,113 @@ pub fn kind_of(rung: &Rung) -> ActionKind {
     }
 }
 
-/// The rung as it is now, if it still does this against this cause: an author may have changed his mind.
-fn rung<'a>(snapshot: &'a Snapshot, candidate: &Candidate) -> Result<&'a Rung, String> {
+/// What holds, or what does not. In a box: conditions are large, and most hold.
+pub(crate) type Checked = Result<Condition, Box<Condition>>;
+
+/// What an action's precondition comes to, with its numbers. Each action says in its own file what that can be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    /// The rung has changed since.
+    Rung(RungChanged),
+    /// See `sessions.rs`.
+    Session(sessions::Condition),
+    /// See `cancel_queries.rs`.
+    CancelQueries(cancel_queries::Condition),
+    /// See `terminate_idle.rs`.
+    TerminateIdle(terminate_idle::Condition),
+    /// See `scale.rs`.
+    Scale(scale::Condition),
+    /// See `warm_cache.rs`.
+    WarmCache(warm_cache::Condition),
+}
+
+impl Condition {
+    /// Keeps what makes it another one: its variants and names, and none of its numbers.
+    pub(crate) fn forget_numbers(&mut self) {
+        match self {
+            Self::Rung(_) => {}
+            Self::Session(condition) => condition.forget_numbers(),
+            Self::CancelQueries(condition) => condition.forget_numbers(),
+            Self::TerminateIdle(condition) => condition.forget_numbers(),
+            Self::Scale(condition) => condition.forget_numbers(),
+            Self::WarmCache(condition) => condition.forget_numbers(),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rung(changed) => changed.fmt(f),
+            Self::Session(condition) => condition.fmt(f),
+            Self::CancelQueries(condition) => condition.fmt(f),
+            Self::TerminateIdle(condition) => condition.fmt(f),
+            Self::Scale(condition) => condition.fmt(f),
+            Self::WarmCache(condition) => condition.fmt(f),
+        }
+    }
+}
+
+macro_rules! conditions {
+    ($($Variant:ident: $of:ty,)+) => {
+        $(impl From<$of> for Condition {
+            fn from(condition: $of) -> Self {
+                Self::$Variant(condition)
+            }
+        }
+
+        impl From<$of> for Box<Condition> {
+            fn from(condition: $of) -> Self {
+                Self::new(condition.into())
+            }
+        })+
+    };
+}
+
+conditions! {
+    Rung: RungChanged,
+    Session: sessions::Condition,
+    CancelQueries: cancel_queries::Condition,
+    TerminateIdle: terminate_idle::Condition,
+    Scale: scale::Condition,
+    WarmCache: warm_cache::Condition,
+}
+
+/// How a rung differs from the one that the candidate was made from: an author may have changed his mind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum RungChanged {
+    /// There is none that does this against this cause.
+    Gone {
+        /// Its name.
+        rung: String,
+        /// What it did.
+        kind: ActionKind,
+        /// Against what.
+        cause: Name,
+    },
+    /// It does something else.
+    OtherRung,
+    /// The candidate is about something else.
+    OtherAction,
+}
+
+impl fmt::Display for RungChanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone { rung, kind, cause } => {
+                write!(f, "the policy has no rung {rung} with {kind} against {cause} any more")
+            }
+            Self::OtherRung => f.write_str("the rung does something else now"),
+            Self::OtherAction => f.write_str("it is another action"),
+        }
+    }
+}
+
+/// The rung as it is now, if it still does this against this cause.
+fn rung<'a>(snapshot: &'a Snapshot, candidate: &Candidate) -> Result<&'a Rung, RungChanged> {
     let kind = candidate.action.kind();
     let rung = snapshot.policy.rung(&candidate.rung);
     rung.filter(|rung| kind_of(rung) == kind && rung.causes.contains(&candidate.cause)).ok_or_else(|| {
-        format!("the policy has no rung {} with {kind} against {} any more", candidate.rung, candidate.cause)
+        RungChanged::Gone { rung: candidate.rung.clone(), kind, cause: candidate.cause.clone() }
     })
 }

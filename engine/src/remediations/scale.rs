@@ -1,9 +1,13 @@
 //! `Scale`: adds replicas to the target, a step of what there is, never beyond `max`; and takes them away again.
 
-use super::{Remedy, Traits, rung};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checked, Remedy, RungChanged, Traits, rung};
 use crate::model::{
-    Action, ActionKind, Candidate, Finding, Observed, ResourceKey, Rung, RungAction, Scale, ScaleSettings,
-    Snapshot, Target, UndoSpec, Watch, Workload, WorkloadKey,
+    Action, ActionKind, Candidate, Finding, NoData, Observed, ResourceKey, Rung, RungAction, Scale,
+    ScaleSettings, Snapshot, Target, TargetRef, UndoSpec, Watch, Workload, WorkloadKey, forget,
 };
 
 pub(super) const REMEDY: Remedy = Remedy {
@@ -44,43 +48,123 @@ fn stepped(from: u32, settings: &ScaleSettings) -> u32 {
     from.saturating_add(step).min(settings.max).max(from)
 }
 
-fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, String> {
-    let Action::Scale(scale) = &candidate.action else { return Err("it is another action".to_owned()) };
+/// What the precondition comes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    HasRoom { target: TargetRef, replicas: u32, max: u32 },
+    OtherTarget { target: TargetRef },
+    OtherReplicas { target: TargetRef, now: u32, then: u32 },
+    AtZero { target: TargetRef },
+    AtMaximum { target: TargetRef, replicas: u32, max: u32 },
+    TooFar { target: TargetRef, from: u32, most: u32, to: u32 },
+    NoWorkload(NoWorkload),
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HasRoom { target, replicas, max } => {
+                write!(f, "{target} has {replicas} of at most {max} replicas")
+            }
+            Self::OtherTarget { target } => {
+                write!(f, "{target} is another one now than the one that was looked at")
+            }
+            Self::OtherReplicas { target, now, then } => {
+                write!(f, "{target} has {now} replicas now, {then} were decided on")
+            }
+            Self::AtZero { target } => {
+                write!(f, "{target} has no replicas; whoever scaled it to nothing meant it")
+            }
+            Self::AtMaximum { target, replicas, max } => {
+                write!(f, "{target} has {replicas} of at most {max} replicas (scale.max)")
+            }
+            Self::TooFar { target, from, most, to } => {
+                write!(f, "{target} may go from {from} to {most} replicas (scale.step), {to} were decided on")
+            }
+            Self::NoWorkload(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Condition {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::HasRoom { replicas: one, max: other, .. }
+            | Self::OtherReplicas { now: one, then: other, .. }
+            | Self::AtMaximum { replicas: one, max: other, .. } => {
+                forget(one);
+                forget(other);
+            }
+            Self::TooFar { from, most, to, .. } => {
+                forget(from);
+                forget(most);
+                forget(to);
+            }
+            Self::NoWorkload(why) => why.forget_numbers(),
+            Self::OtherTarget { .. } | Self::AtZero { .. } => {}
+        }
+    }
+}
+
+fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Checked {
+    let Action::Scale(scale) = &candidate.action else { return Err(RungChanged::OtherAction.into()) };
     let RungAction::Scale(settings) = &rung(snapshot, candidate)?.action else {
-        return Err("the rung does something else now".to_owned());
+        return Err(RungChanged::OtherRung.into());
     };
-    let (target, workload) = workload(snapshot)?;
-    let name = &scale.target;
-    if target.uid != scale.uid || snapshot.policy.target != *name {
-        return Err(format!("{name} is another one now than the one that was looked at"));
+    let (found, workload) = workload(snapshot).map_err(Condition::NoWorkload)?;
+    let target = scale.target.clone();
+    let (replicas, max) = (scale.from, settings.max);
+    if found.uid != scale.uid || snapshot.policy.target != target {
+        return Err(Condition::OtherTarget { target }.into());
     }
     if workload.desired != scale.from {
-        return Err(format!("{name} has {} replicas now, {} were decided on", workload.desired, scale.from));
+        return Err(Condition::OtherReplicas { target, now: workload.desired, then: scale.from }.into());
     }
     if scale.from == 0 {
-        return Err(format!("{name} has no replicas; whoever scaled it to nothing meant it"));
+        return Err(Condition::AtZero { target }.into());
     }
     if scale.to <= scale.from || scale.to > settings.max {
-        return Err(format!("{name} has {} of at most {} replicas (scale.max)", scale.from, settings.max));
+        return Err(Condition::AtMaximum { target, replicas, max }.into());
     }
     let most = stepped(scale.from, settings);
     if scale.to > most {
-        let to = scale.to;
-        return Err(format!(
-            "{name} may go from {} to {most} replicas (scale.step), {to} were decided on",
-            scale.from
-        ));
+        return Err(Condition::TooFar { target, from: scale.from, most, to: scale.to }.into());
     }
-    Ok(format!("{name} has {} of at most {} replicas", scale.from, settings.max))
+    Ok(Condition::HasRoom { target, replicas, max }.into())
+}
+
+/// Why the target's replicas are not known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum NoWorkload {
+    Unreadable(NoData),
+    NotRead,
+}
+
+impl fmt::Display for NoWorkload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(no_data) => write!(f, "the target cannot be read: {no_data}"),
+            Self::NotRead => f.write_str("the target's replicas have not been read"),
+        }
+    }
+}
+
+impl NoWorkload {
+    pub(crate) fn forget_numbers(&mut self) {
+        match self {
+            Self::Unreadable(no_data) => no_data.forget_numbers(),
+            Self::NotRead => {}
+        }
+    }
 }
 
 /// The target and its replicas, or why they are not known.
-pub(crate) fn workload(snapshot: &Snapshot) -> Result<(&Target, &Workload), String> {
+pub(crate) fn workload(snapshot: &Snapshot) -> Result<(&Target, &Workload), NoWorkload> {
     let target = match &snapshot.target {
         Observed::Known { value, .. } => value,
-        Observed::Missing(no_data) => return Err(format!("the target cannot be read: {no_data}")),
+        Observed::Missing(no_data) => return Err(NoWorkload::Unreadable(no_data.clone())),
     };
-    let workload = target.workload.as_ref().ok_or("the target's replicas have not been read")?;
+    let workload = target.workload.as_ref().ok_or(NoWorkload::NotRead)?;
     Ok((target, workload))
 }
 
@@ -102,15 +186,15 @@ fn undo(snapshot: &Snapshot, rung: &Rung, action: &Action) -> Option<UndoSpec> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guards::Stage;
     use crate::guards::testing::{Setup, refused};
+    use crate::guards::{GuardName, Stage};
 
     #[test]
     fn what_was_decided_on_must_still_be_what_is_there() {
         let refusal = |change: fn(&mut Setup)| {
             let mut setup = Setup::scaling();
             change(&mut setup);
-            refused(&setup, "Precondition", Stage::Gate)
+            refused(&setup, GuardName::Precondition, Stage::Gate)
         };
         assert_eq!(refusal(|_| ()), None);
         assert!(refusal(|setup| setup.workload().desired = 5).unwrap().contains("5 replicas now"));

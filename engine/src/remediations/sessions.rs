@@ -1,8 +1,13 @@
 //! What all actions on a session of a database have in common.
 
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
-    Candidate, Coverage, Dependency, Finding, Observed, PostgresFacts, ResourceKey, Session, SessionTarget,
-    Snapshot, Subject, Writers, duration::human,
+    Candidate, Coverage, Dependency, Finding, Name, NoData, Observed, PostgresDependency, PostgresFacts,
+    ResourceKey, Session, SessionTarget, Snapshot, Subject, Writers, duration::human, forget,
 };
 
 /// The session that a finding is about, and the database that is locked for it.
@@ -28,63 +33,183 @@ pub(super) fn target<'a>(
     Some((target, resource, found))
 }
 
+/// Why a session may not be touched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    NoSession,
+    NotDeclared {
+        dependency: String,
+    },
+    OtherSecret {
+        dependency: String,
+        now: String,
+        then: String,
+    },
+    Unreadable {
+        dependency: String,
+        why: NoData,
+    },
+    NotRead {
+        dependency: String,
+    },
+    OtherServer {
+        dependency: String,
+    },
+    Standby {
+        dependency: String,
+    },
+    HasEnded {
+        pid: i32,
+    },
+    OtherDatabase {
+        pid: i32,
+        database: String,
+        wanted: String,
+    },
+    RoleNotAllowed {
+        role: String,
+        allowed: Vec<String>,
+        dependency: String,
+    },
+    Privileged {
+        role: String,
+    },
+    Protected {
+        pid: i32,
+    },
+    Maintenance {
+        pid: i32,
+    },
+    /// What is not committed would be lost; `allow` is the setting that would let it be done.
+    HasWritten {
+        pid: i32,
+        age: Option<Duration>,
+        allow: Name,
+    },
+    MayNotSignal {
+        role: String,
+        grantee: String,
+    },
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSession => f.write_str("it is done to no session"),
+            Self::NotDeclared { dependency } => {
+                write!(f, "the policy declares no dependency {dependency} any more")
+            }
+            Self::OtherSecret { dependency, now, then } => {
+                write!(f, "the dependency {dependency} now uses Secret {now}, not {then}")
+            }
+            Self::Unreadable { dependency, why } => write!(f, "{dependency} cannot be read: {why}"),
+            Self::NotRead { dependency } => write!(f, "{dependency} has not been read"),
+            Self::OtherServer { dependency } => {
+                write!(f, "{dependency} is another server, or has been restarted, since it was diagnosed")
+            }
+            Self::Standby { dependency } => {
+                write!(f, "{dependency} is a standby; no session is touched there")
+            }
+            Self::HasEnded { pid } => write!(f, "the statement of pid {pid} has ended by itself"),
+            Self::OtherDatabase { pid, database, wanted } => {
+                write!(f, "pid {pid} works in database {database}, not in {wanted}")
+            }
+            Self::RoleNotAllowed { role, allowed, dependency } => write!(
+                f,
+                "role {role} may not be signalled; the policy allows {} (dependencies[{dependency}].postgres.roles)",
+                allowed.join(", ")
+            ),
+            Self::Privileged { role } => {
+                write!(f, "role {role} is a superuser, may replicate, or is protected by the administrator")
+            }
+            Self::Protected { pid } => {
+                write!(f, "pid {pid} is a backup or management tool, or its role is in latency_protected")
+            }
+            Self::Maintenance { pid } => {
+                write!(f, "pid {pid} runs DDL, maintenance, a bulk copy or the end of a transaction")
+            }
+            Self::HasWritten { pid, age, allow } => {
+                let age = age.map_or("of unknown age".to_owned(), |age| format!("{} old", human(age)));
+                write!(
+                    f,
+                    "the transaction of pid {pid} is {age} and has written, and writers are denied; rolling it back loses \
+                     that work ({allow} would let it be done)"
+                )
+            }
+            Self::MayNotSignal { role, grantee } => {
+                write!(f, "role {role} may not signal other roles; run: GRANT pg_signal_backend TO {grantee}")
+            }
+        }
+    }
+}
+
+impl Condition {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Unreadable { why, .. } => why.forget_numbers(),
+            Self::HasEnded { pid }
+            | Self::OtherDatabase { pid, .. }
+            | Self::Protected { pid }
+            | Self::Maintenance { pid } => forget(pid),
+            Self::HasWritten { pid, age, .. } => {
+                forget(pid);
+                age.iter_mut().for_each(forget);
+            }
+            Self::NoSession
+            | Self::NotDeclared { .. }
+            | Self::OtherSecret { .. }
+            | Self::NotRead { .. }
+            | Self::OtherServer { .. }
+            | Self::Standby { .. }
+            | Self::RoleNotAllowed { .. }
+            | Self::Privileged { .. }
+            | Self::MayNotSignal { .. } => {}
+        }
+    }
+}
+
 /// The session as it is now, if it is still the one that was decided about and may be touched. `writers` is what the rung
 /// says now, `allow` the setting that would let writers be touched.
 pub(super) fn touchable<'a>(
     snapshot: &'a Snapshot,
     candidate: &Candidate,
     writers: Writers,
-    allow: &str,
-) -> Result<(&'a PostgresFacts, &'a Session), String> {
-    let target = candidate.action.session().ok_or("it is done to no session")?;
+    allow: &'static str,
+) -> Result<(&'a PostgresFacts, &'a Session), Condition> {
+    let target = candidate.action.session().ok_or(Condition::NoSession)?;
     let (declared, facts) = database(snapshot, target)?;
     let pid = target.session.pid;
     let Some(session) = facts.session(pid).filter(|session| session.identity == target.session) else {
-        return Err(format!("the statement of pid {pid} has ended by itself"));
+        return Err(Condition::HasEnded { pid });
     };
     if session.database != facts.server.database {
-        return Err(format!(
-            "pid {pid} works in database {}, not in {}",
-            session.database, facts.server.database
-        ));
+        let (database, wanted) = (session.database.clone(), facts.server.database.clone());
+        return Err(Condition::OtherDatabase { pid, database, wanted });
     }
+    let role = session.role.clone();
     let users = facts.users(&declared.users);
     let roles = if declared.roles.is_empty() { users } else { declared.roles.as_slice() };
-    if !roles.contains(&session.role) {
-        return Err(format!(
-            "role {} may not be signalled; the policy allows {} (dependencies[{}].postgres.roles)",
-            session.role,
-            roles.join(", "),
-            target.dependency
-        ));
+    if !roles.contains(&role) {
+        let dependency = target.dependency.clone();
+        return Err(Condition::RoleNotAllowed { role, allowed: roles.to_vec(), dependency });
     }
-    if session.privileged || snapshot.operator.protected_roles.contains(&session.role) {
-        return Err(format!(
-            "role {} is a superuser, may replicate, or is protected by the administrator",
-            session.role
-        ));
+    if session.privileged || snapshot.operator.protected_roles.contains(&role) {
+        return Err(Condition::Privileged { role });
     }
     if session.protected {
-        return Err(format!("pid {pid} is a backup or management tool, or its role is in latency_protected"));
+        return Err(Condition::Protected { pid });
     }
     if session.maintenance {
-        return Err(format!("pid {pid} runs DDL, maintenance, a bulk copy or the end of a transaction"));
+        return Err(Condition::Maintenance { pid });
     }
     // The stricter of what was decided and what the rung says now: an author may have changed his mind.
     if session.wrote && (target.writers, writers) != (Writers::Allow, Writers::Allow) {
-        let age = session
-            .xact_start
-            .map_or("of unknown age".to_owned(), |start| format!("{} old", human(facts.age(start))));
-        return Err(format!(
-            "the transaction of pid {pid} is {age} and has written, and writers are denied; rolling it back loses that \
-             work ({allow} would let it be done)"
-        ));
+        let age = session.xact_start.map(|start| facts.age(start));
+        return Err(Condition::HasWritten { pid, age, allow: allow.into() });
     }
-    if !facts.may_signal && session.role != facts.connected_as {
-        return Err(format!(
-            "role {} may not signal other roles; run: GRANT pg_signal_backend TO {}",
-            facts.connected_as, facts.grantee
-        ));
+    if !facts.may_signal && role != facts.connected_as {
+        let (role, grantee) = (facts.connected_as.clone(), facts.grantee.clone());
+        return Err(Condition::MayNotSignal { role, grantee });
     }
     Ok((facts, session))
 }
@@ -93,35 +218,40 @@ pub(super) fn touchable<'a>(
 fn database<'a>(
     snapshot: &'a Snapshot,
     target: &SessionTarget,
-) -> Result<(&'a crate::model::PostgresDependency, &'a PostgresFacts), String> {
-    let name = &target.dependency;
-    let Some(Dependency::Postgres(declared)) = snapshot.policy.dependencies.get(name) else {
-        return Err(format!("the policy declares no dependency {name} any more"));
+) -> Result<(&'a PostgresDependency, &'a PostgresFacts), Condition> {
+    let dependency = target.dependency.clone();
+    let Some(Dependency::Postgres(declared)) = snapshot.policy.dependencies.get(&dependency) else {
+        return Err(Condition::NotDeclared { dependency });
     };
     if declared.secret != target.secret {
-        return Err(format!(
-            "the dependency {name} now uses Secret {}, not {}",
-            declared.secret, target.secret
-        ));
+        let (now, then) = (declared.secret.clone(), target.secret.clone());
+        return Err(Condition::OtherSecret { dependency, now, then });
     }
-    let facts = match snapshot.databases.get(name) {
+    let facts = match snapshot.databases.get(&dependency) {
         Some(Observed::Known { value, .. }) => value,
-        Some(Observed::Missing(no_data)) => return Err(format!("{name} cannot be read: {no_data}")),
-        None => return Err(format!("{name} has not been read")),
+        Some(Observed::Missing(why)) => {
+            return Err(Condition::Unreadable { dependency, why: why.clone() });
+        }
+        None => return Err(Condition::NotRead { dependency }),
     };
     if facts.server != target.server {
-        return Err(format!("{name} is another server, or has been restarted, since it was diagnosed"));
+        return Err(Condition::OtherServer { dependency });
     }
     if facts.standby {
-        return Err(format!("{name} is a standby; no session is touched there"));
+        return Err(Condition::Standby { dependency });
     }
     Ok((declared, facts))
 }
 
 /// A reservation about what was seen, for people.
-pub(super) fn partly(facts: &PostgresFacts) -> &'static str {
+pub(super) fn partly(partial: bool) -> &'static str {
+    if partial { " (not all others can be read)" } else { "" }
+}
+
+/// Whether not all other sessions can be read.
+pub(super) fn is_partial(facts: &PostgresFacts) -> bool {
     match facts.coverage {
-        Coverage::Full => "",
-        Coverage::Partial { .. } => " (not all others can be read)",
+        Coverage::Full => false,
+        Coverage::Partial { .. } => true,
     }
 }

@@ -1,9 +1,14 @@
 //! `TerminateIdle`: ends the session that is idle in a transaction and is the cause. There is no statement to cancel.
 
-use super::{Remedy, Traits, rung, sessions};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checked, Remedy, RungChanged, Traits, rung, sessions};
 use crate::model::{
     Action, ActionKind, Candidate, Finding, ResourceKey, Rung, RungAction, SessionState, Snapshot,
-    TerminateIdle, duration::human,
+    TerminateIdle, duration::human, forget,
 };
 
 pub(super) const REMEDY: Remedy = Remedy {
@@ -23,26 +28,63 @@ fn propose(snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<(Actio
     Some((Action::TerminateIdle(TerminateIdle { target, idle_since, min_idle }), resource))
 }
 
-fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, String> {
-    let Action::TerminateIdle(idle) = &candidate.action else {
-        return Err("it is another action".to_owned());
+/// What the precondition comes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    Idle { pid: i32, idle: Duration, partial: bool },
+    MovedOn { pid: i32 },
+    TooYoung { pid: i32, idle: Duration, needed: Duration },
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle { pid, idle, partial } => {
+                let (idle, partly) = (human(*idle), sessions::partly(*partial));
+                write!(f, "pid {pid} has been idle in its transaction for {idle}{partly}")
+            }
+            Self::MovedOn { pid } => write!(f, "pid {pid} is not idle any more, or has done something since"),
+            Self::TooYoung { pid, idle, needed } => {
+                let (idle, needed) = (human(*idle), human(*needed));
+                write!(f, "pid {pid} has been idle for {idle}, {needed} are needed (terminateIdle.minIdle)")
+            }
+        }
+    }
+}
+
+impl Condition {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::Idle { pid, idle, .. } => {
+                forget(pid);
+                forget(idle);
+            }
+            Self::MovedOn { pid } => forget(pid),
+            Self::TooYoung { pid, idle, needed } => {
+                forget(pid);
+                forget(idle);
+                forget(needed);
+            }
+        }
+    }
+}
+
+fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Checked {
+    let Action::TerminateIdle(decided) = &candidate.action else {
+        return Err(RungChanged::OtherAction.into());
     };
     let RungAction::TerminateIdle { writers, min_idle } = rung(snapshot, candidate)?.action else {
-        return Err("the rung does something else now".to_owned());
+        return Err(RungChanged::OtherRung.into());
     };
     let (facts, session) = sessions::touchable(snapshot, candidate, writers, "terminateIdle.writers: Allow")?;
     let pid = session.identity.pid;
-    if session.state != SessionState::IdleInTransaction || session.state_change != idle.idle_since {
-        return Err(format!("pid {pid} is not idle any more, or has done something since"));
+    if session.state != SessionState::IdleInTransaction || session.state_change != decided.idle_since {
+        return Err(Condition::MovedOn { pid }.into());
     }
-    let needed = min_idle.max(idle.min_idle);
-    let age = facts.age(session.state_change);
-    if age < needed {
-        return Err(format!(
-            "pid {pid} has been idle for {}, {} are needed (terminateIdle.minIdle)",
-            human(age),
-            human(needed)
-        ));
+    let needed = min_idle.max(decided.min_idle);
+    let idle = facts.age(session.state_change);
+    if idle < needed {
+        return Err(Condition::TooYoung { pid, idle, needed }.into());
     }
-    Ok(format!("pid {pid} has been idle in its transaction for {}{}", human(age), sessions::partly(facts)))
+    Ok(Condition::Idle { pid, idle, partial: sessions::is_partial(facts) }.into())
 }

@@ -1,11 +1,15 @@
 //! `WarmCache`: asks the target for what it keeps in the cache, slowly, so that it fills the cache itself.
 
-use super::{Remedy, Traits, rung};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checked, Remedy, RungChanged, Traits, rung};
 use crate::causes::cold_cache;
 use crate::model::ratio::percent;
 use crate::model::{
-    Action, ActionKind, CacheKey, Candidate, Dependency, Finding, Observed, RedisFacts, RedisRole,
-    ResourceKey, Rung, RungAction, Snapshot, WarmCache,
+    Action, ActionKind, CacheKey, Candidate, Dependency, Finding, NoData, Observed, RedisFacts, RedisRole,
+    ResourceKey, Rung, RungAction, Snapshot, TargetRef, WarmCache, forget,
 };
 
 /// A cache that is fuller than this drops something else for each key that is warmed.
@@ -37,57 +41,117 @@ fn propose(snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<(Actio
     Some((action, resource))
 }
 
-fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Result<String, String> {
-    let Action::WarmCache(warm) = &candidate.action else { return Err("it is another action".to_owned()) };
-    let RungAction::WarmCache(settings) = &rung(snapshot, candidate)?.action else {
-        return Err("the rung does something else now".to_owned());
-    };
-    if *settings != warm.settings {
-        return Err("the rung warms in another way now than what was decided on".to_owned());
-    }
-    let facts = cache(snapshot, warm)?;
-    let name = &warm.dependency;
-    match facts.role {
-        RedisRole::Primary => {}
-        role @ RedisRole::Replica { .. } => {
-            return Err(format!("{name} is {role}: what the target writes to a cache does not go there"));
+/// What the precondition comes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    TakesMore { cache: String, keys: u64 },
+    OtherSettings,
+    NotDeclared { cache: String },
+    OtherSecret { cache: String, now: String, then: String },
+    Unreadable { cache: String, why: NoData },
+    NotRead { cache: String },
+    OtherServer { cache: String },
+    Replica { cache: String, role: RedisRole },
+    TakesNothing { cache: String },
+    NearlyFull { cache: String, share: f64 },
+    NobodyReady { target: TargetRef },
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TakesMore { cache, keys } => write!(f, "{cache} holds {keys} keys and takes more"),
+            Self::OtherSettings => f.write_str("the rung warms in another way now than what was decided on"),
+            Self::NotDeclared { cache } => {
+                write!(f, "the policy declares no Redis dependency {cache} any more")
+            }
+            Self::OtherSecret { cache, now, then } => {
+                write!(f, "the dependency {cache} now uses Secret {now}, not {then}")
+            }
+            Self::Unreadable { cache, why } => write!(f, "{cache} cannot be read: {why}"),
+            Self::NotRead { cache } => write!(f, "{cache} has not been read"),
+            Self::OtherServer { cache } => {
+                write!(f, "{cache} leads to another server now than the one that was found cold")
+            }
+            Self::Replica { cache, role } => {
+                write!(f, "{cache} is {role}: what the target writes to a cache does not go there")
+            }
+            Self::TakesNothing { cache } => {
+                write!(f, "{cache} is at maxmemory and its policy is noeviction: it would take nothing")
+            }
+            Self::NearlyFull { cache, share } => {
+                let share = percent(*share);
+                write!(f, "{cache} uses {share} of maxmemory: each key that is warmed would evict another")
+            }
+            Self::NobodyReady { target } => write!(f, "no replica of {target} is ready to answer"),
         }
     }
+}
+
+impl Condition {
+    pub(super) fn forget_numbers(&mut self) {
+        match self {
+            Self::TakesMore { keys, .. } => forget(keys),
+            Self::NearlyFull { share, .. } => forget(share),
+            Self::Unreadable { why, .. } => why.forget_numbers(),
+            Self::OtherSettings
+            | Self::NotDeclared { .. }
+            | Self::OtherSecret { .. }
+            | Self::NotRead { .. }
+            | Self::OtherServer { .. }
+            | Self::Replica { .. }
+            | Self::TakesNothing { .. }
+            | Self::NobodyReady { .. } => {}
+        }
+    }
+}
+
+fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Checked {
+    let Action::WarmCache(warm) = &candidate.action else { return Err(RungChanged::OtherAction.into()) };
+    let RungAction::WarmCache(settings) = &rung(snapshot, candidate)?.action else {
+        return Err(RungChanged::OtherRung.into());
+    };
+    if *settings != warm.settings {
+        return Err(Condition::OtherSettings.into());
+    }
+    let facts = still_cold(snapshot, warm)?;
+    let cache = warm.dependency.clone();
+    match facts.role {
+        RedisRole::Primary => {}
+        role @ RedisRole::Replica { .. } => return Err(Condition::Replica { cache, role }.into()),
+    }
     if facts.memory.refuses_writes() {
-        return Err(format!("{name} is at maxmemory and its policy is noeviction: it would take nothing"));
+        return Err(Condition::TakesNothing { cache }.into());
     }
     if let Some(share) = facts.memory.share().filter(|share| *share >= FULL) {
-        let share = percent(share);
-        return Err(format!("{name} uses {share} of maxmemory: each key that is warmed would evict another"));
+        return Err(Condition::NearlyFull { cache, share }.into());
     }
     let workload = snapshot.target.known().and_then(|target| target.workload.as_ref());
     if workload.is_some_and(|workload| workload.ready == 0) {
-        return Err(format!("no replica of {} is ready to answer", snapshot.policy.target));
+        return Err(Condition::NobodyReady { target: snapshot.policy.target.clone() }.into());
     }
-    Ok(format!("{name} holds {} keys and takes more", facts.keys))
+    Ok(Condition::TakesMore { cache, keys: facts.keys }.into())
 }
 
 /// The cache as it is now, if it is still the one that was found cold. A restart makes no other one of it.
-fn cache<'a>(snapshot: &'a Snapshot, warm: &WarmCache) -> Result<&'a RedisFacts, String> {
-    let name = &warm.dependency;
-    let Some(Dependency::Redis(declared)) = snapshot.policy.dependencies.get(name) else {
-        return Err(format!("the policy declares no Redis dependency {name} any more"));
+fn still_cold<'a>(snapshot: &'a Snapshot, warm: &WarmCache) -> Result<&'a RedisFacts, Condition> {
+    let cache = warm.dependency.clone();
+    let Some(Dependency::Redis(declared)) = snapshot.policy.dependencies.get(&cache) else {
+        return Err(Condition::NotDeclared { cache });
     };
     if declared.secret != warm.secret {
-        return Err(format!(
-            "the dependency {name} now uses Secret {}, not {}",
-            declared.secret, warm.secret
-        ));
+        let (now, then) = (declared.secret.clone(), warm.secret.clone());
+        return Err(Condition::OtherSecret { cache, now, then });
     }
-    let facts = match snapshot.caches.get(name) {
+    let facts = match snapshot.caches.get(&cache) {
         Some(Observed::Known { value, .. }) => value,
-        Some(Observed::Missing(no_data)) => return Err(format!("{name} cannot be read: {no_data}")),
-        None => return Err(format!("{name} has not been read")),
+        Some(Observed::Missing(why)) => return Err(Condition::Unreadable { cache, why: why.clone() }),
+        None => return Err(Condition::NotRead { cache }),
     };
     let CacheKey { host, port, database, .. } = &warm.cache;
     let server = &facts.server;
     if (&server.host, &server.port, &server.database) != (host, port, database) {
-        return Err(format!("{name} leads to another server now than the one that was found cold"));
+        return Err(Condition::OtherServer { cache });
     }
     Ok(facts)
 }
@@ -95,14 +159,14 @@ fn cache<'a>(snapshot: &'a Snapshot, warm: &WarmCache) -> Result<&'a RedisFacts,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guards::Stage;
     use crate::guards::testing::{Setup, refused};
+    use crate::guards::{GuardName, Stage};
     use crate::model::RedisMemory;
 
     fn refusal(change: impl FnOnce(&mut Setup)) -> Option<String> {
         let mut setup = Setup::warming();
         change(&mut setup);
-        refused(&setup, "Precondition", Stage::Gate)
+        refused(&setup, GuardName::Precondition, Stage::Gate)
     }
 
     fn of_cache(change: impl FnOnce(&mut RedisFacts)) -> Option<String> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Overall;
-use crate::model::{BreachMemory, Incident, Reading, RecordKind, Severity, Snapshot, State};
+use crate::model::{BreachMemory, Incident, Memory, Reading, Severity, Snapshot};
+use crate::record::RecordKind;
 
 /// Where the breach is now.
 pub(super) struct Episode {
@@ -17,7 +18,7 @@ pub(super) struct Episode {
 
 pub(super) fn follow(
     snapshot: &Snapshot,
-    state: &mut State,
+    state: &mut Memory,
     readings: &[Reading],
     overall: Overall,
 ) -> Episode {
@@ -41,7 +42,7 @@ pub(super) fn follow(
 
 fn breached(
     snapshot: &Snapshot,
-    state: &mut State,
+    state: &mut Memory,
     readings: &[Reading],
     severity: Severity,
     gap: Option<(Duration, bool)>,
@@ -96,7 +97,7 @@ fn open(snapshot: &Snapshot, first_breached_at: Timestamp, severity: Severity) -
     Incident { name, ordinal, first_breached_at, opened_at: snapshot.now, severity, reopened }
 }
 
-fn healthy(snapshot: &Snapshot, state: &mut State, gap: Option<(Duration, bool)>) -> Episode {
+fn healthy(snapshot: &Snapshot, state: &mut Memory, gap: Option<(Duration, bool)>) -> Episode {
     state.breach = None;
     state.last_healthy_at = Some(snapshot.now);
     state.calm = match gap {
@@ -118,7 +119,7 @@ fn healthy(snapshot: &Snapshot, state: &mut State, gap: Option<(Duration, bool)>
 }
 
 /// NoData neither breaks nor recovers. When it lasts, a breach has to be seen anew for the whole `breachFor`.
-fn unknown(snapshot: &Snapshot, state: &mut State, readings: &[Reading]) -> Episode {
+fn unknown(snapshot: &Snapshot, state: &mut Memory, readings: &[Reading]) -> Episode {
     // What has been missing for the shortest time is what may come back.
     let missing = readings
         .iter()

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::{Overall, Situation};
-use crate::causes::{self, NO_CAUSE_FOUND};
-use crate::guards::{self, Context, Stage};
+use crate::admit::Proposal;
+use crate::causes;
+use crate::guards::{self, Context, GUARDS, Guard, Stage};
 use crate::model::{
-    Action, Candidate, Finding, Incident, Outcome, Phase, Proposal, RecordKind, Remediation, ResourceKey,
-    Rung, RungAction, Snapshot, State, VerifySpec, elapsed,
+    Action, Candidate, Escalation, Finding, Incident, Memory, Outcome, Phase, Remediation, ResourceKey, Rung,
+    RungAction, Snapshot, VerifySpec, elapsed,
 };
+use crate::record::RecordKind;
 use crate::remediations::{kind_of, remedy};
 
 /// So long causes are looked for before it is said that there is none: some have to grow before they can be told.
@@ -32,7 +34,7 @@ impl Decided {
     }
 }
 
-pub(super) fn decide(snapshot: &Snapshot, state: &State, situation: &Situation) -> Decided {
+pub(super) fn decide(snapshot: &Snapshot, state: &Memory, situation: &Situation) -> Decided {
     let mut decided = Decided::default();
     let Some(incident) = &situation.incident else { return decided };
     if let Some(open) = snapshot.remediations.iter().find(|r| r.is_open() && r.spec.incident == incident.name)
@@ -199,35 +201,32 @@ fn unfinished(snapshot: &Snapshot, incident: &Incident) -> Option<RecordKind> {
     let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.dry_run;
     snapshot.remediations.iter().filter(of_incident).find_map(|remediation| {
         let why = match (remediation.status.phase, remediation.status.outcome) {
-            (Phase::OutcomeUnknown, _) => "OutcomeUnknown",
-            (_, Some(Outcome::Inconclusive)) => "Inconclusive",
+            (Phase::OutcomeUnknown, _) => Escalation::OutcomeUnknown,
+            (_, Some(Outcome::Inconclusive)) => Escalation::Inconclusive,
             _ => return None,
         };
         let sentence = format!("{}: {}", remediation.name, remediation.status.message);
-        Some(RecordKind::Escalated { why: why.into(), sentence })
+        Some(RecordKind::Escalated { why, sentence })
     })
 }
 
 /// Why people have to decide, if they have to. A policy without a ladder has asked for a diagnosis only.
 fn escalation(
     snapshot: &Snapshot,
-    state: &State,
+    state: &Memory,
     situation: &Situation,
     incident: &Incident,
     decided: &Decided,
 ) -> Option<RecordKind> {
-    let escalated =
-        |why: &'static str, sentence: String| Some(RecordKind::Escalated { why: why.into(), sentence });
+    let escalated = |why: Escalation, sentence: String| Some(RecordKind::Escalated { why, sentence });
     let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.dry_run;
-    let refused_by = |guard: &str| {
+    let refused_by = |guard: &Guard| {
         let mut refusals = decided.records.iter().flat_map(RecordKind::refusals);
-        refusals.find(|verdict| verdict.guard == guard).map(|verdict| verdict.message.clone())
+        refusals.find(|verdict| verdict.guard == guard.name)
     };
-    if let Some(message) = refused_by("MaxAttempts") {
-        return escalated("AttemptsExhausted", message);
-    }
-    if let Some(message) = refused_by("Flapping") {
-        return escalated("Flapping", message);
+    let hopeless = GUARDS.iter().find_map(|guard| Some((guard.escalates_as?, refused_by(guard)?)));
+    if let Some((why, refusal)) = hopeless {
+        return escalated(why, refusal.fact().to_string());
     }
     if situation.findings.is_empty() {
         let looked_for = elapsed(snapshot.now, incident.opened_at);
@@ -246,7 +245,7 @@ fn escalation(
                 "all {count} declared dependencies could be read, and none of the known causes was found"
             ),
         };
-        return escalated(NO_CAUSE_FOUND, looked);
+        return escalated(Escalation::NoCauseFound, looked);
     }
     let tried = snapshot.remediations.iter().any(|r| of_incident(&r));
     let roots: Vec<&Finding> =
@@ -257,11 +256,11 @@ fn escalation(
     if snapshot.policy.rungs.is_empty() || !decided.records.is_empty() {
         None
     } else if tried {
-        escalated("LadderExhausted", format!("what was tried did not help: {}", sentences()))
+        escalated(Escalation::LadderExhausted, format!("what was tried did not help: {}", sentences()))
     } else if roots.iter().any(listed) {
         // Not sure enough yet, or not old enough: the next look may tell.
         None
     } else {
-        escalated("NoRemedy", format!("no rung answers what was found: {}", sentences()))
+        escalated(Escalation::NoRemedy, format!("no rung answers what was found: {}", sentences()))
     }
 }

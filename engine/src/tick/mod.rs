@@ -6,12 +6,27 @@ mod said;
 
 use std::collections::BTreeSet;
 
+use litemap::LiteMap;
+use serde::{Deserialize, Serialize};
+
+use crate::admit::{Admitted, Proposal};
 use crate::causes::workers_saturated::Load;
+use crate::guards::GuardVerdict;
 use crate::model::{
-    ByName, CacheTrend, DecisionRecord, Finding, Observed, Overall, Probed, Proposal, Reading, RecordKind,
-    Situation, Slot, Snapshot, Source, State, Verdict,
+    ByName, CacheTrend, Escalation, Finding, Memory, Observed, Overall, Probed, Reading, Situation, Snapshot,
+    Source, Verdict,
 };
-use crate::{Admitted, causes, judge};
+use crate::record::{DecisionRecord, RecordKind, Said, Slot};
+use crate::{causes, judge};
+
+/// What a tick hands to the next one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// What was seen.
+    pub memory: Memory,
+    /// What was said last about each thing.
+    pub said: LiteMap<Slot, Said>,
+}
 
 /// What a tick yields.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,35 +44,35 @@ pub struct Tick {
 /// Looks once at a policy. Pure: the same input yields the same output, and nothing is published.
 #[must_use]
 pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
-    let mut state = state.clone();
-    let readings = judge_objectives(snapshot, &mut state);
+    let State { mut memory, mut said } = state.clone();
+    let readings = judge_objectives(snapshot, &mut memory);
     let overall = fold(&readings);
-    learn_databases(snapshot, &mut state);
-    learn_caches(snapshot, &mut state, overall);
-    learn_saturation(snapshot, &mut state);
+    learn_databases(snapshot, &mut memory);
+    learn_caches(snapshot, &mut memory, overall);
+    learn_saturation(snapshot, &mut memory);
 
-    let episode = episode::follow(snapshot, &mut state, &readings, overall);
+    let episode = episode::follow(snapshot, &mut memory, &readings, overall);
     let mut situation = Situation {
         now: snapshot.now,
         readings,
         overall,
-        breach: state.breach,
+        breach: memory.breach,
         incident: episode.incident,
-        caches: trends(snapshot, &state),
+        caches: trends(snapshot, &memory),
         findings: Vec::new(),
         proposed: Vec::new(),
-        calm: state.calm,
+        calm: memory.calm,
     };
-    situation.findings = find_causes(snapshot, &state, &situation);
+    situation.findings = find_causes(snapshot, &memory, &situation);
     if !situation.findings.is_empty() {
-        state.last_found_at = Some(snapshot.now);
+        memory.last_found_at = Some(snapshot.now);
     }
-    let decided = ladder::decide(snapshot, &state, &situation);
+    let decided = ladder::decide(snapshot, &memory, &situation);
     let would = decided.proposals.iter().filter(|proposal| !proposal.candidate.is_dry_run());
     situation.proposed =
         would.filter_map(|proposal| snapshot.root(&proposal.candidate.action.subject())).collect();
 
-    let mut kinds = describe(snapshot, &state, &situation);
+    let mut kinds = describe(snapshot, &memory, &situation);
     kinds.extend(episode.record);
     if situation.incident.is_some() {
         kinds.extend(situation.findings.iter().cloned().map(RecordKind::Cause));
@@ -68,8 +83,8 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
     if !pending.is_empty() {
         pending.push(Slot("escalation".to_owned()));
     }
-    let records = said::publishable(snapshot, &mut state, &situation, kinds, &pending);
-    Tick { state, situation, records, proposals: decided.proposals }
+    let records = said::publishable(snapshot, &mut said, &situation, kinds, &pending);
+    Tick { state: State { memory, said }, situation, records, proposals: decided.proposals }
 }
 
 /// Adds what `admit` answered to a tick's proposals, in their order. A proposal that was refused is a record, not an
@@ -101,30 +116,32 @@ pub fn settle(snapshot: &Snapshot, tick: &mut Tick, answers: &[Admitted]) {
                 refusals: refusals.clone(),
             },
         };
-        tick.records.push(said::say(snapshot, &mut tick.state, incident.clone(), kind));
+        tick.records.push(said::say(snapshot, &mut tick.state.said, incident.clone(), kind));
     }
-    if let Some(sentence) = in_vain(answers) {
-        let kind = RecordKind::Escalated { why: "Ineffective".into(), sentence };
-        tick.records.push(said::say(snapshot, &mut tick.state, incident, kind));
+    if let Some((why, sentence)) = hopeless(answers) {
+        let kind = RecordKind::Escalated { why, sentence };
+        tick.records.push(said::say(snapshot, &mut tick.state.said, incident, kind));
     }
 }
 
-/// Nothing may go, and that is because it has not helped of late: no later look changes that soon, people have to.
-fn in_vain(answers: &[Admitted]) -> Option<String> {
-    let mut sentence = None;
+/// Nothing may go, and no later look changes that soon: people have to.
+fn hopeless(answers: &[Admitted]) -> Option<(Escalation, String)> {
+    let mut first = None;
     for answer in answers {
         let Admitted::No { refusals } = answer else { return None };
-        let refusal = refusals.iter().find(|refusal| refusal.guard == "Ineffective")?;
-        sentence.get_or_insert_with(|| refusal.message.clone());
+        let escalates =
+            |refusal: &GuardVerdict| Some((refusal.guard.line().escalates_as?, refusal.fact().clone()));
+        let found = refusals.iter().find_map(escalates)?;
+        first.get_or_insert(found);
     }
-    sentence
+    first.map(|(why, fact)| (why, fact.to_string()))
 }
 
 fn rung_slot(rung: &str) -> Slot {
     Slot(format!("rung/{rung}"))
 }
 
-fn judge_objectives(snapshot: &Snapshot, state: &mut State) -> Vec<Reading> {
+fn judge_objectives(snapshot: &Snapshot, state: &mut Memory) -> Vec<Reading> {
     state
         .objectives
         .retain(|name, _| snapshot.policy.objectives.iter().any(|objective| objective.name == *name));
@@ -164,7 +181,7 @@ fn fold(readings: &[Reading]) -> Overall {
     }
 }
 
-fn learn_databases(snapshot: &Snapshot, state: &mut State) {
+fn learn_databases(snapshot: &Snapshot, state: &mut Memory) {
     state.databases.retain(|name, _| snapshot.policy.databases().any(|(known, _)| known == name));
     for (name, observed) in &snapshot.databases {
         let memory = state.databases.entry(name.clone()).or_default();
@@ -176,7 +193,7 @@ fn learn_databases(snapshot: &Snapshot, state: &mut State) {
 }
 
 /// What is usual is learned only while nothing is wrong.
-fn learn_caches(snapshot: &Snapshot, state: &mut State, overall: Overall) {
+fn learn_caches(snapshot: &Snapshot, state: &mut Memory, overall: Overall) {
     state.caches.retain(|name, _| snapshot.policy.caches().any(|(known, _)| known == name));
     let healthy = overall == Overall::Healthy && state.breach.is_none() && snapshot.incident.is_none();
     for (name, observed) in &snapshot.caches {
@@ -189,14 +206,14 @@ fn learn_caches(snapshot: &Snapshot, state: &mut State, overall: Overall) {
 }
 
 /// How those caches do that can be read now.
-fn trends(snapshot: &Snapshot, state: &State) -> ByName<CacheTrend> {
+fn trends(snapshot: &Snapshot, state: &Memory) -> ByName<CacheTrend> {
     let readable = snapshot.caches.iter().filter(|(_, observed)| observed.known().is_some());
     let trend = |name: &String| Some((name.clone(), state.caches.get(name)?.trend()?));
     readable.filter_map(|(name, _)| trend(name)).collect()
 }
 
 /// A reading that cannot be had, or that shows a free worker, begins it anew.
-fn learn_saturation(snapshot: &Snapshot, state: &mut State) {
+fn learn_saturation(snapshot: &Snapshot, state: &mut Memory) {
     let traffic = snapshot.traffic.values().filter_map(Observed::known);
     let load = Load::of(&snapshot.policy, snapshot.target.known(), traffic);
     let full = load.is_some_and(Load::is_full);
@@ -204,7 +221,7 @@ fn learn_saturation(snapshot: &Snapshot, state: &mut State) {
 }
 
 /// Causes are looked for while something is broken or an incident is open; in calm times nobody is to blame.
-fn find_causes(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<Finding> {
+fn find_causes(snapshot: &Snapshot, state: &Memory, situation: &Situation) -> Vec<Finding> {
     let first = match (&situation.incident, situation.breach) {
         // An incident may be open for hours with good times in between: what was there in those is not to blame.
         (Some(incident), _) => state
@@ -218,7 +235,7 @@ fn find_causes(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec
 
 /// What can be seen: objectives, dependencies, target. A missing thing is said only once it has been missing for
 /// `missingDataAfter` looks: a single failed read is nobody's business.
-fn describe(snapshot: &Snapshot, state: &State, situation: &Situation) -> Vec<RecordKind> {
+fn describe(snapshot: &Snapshot, state: &Memory, situation: &Situation) -> Vec<RecordKind> {
     let patience = snapshot.policy.evaluation.missing_data_after;
     let mut kinds = Vec::new();
     for reading in &situation.readings {
@@ -276,29 +293,27 @@ mod tests {
     fn what_has_not_helped_of_late_is_told_to_people_unless_something_else_may_go() {
         let setup = Setup::acting();
         let proposal = Proposal { candidate: setup.candidate.clone(), verdicts: Vec::new() };
-        let refusal = |guard: &'static str| GuardVerdict {
-            guard: guard.into(),
-            passed: false,
-            message: format!("{guard} says no"),
-        };
+        let refusal =
+            |guard: GuardName| GuardVerdict { guard, ruling: Ruling::Refuse(Fact::Lacking(Lacking::Ledger)) };
         let settled = |answers: &[Admitted]| {
             let mut tick = tick(&setup.snapshot, &State::default());
             tick.proposals = answers.iter().map(|_| proposal.clone()).collect();
             settle(&setup.snapshot, &mut tick, answers);
             let escalated = |record: &DecisionRecord| {
                 let RecordKind::Escalated { why, .. } = &record.kind else { return None };
-                Some(why.to_string())
+                Some(*why)
             };
             tick.records.iter().find_map(escalated)
         };
-        let no = |guards: &[&'static str]| Admitted::No {
-            refusals: guards.iter().map(|guard| refusal(guard)).collect(),
+        let no = |guards: &[GuardName]| Admitted::No {
+            refusals: guards.iter().map(|guard| refusal(*guard)).collect(),
         };
         let yes = Admitted::Yes { verdicts: Vec::new() };
-        assert_eq!(settled(&[no(&["Cooldown", "Ineffective"])]).as_deref(), Some("Ineffective"));
-        assert_eq!(settled(&[no(&["Cooldown"])]), None);
-        assert_eq!(settled(&[no(&["Ineffective"]), no(&["Cooldown"])]), None, "the other one may go soon");
-        assert_eq!(settled(&[no(&["Ineffective"]), yes]), None);
+        let (cooldown, ineffective) = (GuardName::Cooldown, GuardName::Ineffective);
+        assert_eq!(settled(&[no(&[cooldown, ineffective])]), Some(Escalation::Ineffective));
+        assert_eq!(settled(&[no(&[cooldown])]), None);
+        assert_eq!(settled(&[no(&[ineffective]), no(&[cooldown])]), None, "the other one may go soon");
+        assert_eq!(settled(&[no(&[ineffective]), yes]), None);
     }
 
     #[test]
@@ -318,7 +333,7 @@ mod tests {
         };
         let since = earlier(setup.now, Duration::from_secs(5));
         let saturated = || {
-            let mut state = State::default();
+            let mut state = Memory::default();
             state.saturated.note(true, since);
             state
         };

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use litemap::LiteMap;
+
 use super::{Overall, Situation};
-use crate::model::{DecisionRecord, RecordKind, Said, Slot, Snapshot, State};
+use crate::model::Snapshot;
+use crate::record::{DecisionRecord, RecordKind, Said, Slot};
 
 /// Turns what was decided into records, marks those that say something new, and remembers them. A slot on which nothing
 /// is said any more is forgotten, but for what is merely unreadable at the moment and for what `later` will speak about.
 pub(super) fn publishable(
     snapshot: &Snapshot,
-    state: &mut State,
+    words: &mut LiteMap<Slot, Said>,
     situation: &Situation,
     kinds: Vec<RecordKind>,
     later: &[Slot],
@@ -19,22 +22,22 @@ pub(super) fn publishable(
     let mut spoken: BTreeSet<Slot> = later.iter().cloned().collect();
     let mut records = Vec::with_capacity(kinds.len());
     for kind in kinds {
-        let record = say(snapshot, state, incident.clone(), kind);
+        let record = say(snapshot, words, incident.clone(), kind);
         spoken.insert(record.slot());
         records.push(record);
     }
-    state.said.retain(|slot, said| spoken.contains(slot) || waits(snapshot, situation, &said.record));
+    words.retain(|slot, said| spoken.contains(slot) || waits(snapshot, situation, &said.record));
     records
 }
 
 /// One record, `changed` where its key is not the last word on its slot.
 pub(super) fn say(
     snapshot: &Snapshot,
-    state: &mut State,
+    words: &mut LiteMap<Slot, Said>,
     incident: Option<String>,
     kind: RecordKind,
 ) -> DecisionRecord {
-    let known = state.said.values().next().map(|said| &said.record.policy);
+    let known = words.values().next().map(|said| &said.record.policy);
     let policy = known.filter(|known| ***known == snapshot.policy.id).cloned();
     let mut record = DecisionRecord {
         at: snapshot.now,
@@ -44,9 +47,9 @@ pub(super) fn say(
         changed: false,
     };
     let (slot, key) = (record.slot(), record.key());
-    record.changed = state.said.get(&slot).is_none_or(|said| said.key != key);
+    record.changed = words.get(&slot).is_none_or(|said| said.key != key);
     if record.changed {
-        state.said.insert(slot, Said { key, record: record.clone().into() });
+        words.insert(slot, Said { key, record: record.clone().into() });
     }
     record
 }

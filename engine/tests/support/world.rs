@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use engine::State;
 use engine::advance::{EffectReport, Look, Turn, Warming};
 use engine::invariants::{Request, Seen as Offered, What};
 use engine::model::{
-    Action, ActionKind, Admission, Budget, ByName, ClosedIncident, Coverage, DecisionRecord, Fleet, Freeze,
-    Incident, Ledger, Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause,
-    PausedBy, Phase, Policy, PostgresFacts, ProbeAnswer, Probed, Remediation, RemediationStatus, Session,
-    SessionIdentity, SessionState, SessionTarget, Snapshot, Source, State, Survey, Target, Timing,
-    duration::human, earlier, elapsed, later,
+    Action, ActionKind, Admission, Budget, ByName, ClosedIncident, Coverage, Fleet, Freeze, Incident, Ledger,
+    Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase, Policy,
+    PostgresFacts, ProbeAnswer, Probed, Remediation, RemediationStatus, Session, SessionIdentity,
+    SessionState, SessionTarget, Snapshot, Source, Survey, Target, Timing, duration::human, earlier, elapsed,
+    later,
 };
+use engine::record::DecisionRecord;
 use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
 use jiff::Timestamp;
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Finding, GuardVerdict, Name, NoData, Outcome, Phase, PolicyRef, Reading, SessionIdentity, Severity,
-    Shared, Subject, UndoState, Verdict, duration, nodata::without_numbers,
+use crate::guards::{Fact, GuardName, GuardVerdict};
+use crate::model::{
+    Breach, Confidence, Escalation, Finding, Name, NoData, Outcome, Phase, PolicyRef, Reading,
+    SessionIdentity, Severity, Shared, Subject, UndoState, Verdict, duration,
 };
 
 /// What a record is about. There is one last word on each slot.
@@ -26,9 +27,100 @@ impl fmt::Display for Slot {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Said {
     /// The record's key.
-    pub key: String,
+    pub key: Key,
     /// The record as it was when that key was first said: the numbers of that moment.
     pub record: Shared<DecisionRecord>,
+}
+
+/// What a record says, without its numbers: one with the same key as the last word on its slot is no news.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Key {
+    /// An objective is broken, in this way.
+    Breached(Breach),
+    /// An objective is kept.
+    Healthy,
+    /// It cannot be read.
+    Missing(NoData),
+    /// It can be read in part.
+    Partial,
+    /// It can be read.
+    Readable,
+    /// A breach is not yet believed.
+    Suspected,
+    /// An incident is open.
+    Open {
+        /// Its name.
+        incident: String,
+        /// How bad it is at its worst.
+        severity: Severity,
+        /// How often it was opened again.
+        reopened: u32,
+    },
+    /// Calm is not yet believed.
+    Calming {
+        /// The incident's name.
+        incident: String,
+    },
+    /// The incident is closed.
+    Closed {
+        /// Its name.
+        incident: String,
+    },
+    /// A cause was found.
+    Cause {
+        /// Its name.
+        cause: Name,
+        /// How sure it is.
+        confidence: Confidence,
+        /// The session, not its statement: a blocker that runs one after the other is one cause.
+        session: Option<(i32, Timestamp)>,
+        /// The cause of which it is a symptom.
+        explained_by: Option<Name>,
+        /// It is advice.
+        advice: bool,
+    },
+    /// A rung is refused.
+    Blocked {
+        /// The cause that it would have answered.
+        cause: Name,
+        /// Which guards refuse, and why, without the numbers.
+        refusals: Vec<(GuardName, Fact)>,
+    },
+    /// A rung's action is proposed.
+    Proposed {
+        /// Its LatencyRemediation's name.
+        remediation: String,
+    },
+    /// People have to decide.
+    Escalated(Escalation),
+    /// A remediation went a step further.
+    Remediation {
+        /// Where it is.
+        phase: Phase,
+        /// How it ended.
+        outcome: Option<Outcome>,
+    },
+    /// Taking it back went a step further.
+    Undo {
+        /// How it stands.
+        state: UndoState,
+        /// It is due, and cannot be carried out.
+        overdue: bool,
+    },
+}
+
+impl Key {
+    fn missing(no_data: &NoData) -> Self {
+        let mut no_data = no_data.clone();
+        no_data.forget_numbers();
+        Self::Missing(no_data)
+    }
+
+    /// Whether not all can be read.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Partial)
+    }
 }
 
 /// What was decided.
@@ -105,8 +197,8 @@ pub enum RecordKind {
     },
     /// The machine is at its end; people have to decide.
     Escalated {
-        /// Why, as one of a fixed set of words.
-        why: Name,
+        /// Why.
+        why: Escalation,
         /// One sentence with what is known.
         sentence: String,
     },
@@ -198,42 +290,46 @@ impl DecisionRecord {
 
     /// What it says, without the numbers.
     #[must_use]
-    pub fn key(&self) -> String {
+    pub fn key(&self) -> Key {
         match &self.kind {
             RecordKind::Objective(reading) => match &reading.verdict {
-                Verdict::Breached(breach) => format!("Breached/{:?}/{}", breach.kind, breach.severity),
-                Verdict::Healthy => "Healthy".to_owned(),
-                Verdict::NoData(no_data) => no_data.key(),
+                Verdict::Breached(breach) => Key::Breached(*breach),
+                Verdict::Healthy => Key::Healthy,
+                Verdict::NoData(no_data) => Key::missing(no_data),
             },
             RecordKind::Dependency { missing: Some(missing), .. }
-            | RecordKind::Target { missing: Some(missing) } => missing.key(),
-            RecordKind::Dependency { partial: Some(_), .. } => "Partial".to_owned(),
-            RecordKind::Dependency { .. } | RecordKind::Target { .. } => "Readable".to_owned(),
-            RecordKind::BreachSuspected { .. } => "Suspected".to_owned(),
+            | RecordKind::Target { missing: Some(missing) } => Key::missing(missing),
+            RecordKind::Dependency { partial: Some(_), .. } => Key::Partial,
+            RecordKind::Dependency { .. } | RecordKind::Target { .. } => Key::Readable,
+            RecordKind::BreachSuspected { .. } => Key::Suspected,
             RecordKind::Incident { name, severity, reopened, .. } => {
-                format!("Open/{name}/{severity}/{reopened}")
+                Key::Open { incident: name.clone(), severity: *severity, reopened: *reopened }
             }
-            RecordKind::Calm { incident, counted, needed } => {
-                let state = if counted >= needed { "Closed" } else { "Calming" };
-                format!("{state}/{incident}")
+            RecordKind::Calm { incident, counted, needed } if counted >= needed => {
+                Key::Closed { incident: incident.clone() }
             }
-            RecordKind::Cause(finding) => {
-                // The session, not its statement: a blocker that runs one after the other is one cause.
-                let subject =
-                    finding.subject.as_ref().and_then(Subject::session).map(SessionIdentity::session);
-                let explained = finding.explained_by.as_deref().unwrap_or_default();
-                format!("{}/{}/{subject:?}/{explained}/{}", finding.cause, finding.confidence, finding.advice)
-            }
+            RecordKind::Calm { incident, .. } => Key::Calming { incident: incident.clone() },
+            RecordKind::Cause(finding) => Key::Cause {
+                cause: finding.cause.clone(),
+                confidence: finding.confidence,
+                session: finding.subject.as_ref().and_then(Subject::session).map(SessionIdentity::session),
+                explained_by: finding.explained_by.clone(),
+                advice: finding.advice,
+            },
             RecordKind::Blocked { cause, refusals, .. } => {
-                let told = |verdict: &GuardVerdict| {
-                    format!("{} {}", verdict.guard, without_numbers(&verdict.message))
-                };
-                format!("Blocked/{cause}/{}", refusals.iter().map(told).collect::<Vec<_>>().join(","))
+                let refusals = refusals.iter().map(|refusal| {
+                    let mut fact = refusal.fact().clone();
+                    fact.forget_numbers();
+                    (refusal.guard, fact)
+                });
+                Key::Blocked { cause: cause.clone(), refusals: refusals.collect() }
             }
-            RecordKind::Proposed { remediation, .. } => format!("Proposed/{remediation}"),
-            RecordKind::Escalated { why, .. } => format!("Escalated/{why}"),
-            RecordKind::Remediation { phase, outcome, .. } => format!("{phase}/{outcome:?}"),
-            RecordKind::Undo { state, overdue, .. } => format!("{state}/{overdue}"),
+            RecordKind::Proposed { remediation, .. } => Key::Proposed { remediation: remediation.clone() },
+            RecordKind::Escalated { why, .. } => Key::Escalated(*why),
+            RecordKind::Remediation { phase, outcome, .. } => {
+                Key::Remediation { phase: *phase, outcome: *outcome }
+            }
+            RecordKind::Undo { state, overdue, .. } => Key::Undo { state: *state, overdue: *overdue },
         }
     }
 
@@ -289,8 +385,7 @@ impl DecisionRecord {
                 )
             }
             RecordKind::Blocked { rung, action, refusals, .. } => {
-                let refusals: Vec<String> =
-                    refusals.iter().map(|v| format!("{}: {}", v.guard, v.message)).collect();
+                let refusals: Vec<String> = refusals.iter().map(GuardVerdict::to_string).collect();
                 format!("rung {rung} would {action}; refused by {}", refusals.join("; "))
             }
             RecordKind::Proposed { rung, cause, action, dry_run: true, .. } => {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
-use super::{ByName, CacheMemory, DatabaseMemory, Said, Shared, Slot, Source};
+use super::{ByName, CacheMemory, DatabaseMemory, Shared, Source};
 use crate::stats::{Credit, Held, Samples, median};
 
 /// One healthy window, as far as later ones are compared with it.
@@ -84,7 +83,7 @@ pub struct BreachMemory {
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct Memory {
     /// Objectives by name.
     pub objectives: ByName<ObjectiveMemory>,
     /// Databases by the dependency's name.
@@ -103,8 +102,6 @@ pub struct State {
     pub last_found_at: Option<Timestamp>,
     /// The last reading that was not NoData: when it was made, and whether it was Breached. It speaks for the time until the next.
     pub last_judged: Credit,
-    /// What was said last about each thing.
-    pub said: LiteMap<Slot, Said>,
     /// Look closely: something is breached, or an incident is open.
     pub alert: bool,
 }
