@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use engine::Overall;
 use engine::model::{
-    ByName, ClosedIncident, EntryKey, Incident, NoDataReason, Observed, Pause, Policy, PolicyRef,
-    PostgresFacts, Probed, RedisFacts, Remediation, RemediationSpec, RemediationStatus, Severity, Target,
-    TargetRef, Traffic, WorkloadNow,
+    ByName, ClosedIncident, DecisionRecord, EntryKey, Incident, NoDataReason, Observed, Pause, Policy,
+    PolicyRef, PostgresFacts, Probed, RedisFacts, Remediation, RemediationSpec, RemediationStatus, Severity,
+    Snapshot, Target, TargetRef, Traffic, WorkloadNow,
 };
+use engine::{Admitted, Overall};
 use jiff::Timestamp;
 
 use crate::PolicyKey;
@@ -274,6 +274,17 @@ pub struct Announcement {
     pub note: String,
     /// What makes it the same announcement: an equal one is not published twice, by whichever leader.
     pub identity: String,
+}
+
+/// An evaluation that is over: what it knew and what it decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Recorded<'a> {
+    /// What was known.
+    pub snapshot: &'a Snapshot,
+    /// What admission answered to the proposals.
+    pub answers: &'a [Admitted],
+    /// What was decided.
+    pub records: &'a [DecisionRecord],
 }
 
 /// Something that is counted or shown as a gauge.

@@ -18,7 +18,8 @@ use crate::PolicyKey;
 use crate::conditions::ConditionReport;
 use crate::objects::{
     Announcement, FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement,
-    NewRemediation, Observations, PolicyMeta, Stored, StoredIncident, StoredPolicy, StoredReport, Version,
+    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredIncident, StoredPolicy, StoredReport,
+    Version,
 };
 use crate::report::{IncidentReport, PolicyReport};
 
@@ -284,6 +285,8 @@ pub trait Announce: Send + Sync + 'static {
     fn announce(&self, announcement: Announcement);
     /// Counts or sets a metric.
     fn measure(&self, measurement: Measurement<'_>);
+    /// Takes in an evaluation that is over, where they are recorded.
+    fn record(&self, recorded: Recorded<'_>);
 }
 
 /// Clock, timers, tasks and chance.

@@ -18,7 +18,7 @@ pub struct Proposal {
 }
 
 /// What became of a proposal.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Admitted {
     /// It may go; its resource is held for it in the ledger (dry runs hold nothing).
     Yes {

@@ -31,6 +31,7 @@ pub mod model;
 pub mod planted;
 pub mod record;
 pub mod remediations;
+pub mod replay;
 pub mod retention;
 pub mod stats;
 pub mod survey;

@@ -16,7 +16,7 @@ use engine::model::{Draining, EntryKey, Phase, Remediation, UndoState, duration,
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::process::{self, Clients, Logging};
+use super::process::{self, Clients, Logging, Reporting};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::secrets::brief;
@@ -151,9 +151,9 @@ impl Drain {
             say(&format!("nobody leads: this process has taken the Lease {} and does it", self.lease));
             self.leads.store(true, Ordering::Relaxed);
             let (config, clients) = (self.config.clone(), self.clients.clone());
-            let metrics = Metrics::new(false);
-            let (health, stop) = (Health::default(), stopping.clone());
-            let work = process::work(config, clients, leadership.clone(), metrics, health, stop);
+            let (metrics, health) = (Metrics::new(false), Health::default());
+            let reporting = Reporting { metrics, health, recorder: None };
+            let work = process::work(config, clients, leadership.clone(), reporting, stopping.clone());
             tokio::select! {
                 lost = self.elector.keep(&leadership) => {
                     self.leads.store(false, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 mod crds;
 mod drain;
 mod process;
+mod replay;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +22,8 @@ enum Command {
     Run(run::Args),
     /// Before the operator is uninstalled: let it take back what it owes, or do it where none runs.
     Drain(drain::Args),
+    /// Decide on a recording again, and check that every decision is the recorded one.
+    Replay(replay::Args),
     /// Print the CustomResourceDefinitions, or write them into a folder.
     Crds(crds::Args),
 }
@@ -34,5 +37,6 @@ pub fn main(cli: Cli) -> anyhow::Result<()> {
         Command::Crds(args) => crds::print(&args),
         Command::Run(args) => run::run(args),
         Command::Drain(args) => drain::drain(args),
+        Command::Replay(args) => replay::replay(&args),
     }
 }

@@ -31,7 +31,7 @@ use crate::observe::prometheus::Prometheus;
 use crate::observe::redis::Caches;
 use crate::scope::Scope;
 use crate::telemetry::logs::{self, LogFormat};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, Recorder};
 
 /// What is under way may take so long after a signal to stop; shorter than a Pod's usual grace of 30 s.
 const GRACE: Duration = Duration::from_secs(20);
@@ -93,13 +93,21 @@ pub(super) fn say_which_secrets(rule: SecretRule) {
     }
 }
 
+/// Where a process reports how it does.
+#[derive(Clone)]
+pub(super) struct Reporting {
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+    /// Writes evaluations down, where that is wanted.
+    pub(super) recorder: Option<Recorder>,
+}
+
 /// Both controllers, for as long as this process leads.
 pub(super) async fn work(
     config: Config,
     clients: Clients,
     leadership: Leadership,
-    metrics: Metrics,
-    health: Health,
+    Reporting { metrics, health, recorder }: Reporting,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let Clients { reading, watching, .. } = &clients;
@@ -124,7 +132,7 @@ pub(super) async fn work(
         api_contact_within: config.lease.duration,
         leading_since: clock.now(),
     };
-    let parts = Parts { clock, leadership, metrics, budgets: budgets.clone(), publisher };
+    let parts = Parts { clock, leadership, metrics, recorder, budgets: budgets.clone(), publisher };
     let ports = ports(&config, &clients, &settings, &scopes, parts)?;
     let controllers: Arc<Controllers> = controller::Controllers::new(ports, settings, ledger);
     health.set_ready(true);
@@ -144,6 +152,7 @@ struct Parts {
     clock: Clock,
     leadership: Leadership,
     metrics: Metrics,
+    recorder: Option<Recorder>,
     budgets: Budgets,
     publisher: Publisher,
 }
@@ -153,7 +162,7 @@ fn ports(
     clients: &Clients,
     settings: &Settings,
     scopes: &[Led],
-    Parts { clock, leadership, metrics, budgets, publisher }: Parts,
+    Parts { clock, leadership, metrics, recorder, budgets, publisher }: Parts,
 ) -> anyhow::Result<Ports<Kubernetes>> {
     let Clients { reading, mutating, services, .. } = clients;
     let scopes: Vec<Watched> = scopes.iter().map(|led| led.watched.clone()).collect();
@@ -181,7 +190,7 @@ fn ports(
         cluster: Cluster::new(clients, clock, metrics.clone(), budgets, enabled, scopes.clone()),
         observe,
         act,
-        announce: Announcer { publisher, metrics, scopes },
+        announce: Announcer { publisher, metrics, recorder, scopes },
         time: Timers::new(clock),
         leading: leadership,
     })

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use tokio::sync::watch;
 
-use super::process::{self, Clients, Logging};
+use super::process::{self, Clients, Logging, Reporting};
 use crate::config::Config;
 use crate::connections::services::DevOverride;
 use crate::leader::{Elector, Lost};
-use crate::telemetry::{Health, Metrics, server};
+use crate::telemetry::{Health, Metrics, Recorder, server};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -21,6 +21,10 @@ pub(super) struct Args {
     listen: SocketAddr,
     #[command(flatten)]
     logging: Logging,
+    /// Record every evaluation in this new file, one JSON object a line, for `latency-operator replay`. It grows by some
+    /// kilobytes with each evaluation, and holds names of roles, applications and hosts, but no query texts.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// For laboratories only, whose Pods have no address that can be reached: asks a Service's port at this address of
     /// loopback in place of its Pods. May be given several times; those of one port take turns.
     #[arg(long, value_name = "NAMESPACE/SERVICE:PORT=127.0.0.1:PORT")]
@@ -29,20 +33,26 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::read(args.config.as_deref())?;
-    process::start(&args.logging, operate(args.listen, args.dev_service_override, config))
+    let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
+    let metrics = Metrics::new(config.policy_metrics);
+    let reporting = Reporting { metrics, health: Health::default(), recorder };
+    process::start(&args.logging, operate(args.listen, args.dev_service_override, config, reporting))
 }
 
-async fn operate(listen: SocketAddr, overrides: Vec<DevOverride>, config: Config) -> anyhow::Result<()> {
+async fn operate(
+    listen: SocketAddr,
+    overrides: Vec<DevOverride>,
+    config: Config,
+    reporting: Reporting,
+) -> anyhow::Result<()> {
     process::say_which_secrets(config.secrets);
     let clients = process::clients(overrides).await?;
-    let metrics = Metrics::new(config.policy_metrics);
-    let health = Health::default();
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(process::wait_for_signal(stop));
 
     // Served to the very end: who stops slowly should be seen to do so.
-    let serving = server::serve(listen, metrics.clone(), health.clone());
-    let leading = lead(config, clients, metrics, health, stopping);
+    let serving = server::serve(listen, reporting.metrics.clone(), reporting.health.clone());
+    let leading = lead(config, clients, reporting, stopping);
     tokio::select! {
         served = serving => served,
         led = leading => led,
@@ -53,15 +63,14 @@ async fn operate(listen: SocketAddr, overrides: Vec<DevOverride>, config: Config
 async fn lead(
     config: Config,
     clients: Clients,
-    metrics: Metrics,
-    health: Health,
+    reporting: Reporting,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let identity = process::identity();
+    let Reporting { metrics, health, .. } = reporting.clone();
     let namespace =
         config.lease.namespace.clone().unwrap_or_else(|| clients.reading.default_namespace().to_owned());
-    let elector =
-        Elector::new(clients.mutating.clone(), &namespace, config.lease.clone(), &identity, health.clone());
+    let elector = Elector::new(clients.mutating.clone(), &namespace, config.lease.clone(), &identity, health);
     tracing::info!(
         identity,
         namespace,
@@ -77,7 +86,7 @@ async fn lead(
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leading(true);
 
-    let work = process::work(config, clients, leadership.clone(), metrics.clone(), health, stopping.clone());
+    let work = process::work(config, clients, leadership.clone(), reporting, stopping.clone());
     let lost = tokio::select! {
         lost = elector.keep(&leadership) => lost,
         worked = process::finish(work, stopping) => {

@@ -1,6 +1,6 @@
 //! Announcements become Events, measurements become metrics.
 
-use controller::objects::{Announcement, Measurement};
+use controller::objects::{Announcement, Measurement, Recorded};
 use controller::ports::Announce;
 use engine::Overall;
 use engine::model::PolicyRef;
@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use super::events::{NewEvent, Publisher};
 use super::watched::{self, Watched};
 use crate::api::GROUP;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::PolicyLabels;
+use crate::telemetry::{Metrics, Recorder};
 
 /// Publishes what is announced and measured.
 pub struct Announcer {
@@ -18,6 +18,8 @@ pub struct Announcer {
     pub publisher: Publisher,
     /// The operator's own metrics.
     pub metrics: Metrics,
+    /// Writes evaluations down, where that is wanted.
+    pub recorder: Option<Recorder>,
     /// Where targets are known with their uids.
     pub scopes: Vec<Watched>,
 }
@@ -42,6 +44,12 @@ impl Announce for Announcer {
         self.publisher.publish(event(policy.clone(), target.clone()));
         if let Some(target) = target {
             self.publisher.publish(event(target, Some(policy)));
+        }
+    }
+
+    fn record(&self, recorded: Recorded<'_>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.record(recorded.snapshot, recorded.answers, recorded.records);
         }
     }
 

@@ -2,7 +2,9 @@
 
 pub mod logs;
 pub mod metrics;
+mod recorder;
 pub mod server;
 
 pub use metrics::Metrics;
+pub use recorder::Recorder;
 pub use server::Health;

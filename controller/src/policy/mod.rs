@@ -16,7 +16,7 @@ use engine::{Tick, settle, tick};
 pub(crate) use self::memory::PolicyMemories;
 use self::memory::PolicyMemory;
 use crate::fleet::Evaluated;
-use crate::objects::{Measurement, Observations, StoredPolicy};
+use crate::objects::{Measurement, Observations, Recorded, StoredPolicy};
 use crate::ports::{Announce, Cluster, Environment, Leading, Observe, ReadError, Time, WriteError};
 use crate::report::{self, Background};
 use crate::{Controllers, Next, PolicyKey};
@@ -99,6 +99,7 @@ impl<E: Environment> Controllers<E> {
         }
         let answers = self.admit(&ticked, snapshot);
         settle(snapshot, &mut ticked, &answers);
+        self.ports.announce.record(Recorded { snapshot, answers: &answers, records: &ticked.records });
         self.create_admitted(&ticked, &answers).await;
         // 5. report: Events, metrics, incident, status; what could not be written is written by the next evaluation
         let reported = self.report(&mut memory, object, &evaluated, &ticked).await;

@@ -12,9 +12,24 @@ use super::{NoData, NoDataReason, Observed, Severity, Shared};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
     /// Upper bound in seconds; infinite for the last one.
+    #[serde(with = "bound")]
     pub le: f64,
     /// Requests of the window that took at most `le`.
     pub count: f64,
+}
+
+/// A bound as it is written down. JSON has no infinity, so the last one is `null`.
+mod bound {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub(super) fn serialize<S: Serializer>(le: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        le.is_finite().then_some(*le).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+    }
 }
 
 /// One window of traffic: kept once for all objectives that are judged by it.

@@ -8,7 +8,7 @@ mod observe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use controller::objects::{Announcement, Measurement};
+use controller::objects::{Announcement, Measurement, Recorded};
 use controller::ports::{Announce, Environment, Leading, Ports, Time};
 use engine::invariants::What;
 use engine::model::Draining;
@@ -47,6 +47,8 @@ impl Announce for Port {
         let Announcement { policy, reason, note, .. } = announcement;
         self.0.sim.world().tell(What::Wrote(format!("Event {} of {policy}: {note}", reason.name)));
     }
+
+    fn record(&self, _: Recorded<'_>) {}
 
     fn measure(&self, measurement: Measurement<'_>) {
         match measurement {
