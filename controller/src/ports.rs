@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use engine::advance::{EffectReport, Look};
 use engine::model::{
-    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus, Scale, Target,
-    TargetRef, Traffic, WarmCache, Workload,
+    Action, ByName, DecisionRecord, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef,
+    PostgresDependency, PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus,
+    Scale, Target, TargetRef, Traffic, WarmCache, Workload,
 };
 use jiff::Timestamp;
 
@@ -280,6 +280,8 @@ pub trait Act: Send + Sync + 'static {
 
 /// Where people and machines learn what was decided. Nothing in here blocks.
 pub trait Announce: Send + Sync + 'static {
+    /// Takes in a decision that says something new, in the order in which decisions are made.
+    fn record(&self, record: &DecisionRecord);
     /// Hands an announcement in.
     fn announce(&self, announcement: Announcement);
     /// Counts or sets a metric.

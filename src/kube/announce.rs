@@ -3,7 +3,7 @@
 use controller::objects::{Announcement, Measurement};
 use controller::ports::Announce;
 use engine::Overall;
-use engine::model::PolicyRef;
+use engine::model::{DecisionRecord, PolicyRef};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::events::{NewEvent, Publisher};
@@ -23,6 +23,12 @@ pub struct Announcer {
 }
 
 impl Announce for Announcer {
+    /// One line of the log.
+    fn record(&self, record: &DecisionRecord) {
+        let (slot, policy, incident) = (record.slot(), &*record.policy, record.incident.as_deref());
+        tracing::info!(%policy, incident, %slot, "{}", record.sentence());
+    }
+
     /// One Event on the policy and one on the target.
     fn announce(&self, announcement: Announcement) {
         let Announcement { policy, target, reason, action, note, identity } = announcement;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use controller::objects::{Announcement, Measurement};
 use controller::ports::{Announce, Environment, Leading, Ports, Time};
 use engine::invariants::What;
-use engine::model::Draining;
+use engine::model::{DecisionRecord, Draining};
 use jiff::Timestamp;
 
 use crate::exec::lock;
@@ -43,6 +43,8 @@ pub fn of(process: &Arc<Process>) -> Ports<Simulated> {
 }
 
 impl Announce for Port {
+    fn record(&self, _: &DecisionRecord) {}
+
     fn announce(&self, announcement: Announcement) {
         let Announcement { policy, reason, note, .. } = announcement;
         self.0.sim.world().tell(What::Wrote(format!("Event {} of {policy}: {note}", reason.name)));
