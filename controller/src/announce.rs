@@ -18,8 +18,7 @@ impl<E: Environment> Controllers<E> {
         let open = ticked.situation.incident.as_ref().or(snapshot.incident.as_ref());
         for record in ticked.records.iter().filter(|record| record.changed) {
             let last = before.said.get(&record.slot()).map(|said| &said.key);
-            let (slot, policy, incident) = (record.slot(), &*record.policy, record.incident.as_deref());
-            tracing::info!(%policy, incident, %slot, "{}", record.sentence());
+            self.ports.announce.record(record);
             for refusal in record.kind.refusals() {
                 self.ports.announce.measure(Measurement::Refused(refusal.guard.as_str()));
             }
@@ -64,7 +63,13 @@ impl<E: Environment> Controllers<E> {
     ) {
         let Some(step) = Step::of(remediation, status, record) else { return };
         let (name, spec) = (&remediation.name, &remediation.spec);
-        tracing::info!(policy = %spec.policy, name, phase = %status.phase, "{}", step.sentence);
+        self.ports.announce.record(&DecisionRecord {
+            at: self.now(),
+            policy: spec.policy.clone().into(),
+            incident: Some(spec.incident.clone()),
+            kind: record.clone(),
+            changed: true,
+        });
         if status.phase.is_terminal() && !remediation.status.phase.is_terminal() {
             self.ports.announce.measure(Measurement::Remediated(status, remediation));
         }

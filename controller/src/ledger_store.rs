@@ -120,6 +120,11 @@ impl LedgerStore {
         now: Timestamp,
     ) -> Vec<Admitted> {
         let mut kept = self.lock();
+        if proposals.is_empty() {
+            // Most evaluations ask for nothing: the ledger is not copied for them.
+            Arc::make_mut(&mut kept.ledger).prune(now);
+            return Vec::new();
+        }
         let fleet = Fleet { leading, ledger_complete: kept.complete, draining };
         let (ledger, answers) = admit(proposals, &kept.ledger, fleet, limits, survey, now);
         kept.ledger = Arc::new(ledger);

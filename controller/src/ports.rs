@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use engine::advance::{EffectReport, Look};
 use engine::model::{
-    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus, Scale, Target,
-    TargetRef, Traffic, WarmCache, Workload,
+    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef,
+    PostgresDependency, PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus,
+    Scale, Target, TargetRef, Traffic, WarmCache, Workload,
 };
+use engine::record::DecisionRecord;
 use jiff::Timestamp;
 
 use crate::PolicyKey;
@@ -281,12 +282,14 @@ pub trait Act: Send + Sync + 'static {
 
 /// Where people and machines learn what was decided. Nothing in here blocks.
 pub trait Announce: Send + Sync + 'static {
+    /// Takes in a decision that says something new, in the order in which decisions are made.
+    fn record(&self, record: &DecisionRecord);
     /// Hands an announcement in.
     fn announce(&self, announcement: Announcement);
     /// Counts or sets a metric.
     fn measure(&self, measurement: Measurement<'_>);
     /// Takes in an evaluation that is over, where they are recorded.
-    fn record(&self, recorded: Recorded<'_>);
+    fn evaluated(&self, recorded: Recorded<'_>);
 }
 
 /// Clock, timers, tasks and chance.

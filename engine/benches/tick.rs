@@ -49,9 +49,9 @@ fn breached() -> (Snapshot, State) {
         };
         world.tick_anyhow(Duration::from_secs(second), &flows(if second < 2 { 90 } else { 900 }), events);
     }
-    let (snapshot, state, situation) = world.last_tick().expect("it has ticked");
-    assert!(!situation.findings.is_empty(), "nothing was found: this measures nothing");
-    let (mut snapshot, state) = (snapshot.clone(), state.clone());
+    let (last, state) = world.last_tick().expect("it has ticked");
+    assert!(!last.situation.findings.is_empty(), "nothing was found: this measures nothing");
+    let (mut snapshot, state) = (last.snapshot.clone(), state.clone());
     // As many sessions and waits as a diagnosis snapshot brings at most in earnest.
     if let Some(Observed::Known { value, .. }) = snapshot.databases.get_mut("db") {
         let session = value.sessions[0].clone();
@@ -71,8 +71,8 @@ fn calm() -> (Snapshot, State) {
     for second in 0..60 {
         world.tick_anyhow(Duration::from_secs(second), &flows(90), &[]);
     }
-    let (snapshot, state, _) = world.last_tick().expect("it has ticked");
-    (snapshot.clone(), state.clone())
+    let (last, state) = world.last_tick().expect("it has ticked");
+    (last.snapshot.clone(), state.clone())
 }
 
 fn ticks(criterion: &mut Criterion) {

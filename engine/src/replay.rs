@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DecisionRecord, PolicyRef, Snapshot, State};
-use crate::{Admitted, settle, tick};
+use crate::model::{PolicyRef, Snapshot};
+use crate::record::DecisionRecord;
+use crate::{Admitted, State, settle, tick};
 
 /// The name of the format in the header.
 pub const FORMAT: &str = "latency-operator-recording";

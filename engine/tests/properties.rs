@@ -151,15 +151,16 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
     for (gap, traffic, events) in ticks {
         at += Duration::from_secs(*gap);
         forbidden.hear(events);
-        let before = world.effects_sent.len();
+        let before = world.stage().effects_sent.len();
         world.tick_anyhow(at, traffic, events);
-        for name in &world.effects_sent[before..] {
+        let stage = world.stage();
+        for name in &stage.effects_sent[before..] {
             assert!(!matches!(traffic, Traffic::NoData(_)), "acted on NoData: {name}");
             assert!(!forbidden.any(), "acted although {forbidden:?}: {name}");
-            let remediation = &world.remediations[name];
+            let remediation = &stage.remediations[name].value;
             let incident = &remediation.spec.incident;
             // What was refused at its gate did nothing.
-            let attempts = world.remediations.values().filter(|r| {
+            let attempts = stage.remediations.values().map(|stored| &stored.value).filter(|r| {
                 r.spec.incident == *incident && !r.spec.dry_run && r.status.phase != Phase::Refused
             });
             assert!(
@@ -169,7 +170,7 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
             let resource = &remediation.spec.resource;
             let last = last_acts.iter().rfind(|(of, ..)| of.same_as(resource));
             if let Some((_, last, of)) = last {
-                let of = &world.remediations[of].spec;
+                let of = &stage.remediations[of].value.spec;
                 let next_rung = of.incident == *incident && of.rung != remediation.spec.rung;
                 assert!(next_rung || at - *last >= policy.guards.cooldown, "no rest between two acts");
             }
@@ -180,14 +181,15 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
         }
     }
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in &world.effects_sent {
+    let stage = world.stage();
+    for name in &stage.effects_sent {
         *by_name.entry(name).or_default() += 1;
     }
     assert!(by_name.values().all(|count| *count == 1), "one intent, two effects: {by_name:?}");
-    for remediation in world.remediations.values().filter(|r| r.spec.dry_run) {
-        assert!(!world.effects_sent.contains(&remediation.name), "a dry run acted");
+    for remediation in stage.remediations.values().map(|stored| &stored.value).filter(|r| r.spec.dry_run) {
+        assert!(!stage.effects_sent.contains(&remediation.name), "a dry run acted");
     }
-    world.effects_sent.len()
+    stage.effects_sent.len()
 }
 
 #[derive(Debug, Default)]
@@ -239,8 +241,8 @@ proptest! {
             one.tick_anyhow(at, traffic, events);
             two.tick_anyhow(at, traffic, events);
             prop_assert_eq!(one.said(), two.said());
-            if let Some((snapshot, state, _)) = one.last_tick() {
-                prop_assert_eq!(tick(snapshot, state), tick(snapshot, state));
+            if let Some((last, state)) = one.last_tick() {
+                prop_assert_eq!(tick(&last.snapshot, state), tick(&last.snapshot, state));
             }
         }
     }
@@ -252,7 +254,8 @@ proptest! {
         for (gap, traffic, events) in &ticks {
             at += Duration::from_secs(*gap);
             world.tick_anyhow(at, traffic, events);
-            let Some((snapshot, state, _)) = world.last_tick() else { continue };
+            let Some((last, state)) = world.last_tick() else { continue };
+            let snapshot = &last.snapshot;
             let stricter = strictness.apply(snapshot);
             let proposed = |snapshot| {
                 let proposals = tick(snapshot, state).proposals;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use engine::model::DecisionRecord;
+use engine::record::DecisionRecord;
 use engine::replay::{Evaluation, Header, Replay};
 
 #[derive(Debug, clap::Args)]

@@ -4,6 +4,7 @@ use controller::objects::{Announcement, Measurement, Recorded};
 use controller::ports::Announce;
 use engine::Overall;
 use engine::model::PolicyRef;
+use engine::record::DecisionRecord;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::events::{NewEvent, Publisher};
@@ -25,6 +26,12 @@ pub struct Announcer {
 }
 
 impl Announce for Announcer {
+    /// One line of the log.
+    fn record(&self, record: &DecisionRecord) {
+        let (slot, policy, incident) = (record.slot(), &*record.policy, record.incident.as_deref());
+        tracing::info!(%policy, incident, %slot, "{}", record.sentence());
+    }
+
     /// One Event on the policy and one on the target.
     fn announce(&self, announcement: Announcement) {
         let Announcement { policy, target, reason, action, note, identity } = announcement;
@@ -47,7 +54,7 @@ impl Announce for Announcer {
         }
     }
 
-    fn record(&self, recorded: Recorded<'_>) {
+    fn evaluated(&self, recorded: Recorded<'_>) {
         if let Some(recorder) = &self.recorder {
             recorder.record(recorded.snapshot, recorded.answers, recorded.records);
         }

@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::Context;
 use engine::Admitted;
-use engine::model::{DecisionRecord, Snapshot};
+use engine::model::Snapshot;
+use engine::record::DecisionRecord;
 use engine::replay::Header;
 use serde::Serialize;
 

@@ -99,8 +99,8 @@ fn what_is_forbidden_stays_forbidden() {
             let mut world = script.until(policy.clone(), Vec::new(), 0);
             // As the operator keeps them: what cannot be read stops everything.
             match read::<LatencyBudget>(mutant) {
-                Ok(budget) => world.budgets = vec![convert::budget(&budget)],
-                Err(why) => world.unreadable = Some(why),
+                Ok(budget) => world.stage().budgets = vec![convert::budget(&budget)],
+                Err(why) => world.stage().unreadable = Some(why),
             }
             let acts = script.finish(&mut world, 0);
             let spec = &mutant.value["spec"];
@@ -116,7 +116,7 @@ fn what_is_forbidden_stays_forbidden() {
     for script in ACTING {
         let mut world = script.until(policy.clone(), Vec::new(), 0);
         let budget: LatencyBudget = serde_json::from_value(original()).expect("a budget");
-        world.budgets = vec![convert::budget(&budget)];
+        world.stage().budgets = vec![convert::budget(&budget)];
         acted += script.finish(&mut world, 0).len();
     }
     assert_eq!(acted, ACTING.len());

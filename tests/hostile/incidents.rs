@@ -51,11 +51,7 @@ fn whatever_a_stored_incident_says_nobody_else_is_hit() {
                 (&STILL[index % STILL.len()], BTreeSet::new()),
             ] {
                 let mut world = script.until(policy.clone(), Vec::new(), 0);
-                match convert::incident(&name, &object) {
-                    Episode::Open(incident) => world.incident = Some(incident),
-                    Episode::Closed(closed) => world.closed = Some(closed),
-                    Episode::Over => {}
-                }
+                world.find_incident(convert::incident(&name, &object));
                 let acts = script.finish(&mut world, 0);
                 assert!(acts.is_subset(&usual), "{}: {acts:?} and not {usual:?}", script.name);
             }

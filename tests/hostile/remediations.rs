@@ -25,8 +25,9 @@ fn acting(script: &Script) -> (Remediation, u64) {
     let mut world = script.until(policy(), Vec::new(), 0);
     for second in 0..20 {
         script.play(&mut world, second, second + 1);
-        if let Some(name) = world.effects_sent.first() {
-            return (world.remediations[name].clone(), second);
+        let stage = world.stage();
+        if let Some(name) = stage.effects_sent.first() {
+            return (stage.remediations[name].value.clone(), second);
         }
     }
     panic!("nothing is done in {}", script.name);
@@ -69,11 +70,11 @@ fn found(remediation: &Remediation) -> [(Phase, Value); 4] {
 fn is_done(script: &Script, second: u64, object: &Value) -> bool {
     let object: LatencyRemediation = serde_json::from_value(object.clone()).expect("a remediation");
     let mut world = script.until(policy(), Vec::new(), second);
-    world.told.is_deaf = true;
+    world.stage().told.is_deaf = true;
     let stored = convert::remediation(&object).expect("a valid one");
     world.store(stored.clone());
     script.play(&mut world, second, second + 8);
-    world.effects_sent.contains(&stored.name)
+    world.stage().effects_sent.contains(&stored.name)
 }
 
 #[test]
@@ -107,14 +108,14 @@ fn a_stored_remediation_hits_nobody_but_whom_it_names_and_is_not_done_twice() {
                 let changes_phase = mutant.touched.iter().any(|place| place.starts_with("status"));
                 let mut world = script.until(policy(), Vec::new(), second);
                 // That somebody has written what never happened is for the checker to find, and no matter here.
-                world.told.is_deaf = phase != Phase::Admitted;
+                world.stage().told.is_deaf = phase != Phase::Admitted;
                 world.store(stored.clone());
                 script.play(&mut world, second, second + 8);
                 let acts = done(&world);
                 if !names_another {
                     assert!(acts.is_subset(&usual), "{}: {acts:?} and not {usual:?}", script.name);
                 }
-                let again = world.effects_sent.contains(&stored.name);
+                let again = world.stage().effects_sent.contains(&stored.name);
                 assert!(!again || phase == Phase::Admitted || changes_phase, "{phase} was done again");
                 assert!(!again || !stored.spec.dry_run, "a dry run was done");
                 true

@@ -156,7 +156,7 @@ impl Script {
     /// A world that has come to the beginning of that second.
     pub(crate) fn until(&self, policy: Policy, pauses: Vec<Pause>, second: u64) -> World {
         let mut world = World::new(policy);
-        world.pauses = pauses;
+        world.stage().pauses = pauses;
         self.play(&mut world, 0, second);
         world
     }
@@ -188,5 +188,6 @@ impl Script {
 
 /// What was done so far.
 pub(crate) fn done(world: &World) -> BTreeSet<Act> {
-    world.effects_sent.iter().map(|name| Act::of(&world.remediations[name].spec.action)).collect()
+    let stage = world.stage();
+    stage.effects_sent.iter().map(|name| Act::of(&stage.remediations[name].value.spec.action)).collect()
 }

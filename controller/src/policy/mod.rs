@@ -99,7 +99,7 @@ impl<E: Environment> Controllers<E> {
         }
         let answers = self.admit(&ticked, snapshot);
         settle(snapshot, &mut ticked, &answers);
-        self.ports.announce.record(Recorded { snapshot, answers: &answers, records: &ticked.records });
+        self.ports.announce.evaluated(Recorded { snapshot, answers: &answers, records: &ticked.records });
         self.create_admitted(&ticked, &answers).await;
         // 5. report: Events, metrics, incident, status; what could not be written is written by the next evaluation
         let reported = self.report(&mut memory, object, &evaluated, &ticked).await;

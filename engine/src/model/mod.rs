@@ -54,10 +54,10 @@ pub use remediation::{
 pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
 pub use situation::{Overall, Situation};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
-pub use survey::{Root, STORM, Survey, Tally};
+pub use survey::{Root, STORM, Storm, Survey, Tally};
 pub use traffic::{
     Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, TrafficWindow, Verdict, ViewTraffic,
 };
 pub use undo::{DueBy, Undo, UndoSpec, UndoState, Watch};
 pub use warm::{WarmCache, WarmSettings, Warmed};
-pub use workload::{Autoscaler, FieldManager, MANAGER, Workload, WorkloadNow};
+pub use workload::{Autoscaler, FieldManager, MANAGER, Unsettled, Workload, WorkloadNow};

@@ -12,6 +12,7 @@ use controller::objects::{Announcement, Measurement, Recorded};
 use controller::ports::{Announce, Environment, Leading, Ports, Time};
 use engine::invariants::What;
 use engine::model::Draining;
+use engine::record::DecisionRecord;
 use jiff::Timestamp;
 
 use crate::exec::lock;
@@ -43,12 +44,14 @@ pub fn of(process: &Arc<Process>) -> Ports<Simulated> {
 }
 
 impl Announce for Port {
+    fn record(&self, _: &DecisionRecord) {}
+
     fn announce(&self, announcement: Announcement) {
         let Announcement { policy, reason, note, .. } = announcement;
         self.0.sim.world().tell(What::Wrote(format!("Event {} of {policy}: {note}", reason.name)));
     }
 
-    fn record(&self, _: Recorded<'_>) {}
+    fn evaluated(&self, _: Recorded<'_>) {}
 
     fn measure(&self, measurement: Measurement<'_>) {
         match measurement {
