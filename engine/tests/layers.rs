@@ -49,7 +49,7 @@ const ENGINE: Layers = Layers {
         ("advance", &["model", "judge", "causes", "remediations", "guards", "record", "planted"]),
         ("survey", &["model", "remediations", "planted"]),
         ("retention", &["model", "planted"]),
-        ("replay", &["model", "admit", "tick"]),
+        ("replay", &["model", "record", "admit", "tick"]),
     ],
     exceptions: &[],
 };
