@@ -1,12 +1,11 @@
-//! How long to wait on this machine: the one place where deadlines are scaled by how slow it is.
+//! Scales every deadline by how slow this machine is.
 //!
-//! A deadline says when something has gone wrong, and not how fast a machine has to be. Each is written down as it is for the
-//! machine of reference, two idle cores, with room to spare; here it is multiplied by the *pace*: by how much longer a fixed
-//! piece of work (`lab/pace`) takes on this machine than on that one. `.ci/test` measures it once and hands it on in
-//! [`VARIABLE`]; where nobody has done so, each process measures it when it first waits. When a deadline has passed the work is
-//! done again: a machine that has become slower meanwhile gets the time that it needs now.
+//! A deadline says when something has failed, not how fast a machine must be. In the code it is a limit for the reference machine,
+//! two idle cores, with room to spare. Here it is multiplied by the *pace*: how much longer a fixed piece of work (`lab/pace`) takes
+//! on this machine. `.ci/test` measures the pace once and exports it as [`VARIABLE`]. Without that, each process measures it when it
+//! first waits. When a deadline has passed the work is measured again: if the machine has become slower, the deadline moves.
 //!
-//! Spans of time that the product or a test *means* (a window, a cooldown, a Lease) are no deadlines, and are never scaled.
+//! Times that the product or a test defines (a window, a cooldown) are not deadlines, and are never scaled.
 
 use std::future::Future;
 use std::process::{Command, Stdio};
@@ -17,15 +16,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::say::{Say, Stderr};
 
-/// Hands the pace on to other processes: `1.00` for the machine of reference, more for a slower one.
+/// The environment variable with the pace: `1.00` for the reference machine, more for a slower one.
 pub const VARIABLE: &str = "LAB_PACE";
-/// As the harness of Rust's tests has it.
+/// The variable by which Rust's test harness is told how many tests to run at a time.
 const AT_ONCE: &str = "RUST_TEST_THREADS";
-/// Measures the pace.
+/// The script that measures the pace.
 const SCRIPT: &str = include_str!("../pace");
-/// The pace where it cannot be measured: rather too long than too short.
+/// The pace of a machine that cannot be measured. Waiting too long does less harm than giving up too early.
 const UNKNOWN: f64 = 3.0;
-/// The maximum pace. A machine that is slower than that fails.
+/// Maximum pace. Tests fail on a slower machine.
 const MAXIMUM: f64 = 20.0;
 
 static PACE: LazyLock<Pace> = LazyLock::new(Pace::of_this_machine);
@@ -59,7 +58,7 @@ impl Pace {
         }
     }
 
-    /// Does the piece of work. `None` where there is no bash that could.
+    /// Measures now. `None` if bash cannot run the script.
     fn measured() -> Option<Self> {
         let mut bash = Command::new("bash");
         let output = bash.args(["-c", SCRIPT]).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
@@ -69,19 +68,19 @@ impl Pace {
     }
 }
 
-/// A number that cannot make any deadline shorter, or endless.
+/// Reads a pace that makes no deadline shorter or endless.
 fn parse(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|slower: &f64| *slower >= 1.0).map(|slower| slower.min(MAXIMUM))
 }
 
-/// How long this machine gets for what the machine of reference gets `limit` for.
+/// Scales a limit for the reference machine to this machine.
 ///
-/// The laboratory's own functions that take a limit scale it themselves.
+/// The laboratory's functions that take a limit call this themselves.
 pub fn patience(limit: Duration) -> Duration {
     limit.mul_f64(PACE.slower)
 }
 
-/// The same in words, for whoever has waited in vain.
+/// Describes a scaled limit, for the error after a wait that failed.
 pub fn told(limit: Duration) -> String {
     let slower = PACE.slower;
     if slower > 1.0 {
@@ -90,12 +89,12 @@ pub fn told(limit: Duration) -> String {
     format!("{limit:?}")
 }
 
-/// How many things that mostly wait may be done at a time on this machine.
+/// How many tests that mostly wait may run at a time on this machine.
 pub fn at_once() -> usize {
     PACE.at_once.max(1)
 }
 
-/// What the future comes to; `None` when this machine has had the time that `limit` stands for.
+/// Waits for a future, at most for the scaled limit; `None` when that has passed.
 pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let begun = Instant::now();
     let mut future = std::pin::pin!(future);
