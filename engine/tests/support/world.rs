@@ -274,7 +274,7 @@ impl World {
             api_contact_at: self.now,
             api_contact_within: Duration::from_secs(10),
             enabled_actions: vec![
-                ActionKind::CancelQueries,
+                ActionKind::CancelQuery,
                 ActionKind::TerminateIdle,
                 ActionKind::Scale,
                 ActionKind::WarmCache,
@@ -631,7 +631,6 @@ impl World {
                 self.pauses.push(Pause { by, until: (*until).to_owned(), reason: None });
             }
             ["resume"] => self.pauses.clear(),
-            ["suspend", yes] => self.policy.suspended = *yes == "yes",
             ["opt", "out", value] => self.opt_out = Some((*value).to_owned()),
             ["mode", "Observe"] => self.policy.mode = Mode::Observe,
             ["mode", "Auto"] => self.policy.mode = Mode::Auto,
