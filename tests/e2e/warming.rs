@@ -12,7 +12,7 @@ use crate::support::{SOON, World, calm, eventually, outcome, run, slow};
 fn with_warming(policy: &mut Value) {
     with_cache(policy);
     let warm = json!({
-        "service": "orders-api", "port": "http", "paths": ["/api/v1/portfolios", "/api/v1/orders?page=1"],
+        "serviceName": "orders-api", "port": "http", "paths": ["/api/v1/portfolios", "/api/v1/orders?page=1"],
         "requestsPerPath": 6, "ratePerSecond": 2, "inFlight": 1, "within": "10s",
     });
     policy["spec"]["remediations"] = json!([{"name": "warm", "causes": ["ColdCache"], "action": {"type": "WarmCache", "warmCache": warm}}]);
