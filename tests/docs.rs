@@ -131,7 +131,7 @@ fn guards() {
 
 #[test]
 fn every_guard_says_how_to_clear_it() {
-    let guards = GUARDS.iter().map(|guard| vec![code(guard.name)]);
+    let guards = GUARDS.iter().map(|guard| vec![code(guard.name.as_str())]);
     one_row_each("docs/guards.md", "guards", guards.collect());
 }
 

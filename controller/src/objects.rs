@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use engine::model::{
-    ByName, ClosedIncident, EntryKey, Incident, NoDataReason, Observed, Pause, Policy,
-    PolicyRef, PostgresFacts, Probed, RedisFacts, Remediation, RemediationSpec, RemediationStatus, Severity,
-    Snapshot, Target, TargetRef, Traffic, WorkloadNow,
+    ByName, ClosedIncident, EntryKey, Incident, NoDataReason, Observed, Pause, Policy, PolicyRef,
+    PostgresFacts, Probed, RedisFacts, Remediation, RemediationSpec, RemediationStatus, Severity, Snapshot,
+    Target, TargetRef, Traffic, WorkloadNow,
 };
-use engine::{Admitted, Overall};
 use engine::record::DecisionRecord;
+use engine::{Admitted, Overall};
 use jiff::Timestamp;
 
 use crate::PolicyKey;

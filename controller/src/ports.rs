@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use engine::advance::{EffectReport, Look};
 use engine::model::{
-    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef,
-    PostgresDependency, PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus,
-    Scale, Target, TargetRef, Traffic, WarmCache, Workload,
+    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef, PostgresDependency,
+    PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus, Scale, Target,
+    TargetRef, Traffic, WarmCache, Workload,
 };
 use engine::record::DecisionRecord;
 use jiff::Timestamp;

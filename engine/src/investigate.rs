@@ -115,18 +115,19 @@ mod tests {
     fn causes_are_found_although_nothing_is_breached() {
         let mut setup = Setup::acting();
         setup.snapshot.incident = None;
-        let mut state = Memory::default();
+        let mut state = crate::State::default();
         for second in 0..2 {
             let look = setup.postgres().clone();
             let at = later(setup.now, Duration::from_secs(second));
             setup.snapshot.databases.insert("db".into(), Observed::Known { at, value: look });
             state = crate::tick(&setup.snapshot, &state).state;
         }
-        assert_eq!(state.breach, None);
+        assert_eq!(state.memory.breach, None);
         let mut found = |older_than: u64| {
             let set = Thresholds { older_than: Some(Duration::from_secs(older_than)), ..Thresholds::NONE };
             setup.snapshot.policy.thresholds.insert("RunawayQuery".into(), set);
-            let Investigation { findings, advice, .. } = investigate(&setup.snapshot, &state, setup.now);
+            let Investigation { findings, advice, .. } =
+                investigate(&setup.snapshot, &state.memory, setup.now);
             [findings, advice]
                 .map(|found| found.iter().map(|f| (f.cause.to_string(), f.confidence)).collect::<Vec<_>>())
         };

@@ -183,6 +183,7 @@ guards! {
     opt_out: OptOut,
     freshness: Freshness,
     still_breached: StillBreached,
+    min_requests: MinRequests,
     confidence: Confidence,
     scope: Scope,
     database_healthy: DatabaseHealthy,

@@ -46,7 +46,11 @@ fn with_another_number(fact: &Fact) -> Vec<Fact> {
     fn raise(value: &mut Value) {
         match value {
             Value::Object(fields) => fields.values_mut().take(2).for_each(raise),
-            number => {
+            number @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)) => {
                 let raised = number.as_u64().map(|whole| Value::from(whole + 60));
                 *number = raised.unwrap_or_else(|| Value::from(number.as_f64().unwrap() + 60.0));
             }

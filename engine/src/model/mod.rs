@@ -57,7 +57,7 @@ pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
 pub use secret::{SecretKeys, SecretRef};
 pub use situation::{Overall, Situation};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
-pub use survey::{Root, STORM, Storm, Survey, Tally};
+pub use survey::{Root, STORM, Storm, StormOf, Survey, Tally};
 pub use traffic::{
     Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, TrafficWindow, Verdict, ViewTraffic,
 };

@@ -285,7 +285,8 @@ mod tests {
 
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{GuardVerdict, NoData, NoDataReason, Traffic, TrafficWindow, earlier};
+    use crate::guards::{Fact, GuardName, Lacking, Ruling};
+    use crate::model::{NoData, NoDataReason, Traffic, TrafficWindow, earlier};
 
     #[test]
     fn what_has_not_helped_of_late_is_told_to_people_unless_something_else_may_go() {

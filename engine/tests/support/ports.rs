@@ -9,7 +9,8 @@ use controller::PolicyKey;
 use controller::conditions::ConditionReport;
 use controller::objects::{
     Announcement, FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement,
-    NewRemediation, Observations, PolicyMeta, Stored, StoredIncident, StoredPolicy, StoredReport, Version,
+    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredIncident, StoredPolicy, StoredReport,
+    Version,
 };
 use controller::ports::{
     Act, Announce, Cadence, Cluster, Detail, Environment, Leading, Observe, Ports, Read, Time, WriteError,
@@ -19,9 +20,9 @@ use controller::report::{IncidentPhase, IncidentReport, PolicyReport};
 use engine::advance::{EffectReport, Look};
 use engine::invariants::{Request, What};
 use engine::model::{
-    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef,
-    PostgresDependency, PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus,
-    Scale, Source, Target, TargetRef, Traffic, WarmCache, Workload, elapsed, later,
+    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef, PostgresDependency,
+    PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus, Scale, Source,
+    Target, TargetRef, Traffic, WarmCache, Workload, elapsed, later,
 };
 use engine::record::DecisionRecord;
 use jiff::Timestamp;
@@ -335,6 +336,8 @@ impl Announce for Port {
     fn record(&self, record: &DecisionRecord) {
         self.stage().write_down(record);
     }
+
+    fn evaluated(&self, _: Recorded<'_>) {}
 
     fn announce(&self, _: Announcement) {}
 

@@ -10,11 +10,12 @@ use controller::objects::{Stored, StoredIncident, StoredPolicy};
 use controller::report::PolicyReport;
 use engine::advance::{EffectReport, Look};
 use engine::model::{
-    Action, Budget, ByName, Coverage, DecisionRecord, EntryKey, Freeze, Limits, LockWait, Mode, NoData,
-    NoDataReason, Observed, Pause, PausedBy, Phase, Policy, PostgresFacts, ProbeAnswer, Probed, Remediation,
-    Scale, Session, SessionIdentity, SessionState, SessionTarget, Timing, Traffic, duration::human, earlier,
+    Action, Budget, ByName, Coverage, EntryKey, Freeze, Limits, LockWait, Mode, NoData, NoDataReason,
+    Observed, Pause, PausedBy, Phase, Policy, PostgresFacts, ProbeAnswer, Probed, Remediation, Scale,
+    Session, SessionIdentity, SessionState, SessionTarget, Timing, Traffic, duration::human, earlier,
     elapsed,
 };
+use engine::record::DecisionRecord;
 use jiff::Timestamp;
 
 use super::builders;
