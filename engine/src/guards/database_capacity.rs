@@ -8,7 +8,7 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
     refuse_if_known,
 };
-use crate::model::{Action, NoData, Observed, RungAction, Snapshot};
+use crate::model::{Action, NoData, RungAction, Snapshot};
 use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
@@ -138,9 +138,9 @@ fn uses(context: &Context<'_>, snapshot: &Snapshot) -> Result<Vec<Use>, Box<Fact
     let mut uses = Vec::new();
     for (name, _) in snapshot.policy.databases() {
         let database = name.clone();
-        let facts = match snapshot.databases.get(name) {
-            Some(Observed::Known { value, .. }) => value,
-            Some(Observed::Missing(why)) => {
+        let facts = match snapshot.observations.postgres(name) {
+            Some(Ok((_, facts))) => facts,
+            Some(Err(why)) => {
                 return Err(Box::new(Fact::Unreadable { database, why: why.clone() }));
             }
             None => return Err(Box::new(Fact::NotRead { database })),
@@ -194,9 +194,7 @@ mod tests {
     }
 
     fn slots(setup: &mut Setup, used: u32, usable: u32) {
-        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
-            value.slots = Slots { usable, used };
-        }
+        setup.postgres().slots = Slots { usable, used };
     }
 
     #[test]

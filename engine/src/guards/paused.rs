@@ -54,7 +54,7 @@ fn check(context: &Context<'_>) -> Checked {
     if snapshot.policy.suspended {
         return refuse(Fact::Suspended);
     }
-    match snapshot.pauses.iter().find(|pause| pause.holds(context.now)) {
+    match snapshot.observations.pauses.iter().find(|pause| pause.holds(context.now)) {
         None => pass(Fact::NotPaused),
         Some(pause) => refuse(Fact::Paused(pause.clone())),
     }
@@ -70,7 +70,7 @@ mod tests {
     fn with(until: &str) -> Option<String> {
         let mut setup = Setup::acting();
         let pause = Pause { by: PausedBy::Namespace, until: until.into(), reason: Some("release".into()) };
-        setup.snapshot.pauses.push(pause);
+        setup.snapshot.observations.pauses.push(pause);
         refused(&setup, GUARD.name, Stage::Propose)
     }
 

@@ -204,6 +204,15 @@ impl<T> Observed<T> {
         }
     }
 
+    /// The same with another value, where it is known.
+    #[must_use]
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Observed<U> {
+        match self {
+            Self::Known { at, value } => Observed::Known { at, value: change(value) },
+            Self::Missing(no_data) => Observed::Missing(no_data),
+        }
+    }
+
     /// Why it is not known, if it is not.
     #[must_use]
     pub fn missing_because(&self) -> Option<&NoData> {

@@ -22,9 +22,18 @@ pub fn grown(now: u64, then: u64) -> Option<u64> {
 }
 
 /// The counters of the last looks. Differences between two of them are never taken across a reset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counting<T> {
     looks: Vec<(Timestamp, T)>,
+}
+
+impl<T: Clone> Clone for Counting<T> {
+    /// With room for one look more: what is cloned is about to take one in.
+    fn clone(&self) -> Self {
+        let mut looks = Vec::with_capacity(self.looks.len() + 1);
+        looks.extend_from_slice(&self.looks);
+        Self { looks }
+    }
 }
 
 impl<T> Default for Counting<T> {
@@ -35,9 +44,9 @@ impl<T> Default for Counting<T> {
 
 impl<T: Counters> Counting<T> {
     /// Maximum number of looks that are kept.
-    pub const MOST: usize = 120;
+    pub const MOST: usize = 60;
     /// The newest looks that are never thinned.
-    const DENSE: usize = 60;
+    const DENSE: usize = 30;
 
     /// Takes in a look, and keeps those of the last `span`. After a reset only this look is left. The same look taken in twice,
     /// or an older one, changes nothing.

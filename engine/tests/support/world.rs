@@ -9,11 +9,11 @@ use engine::State;
 use engine::advance::{EffectReport, Look, Turn, Warming};
 use engine::invariants::{Request, Seen as Offered, What};
 use engine::model::{
-    Action, ActionKind, Admission, Budget, ByName, ClosedIncident, Coverage, Fleet, Freeze, Incident, Ledger,
-    Limits, LockWait, Mode, NoData, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Phase, Policy,
-    PostgresFacts, ProbeAnswer, Probed, Remediation, RemediationStatus, Session, SessionIdentity,
-    SessionState, SessionTarget, Snapshot, Source, Survey, Target, Timing, duration::human, earlier, elapsed,
-    later,
+    Action, ActionKind, Admission, Budget, ByName, ClosedIncident, Coverage, DependencyKind, Facts, Fleet,
+    Freeze, Incident, Ledger, Limits, LockWait, Measurement, Mode, NoData, NoDataReason, Observations,
+    Observed, OperatorHealth, Pause, PausedBy, Phase, Policy, PostgresFacts, ProbeAnswer, Probed,
+    Remediation, RemediationStatus, Session, SessionIdentity, SessionState, SessionTarget, Snapshot, Source,
+    Survey, Target, Timing, duration::human, earlier, elapsed, later,
 };
 use engine::record::DecisionRecord;
 use engine::{Admitted, Seen, Situation, Step, admit, advance, settle, tick};
@@ -249,17 +249,22 @@ impl World {
             opt_out: self.opt_out.clone(),
         };
         let target = Observed::Known { at: self.now, value: target };
-        let mut snapshot = Snapshot::new(self.now, self.policy.clone(), target, self.operator());
-        snapshot.traffic = (self.policy.objectives.iter())
+        let mut snapshot =
+            Snapshot::new(self.now, self.policy.clone(), Observations::new(target), self.operator());
+        snapshot.observations.measurements = (self.policy.objectives.iter())
             .filter(|objective| matches!(objective.source, Source::Prometheus { .. }))
-            .map(|objective| (objective.name.clone(), traffic.clone()))
+            .map(|objective| (objective.name.clone(), traffic.clone().map(Measurement::from)))
+            .chain(self.probes()?)
             .collect();
-        snapshot.probes = self.probes()?;
-        snapshot.caches =
-            self.policy.caches().map(|(name, _)| (name.clone(), self.cache.read(self.now))).collect();
-        snapshot.databases =
-            self.policy.databases().map(|(name, _)| (name.clone(), self.database())).collect();
-        snapshot.pauses = self.pauses.clone();
+        let dependencies = self.policy.dependencies.iter().map(|(name, declared)| {
+            let read = match declared.kind() {
+                DependencyKind::Postgres => self.database().map(Facts::from),
+                DependencyKind::Redis => self.cache.read(self.now).map(Facts::from),
+            };
+            (name.clone(), read)
+        });
+        snapshot.observations.dependencies = dependencies.collect();
+        snapshot.observations.pauses = self.pauses.clone();
         snapshot.incident = self.incident.clone();
         snapshot.closed = self.closed.clone().filter(|_| self.incident.is_none());
         snapshot.next_ordinal = self.ordinal;
@@ -284,7 +289,7 @@ impl World {
         }
     }
 
-    fn probes(&self) -> Result<ByName<Observed<Probed>>, String> {
+    fn probes(&self) -> Result<ByName<Observed<Measurement>>, String> {
         let millis = Duration::from_millis;
         let seen = |total: Duration, first_byte, answer| {
             let timing = Timing { connect: millis(1), tls: None, first_byte, total };
@@ -299,7 +304,7 @@ impl World {
                 Probe::Hangs => seen(source.timeout, None, ProbeAnswer::TimedOut),
                 Probe::NoData(reason) => Observed::missing(reason_of(reason)?, "the probe said so"),
             };
-            Ok((name.to_owned(), seen))
+            Ok((name.to_owned(), seen.map(Measurement::from)))
         });
         probes.collect()
     }
@@ -568,6 +573,7 @@ impl World {
     /// A new leader: nothing but the objects is left.
     fn restart(&mut self) {
         self.state = State::default();
+        self.cache.forget();
         self.ledger = Ledger::from_list(self.remediations.values());
         self.leading_since = self.now;
         self.epoch += 1;

@@ -238,7 +238,6 @@ fn judged(traffic: &Traffic) -> [Verdict; 2] {
         min_requests: 50,
         missing_data_after: 3,
     };
-    let observed = Observed::Known { at: now, value: traffic.clone() };
     let target = Duration::from_secs_f64(TARGET);
     let kinds = [
         ObjectiveKind::Latency { quantile: QUANTILE, target, severities: vec![] },
@@ -249,7 +248,7 @@ fn judged(traffic: &Traffic) -> [Verdict; 2] {
         let source =
             Source::Prometheus { backend: "b".into(), preset: Preset::Django, match_labels, views: None };
         let objective = Objective { name: "o".into(), kind, source };
-        let reading = judge::judge(&objective, Some(&observed), None, &memory, &evaluation, now);
+        let reading = judge::judge(&objective, Some(Ok((now, traffic))), None, &memory, &evaluation, now);
         if let Some(measured) = &reading.measured {
             let said = &measured.sentence;
             assert!(!said.contains("NaN") && !said.contains("inf"), "it is said: {said}");
