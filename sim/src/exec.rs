@@ -239,6 +239,19 @@ impl Sim {
         Sleep { sim: self.this.clone(), until: self.now() + span, armed: None }
     }
 
+    /// Lets a node's process work for up to a minute; nothing where it takes longer.
+    pub fn work<T: Send + 'static>(
+        self: &Arc<Self>,
+        node: Node,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let slot = Slot::default();
+        let filled = slot.clone();
+        self.spawn(node, async move { filled.fill(work.await) });
+        self.run(self.now() + MINUTE);
+        slot.take()
+    }
+
     /// Waits for ever.
     pub async fn never(&self) {
         std::future::pending().await
@@ -307,6 +320,12 @@ impl<T> Clone for Slot<T> {
 }
 
 impl<T> Slot<T> {
+    /// What is there, if anything is.
+    #[must_use]
+    pub fn take(&self) -> Option<T> {
+        lock(&self.0).value.take()
+    }
+
     /// It is there; a second one is lost.
     pub fn fill(&self, value: T) {
         let mut place = lock(&self.0);

@@ -60,8 +60,13 @@ pub struct Process {
     controllers: OnceLock<Weak<Controllers<Simulated>>>,
 }
 
-/// Starts a process on a node.
+/// Starts a process on a node, which takes part in the election.
 pub fn start(sim: &Arc<Sim>, node: Node) {
+    sim.spawn(node, lead::run(begin(sim, node)));
+}
+
+/// A process that does nothing by itself.
+pub fn begin(sim: &Arc<Sim>, node: Node) -> Arc<Process> {
     let (skew, number) = {
         let mut world = sim.world();
         let number = world.api.bump();
@@ -71,7 +76,7 @@ pub fn start(sim: &Arc<Sim>, node: Node) {
         (if planted::is("own_wall_clock") { own } else { agreed }, number)
     };
     let limits = Limits { unreadable: Some("they have not been read yet".into()), ..Limits::default() };
-    let process = Arc::new(Process {
+    Arc::new(Process {
         sim: sim.clone(),
         node,
         identity: format!("operator-{node}_{number}"),
@@ -83,8 +88,7 @@ pub fn start(sim: &Arc<Sim>, node: Node) {
         readings: Readings::default(),
         work: Mutex::default(),
         controllers: OnceLock::new(),
-    });
-    sim.spawn(node, lead::run(process));
+    })
 }
 
 /// Kills the process of a node; another one is started after a while.

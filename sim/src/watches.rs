@@ -34,7 +34,14 @@ pub struct Watched {
 
 /// Lists everything, and follows it from then on.
 pub(crate) async fn follow(process: &Arc<Process>) {
-    lock(&process.sim.leaders).push(process.clone());
+    let first = {
+        let mut leaders = lock(&process.sim.leaders);
+        leaders.push(process.clone());
+        leaders.len() == 1
+    };
+    if first {
+        process.sim.world().api.news.clear();
+    }
     while !list(process).await {
         process.sim.sleep(SECOND).await;
     }
@@ -76,6 +83,11 @@ async fn list(process: &Arc<Process>) -> bool {
 
 /// Tells those that watch what is new, each after its own while.
 pub(crate) fn pump(sim: &Arc<Sim>) {
+    let leaders = lock(&sim.leaders).clone();
+    if leaders.is_empty() {
+        // Whoever leads next lists everything.
+        return;
+    }
     let (news, stalled) = {
         let mut world = sim.world();
         if world.api.news.is_empty() {
@@ -83,7 +95,6 @@ pub(crate) fn pump(sim: &Arc<Sim>) {
         }
         (world.api.news.drain(..).collect::<Vec<_>>(), world.faults.watch_stalled)
     };
-    let leaders = lock(&sim.leaders).clone();
     for process in leaders {
         for (version, shown) in &news {
             if lock(&process.watched).broken_until > sim.now() {

@@ -167,7 +167,8 @@ fn severity_of(severity: Severity) -> Word {
 }
 
 /// An incident as it is stored.
-pub(super) fn incident(object: &LatencyIncident) -> StoredIncident {
+#[must_use]
+pub fn incident(object: &LatencyIncident) -> StoredIncident {
     StoredIncident {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),

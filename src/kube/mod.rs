@@ -4,7 +4,7 @@ mod act;
 mod announce;
 pub mod budgets;
 pub mod cluster;
-mod convert;
+pub mod convert;
 pub mod events;
 mod isolate;
 mod manager;

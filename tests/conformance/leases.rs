@@ -5,9 +5,9 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use sim::dice::Dice;
 use sim::world::World;
-use sim::world::api::LeaseObject;
+use sim::world::api::{ApiError, LeaseObject};
 
-use crate::understood;
+use crate::{Failed, understood};
 
 const NAME: &str = "latency-operator";
 
@@ -46,8 +46,11 @@ pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
             version: ours[known],
         });
         assert_eq!(
-            real.clone().map(|_| ()),
-            simulated,
+            real.as_ref().map(|_| ()).map_err(|failed| *failed),
+            simulated.map_err(|error| match error {
+                ApiError::Conflict => Failed::Conflict,
+                ApiError::NotFound | ApiError::Refused | ApiError::Lost => Failed::Refused,
+            }),
             "seed {seed}, write {number} of {} that knows {known}",
             versions.len()
         );

@@ -1,6 +1,5 @@
-//! The simulated API server against the real one: the same calls in the same order, chosen by a seed, have the same
-//! answers, leave the same objects, and are shown by a watch as the same changes. Of the calls that the operator makes, and
-//! only of those.
+//! The simulated API server against the real one, through the port that the driver uses: the same calls in the same order,
+//! chosen by a seed, have the same answers, leave the same objects, and are shown by a watch as the same changes.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -14,29 +13,107 @@ mod remediations;
 mod replicas;
 
 use std::path::Path;
+use std::sync::Arc;
 
+use controller::ports::{ReadError, WriteError};
+use kube::Client;
 use lab::{ControlPlane, ControlPlaneOptions, Session};
-use sim::world::api::ApiError;
+use latency_operator::clock::Clock;
+use latency_operator::kube::budgets::Budgets;
+use latency_operator::telemetry::Metrics;
+use sim::exec::Sim;
+use sim::ports::Port;
+use sim::process;
+use sim::world::World;
 
-/// What the API server has answered, as the operator understands it.
-type Answer<T> = Result<T, ApiError>;
+/// Why a call failed, as far as a driver may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    Conflict,
+    Gone,
+    Refused,
+    Lost,
+    Unread,
+}
 
+type Answer<T> = Result<T, Failed>;
+
+impl From<WriteError> for Failed {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Conflict(_) => Self::Conflict,
+            WriteError::Gone(_) => Self::Gone,
+            WriteError::Refused(_) => Self::Refused,
+            WriteError::Lost(_) => Self::Lost,
+        }
+    }
+}
+
+impl From<ReadError> for Failed {
+    fn from(_: ReadError) -> Self {
+        Self::Unread
+    }
+}
+
+/// What people's calls answer.
 fn understood<T>(answer: kube::Result<T>) -> Answer<T> {
     answer.map_err(|error| {
         let kube::Error::Api(status) = error else { panic!("{error}") };
         match status.code {
-            409 => ApiError::Conflict,
-            404 => ApiError::NotFound,
-            400..=499 => ApiError::Refused,
+            409 => Failed::Conflict,
+            404 => Failed::Gone,
+            400..=499 => Failed::Refused,
             _ => panic!("{status:?}"),
         }
     })
 }
 
-/// Which of the objects that were returned have one and the same version: what an operator may conclude from versions.
-fn same_as(versions: &[String]) -> Option<usize> {
-    let last = versions.last()?;
-    versions.iter().position(|version| version == last)
+/// The port on Kubernetes. Nothing is watched.
+fn kubernetes(client: &Client) -> latency_operator::kube::Cluster {
+    latency_operator::kube::Cluster::new(
+        (client.clone(), client.clone()),
+        Clock::at(sim::world::START),
+        Metrics::new(false),
+        Budgets::default(),
+        Vec::new().into(),
+        Vec::new(),
+    )
+}
+
+/// The port on a simulated world, in which nothing goes wrong on the way.
+struct Simulated {
+    sim: Arc<Sim>,
+    port: Port,
+}
+
+impl Simulated {
+    fn new(world: World) -> Self {
+        let sim = Sim::new(world);
+        let port = sim::ports::of(&process::begin(&sim, 0)).cluster;
+        Self { sim, port }
+    }
+
+    /// What a call through the port answers.
+    fn ask<T, F>(&self, call: impl FnOnce(Port) -> F) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.sim.work(0, call(self.port.clone())).expect("an answer")
+    }
+}
+
+/// Which of the versions that were returned are one and the same: what an operator may conclude from versions.
+#[derive(Default)]
+struct Versions(Vec<controller::objects::Version>);
+
+impl Versions {
+    fn same_as(&mut self, version: Option<controller::objects::Version>) -> Option<usize> {
+        let version = version?;
+        let known = self.0.iter().position(|known| *known == version);
+        self.0.push(version);
+        known
+    }
 }
 
 #[tokio::test]

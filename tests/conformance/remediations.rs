@@ -2,30 +2,43 @@
 
 use std::time::Duration;
 
-use engine::model::{Phase, Remediation, RemediationStatus};
+use controller::objects::{NewRemediation, Stored, Version};
+use controller::ports::Cluster;
+use engine::model::{EntryKey, Phase, Remediation, RemediationSpec, RemediationStatus};
 use futures::TryStreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, WatchEvent, WatchParams};
-use kube::{Api, Client, ResourceExt};
-use latency_operator::api::{FINALIZER, LatencyRemediation, convert};
+use kube::api::{DeleteParams, ListParams, WatchEvent, WatchParams};
+use kube::{Api, Client};
+use latency_operator::api::{LatencyRemediation, convert};
 use serde_json::json;
 use sim::dice::Dice;
 use sim::world::World;
-use sim::world::api::{ApiError, Shown, Stored};
+use sim::world::api::{ApiError, Shown};
 
-use crate::{Answer, understood};
+use crate::{Answer, Failed, Simulated, Versions, kubernetes, understood};
 
 const NAME: &str = "orders-api-1-grow-1";
 const CALLS: u64 = 60;
 
-/// A call. The number is that of an object that an earlier call has returned: whoever holds it may be late.
+/// A call. The number is that of an object that an earlier call has returned: it may be outdated.
 #[derive(Debug, Clone, Copy)]
 enum Call {
-    Create { held: bool },
-    Status { known: usize, phase: Phase },
-    Release { known: usize },
-    Delete { known: Option<usize> },
+    Create {
+        held: bool,
+    },
+    Status {
+        known: usize,
+        phase: Phase,
+    },
+    Release {
+        known: usize,
+    },
+    Delete {
+        known: usize,
+    },
+    /// By people.
+    Erase,
     Read,
+    IsDeleting,
 }
 
 impl Call {
@@ -40,30 +53,54 @@ impl Call {
                 Self::Status { known: place, phase: phases[dice.below(3)] }
             }
             59..=72 => Self::Release { known: place },
-            73..=84 => Self::Delete { known: dice.percent(60).then_some(place) },
+            73..=79 => Self::Delete { known: place },
+            80..=84 => Self::Erase,
+            85..=88 => Self::IsDeleting,
             _ => Self::Read,
         }
     }
 }
 
-/// What an object looks like.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    phase: Phase,
-    held: bool,
-    deleting: bool,
+/// What an object says, with nothing that differs from server to server.
+#[derive(Debug, Clone, PartialEq)]
+enum Seen {
+    Object(Box<Remediation>),
+    Deleting(Option<bool>),
+    Nothing,
 }
 
-/// One of the two API servers: what it returns, with its version.
-trait Side {
-    async fn call(&mut self, call: Call) -> Answer<Option<(Seen, String)>>;
+fn plain(value: &Remediation) -> Seen {
+    Seen::Object(Box::new(Remediation { created_at: sim::world::START, ..value.clone() }))
+}
+
+/// The operator's calls, on either server. `known`: the objects that earlier calls have returned.
+async fn ask<C: Cluster>(
+    cluster: &C,
+    call: Call,
+    (key, spec): (EntryKey, RemediationSpec),
+    known: Vec<Stored<Remediation>>,
+) -> Answer<Result<Stored<Remediation>, Seen>> {
+    Ok(match call {
+        Call::Create { held } => Ok(cluster.create_remediation(&NewRemediation { key, spec, held }).await?),
+        Call::Status { known: place, phase } => {
+            Ok(cluster.write_remediation(&known[place], &status(phase)).await?)
+        }
+        Call::Release { known: place } => Ok(cluster.release_remediation(&known[place]).await?),
+        Call::Delete { known: place } => {
+            cluster.delete_remediation(&known[place]).await?;
+            Err(Seen::Nothing)
+        }
+        Call::Read => cluster.remediation(&key).await?.ok_or(Seen::Nothing),
+        Call::IsDeleting => Err(Seen::Deleting(cluster.is_deleting(&key).await?)),
+        Call::Erase => unreachable!("people do that"),
+    })
 }
 
 fn status(phase: Phase) -> RemediationStatus {
     RemediationStatus { phase, message: format!("it is {phase}"), ..RemediationStatus::default() }
 }
 
-fn object(namespace: &str) -> LatencyRemediation {
+fn spec() -> RemediationSpec {
     let spec = json!({
         "policyRef": {"name": "orders-api", "uid": "p"}, "targetRef": {"name": "orders-api"},
         "incident": "orders-api-1", "rung": "grow", "attempt": 1, "dryRun": false, "cause": "WorkersSaturated",
@@ -75,102 +112,31 @@ fn object(namespace: &str) -> LatencyRemediation {
         "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": []}},
     });
     let mut object = LatencyRemediation::new(NAME, serde_json::from_value(spec).expect("a spec"));
-    object.metadata.namespace = Some(namespace.to_owned());
-    object
+    object.metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(sim::world::START));
+    convert::remediation(&object).expect("a remediation").spec
 }
 
-struct Real {
-    api: Api<LatencyRemediation>,
-    namespace: String,
-    known: Vec<LatencyRemediation>,
+/// One of the servers: what it has returned.
+#[derive(Default)]
+struct Side {
+    known: Vec<Stored<Remediation>>,
+    versions: Versions,
 }
 
-fn phase(object: &LatencyRemediation) -> Phase {
-    convert::remediation(object).expect("a remediation").status.phase
-}
-
-impl Real {
-    fn keep(&mut self, object: LatencyRemediation) -> Option<(Seen, String)> {
-        let seen = Seen {
-            phase: phase(&object),
-            held: object.finalizers().iter().any(|known| known == FINALIZER),
-            deleting: object.metadata.deletion_timestamp.is_some(),
-        };
-        let version = object.resource_version()?;
-        self.known.push(object);
-        Some((seen, version))
+impl Side {
+    /// What was answered, and which earlier answer had the same version.
+    fn keep(&mut self, answer: Answer<Result<Stored<Remediation>, Seen>>) -> (Answer<Seen>, Option<usize>) {
+        let version = |stored: &Stored<Remediation>| -> Version { stored.version.clone() };
+        let returned = answer.as_ref().ok().and_then(|found| found.as_ref().ok());
+        let same = self.versions.same_as(returned.map(version));
+        self.known.extend(returned.cloned());
+        let seen = answer.map(|found| found.map_or_else(|seen| seen, |stored| plain(&stored.value)));
+        (seen, same)
     }
 }
 
-impl Side for Real {
-    async fn call(&mut self, call: Call) -> Answer<Option<(Seen, String)>> {
-        let api = self.api.clone();
-        let written = match call {
-            Call::Create { held } => {
-                let mut object = object(&self.namespace);
-                object.metadata.finalizers = held.then(|| vec![FINALIZER.to_owned()]);
-                understood(api.create(&PostParams::default(), &object).await)?
-            }
-            Call::Status { known, phase } => {
-                let mut object = self.known[known].clone();
-                object.status = Some(convert::status_of(&status(phase)));
-                understood(api.replace_status(NAME, &PostParams::default(), &object).await)?
-            }
-            Call::Release { known } => {
-                let version = self.known[known].resource_version();
-                let patch = json!({"metadata": {"resourceVersion": version, "finalizers": []}});
-                understood(api.patch(NAME, &PatchParams::default(), &Patch::Merge(&patch)).await)?
-            }
-            Call::Delete { known } => {
-                let preconditions = known.map(|known| Preconditions {
-                    resource_version: self.known[known].resource_version(),
-                    uid: self.known[known].uid(),
-                });
-                let params = DeleteParams { preconditions, ..DeleteParams::default() };
-                understood(api.delete(NAME, &params).await)?;
-                return Ok(None);
-            }
-            Call::Read => understood(api.get(NAME).await)?,
-        };
-        Ok(self.keep(written))
-    }
-}
-
-struct Simulated {
-    world: World,
-    original: Remediation,
-    known: Vec<Stored>,
-}
-
-fn seen(stored: &Stored) -> Seen {
-    let object = &stored.object;
-    Seen { phase: object.status.phase, held: object.held, deleting: object.deleting }
-}
-
-impl Side for Simulated {
-    async fn call(&mut self, call: Call) -> Answer<Option<(Seen, String)>> {
-        let key = (self.original.namespace.clone(), NAME.to_owned());
-        let written = match call {
-            Call::Create { held } => {
-                self.world.create_remediation(Remediation { held, ..self.original.clone() })?
-            }
-            Call::Status { known, phase } => {
-                self.world.write_remediation(&self.known[known], &status(phase))?
-            }
-            Call::Release { known } => self.world.release_remediation(&self.known[known])?,
-            Call::Delete { known } => {
-                self.world.delete_remediation(&key, known.map(|known| self.known[known].version))?;
-                return Ok(None);
-            }
-            Call::Read => self.world.api.remediations.get(&key).cloned().ok_or(ApiError::NotFound)?,
-        };
-        let answer = (seen(&written), written.version.to_string());
-        self.known.push(written);
-        Ok(Some(answer))
-    }
-}
-
-/// What a watch has shown: objects, and that one has gone.
+/// What a watch has shown: objects, and that one is gone.
 async fn watched(api: &Api<LatencyRemediation>, since: &str, many: usize) -> Vec<Option<Seen>> {
     let stream = api.watch(&WatchParams::default(), since).await.expect("a watch");
     let mut stream = std::pin::pin!(stream);
@@ -178,11 +144,9 @@ async fn watched(api: &Api<LatencyRemediation>, since: &str, many: usize) -> Vec
     while shown.len() < many {
         let next = tokio::time::timeout(Duration::from_secs(10), stream.try_next()).await;
         match next.unwrap_or_else(|_| panic!("{} of {many} changes were shown", shown.len())) {
-            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => shown.push(Some(Seen {
-                phase: phase(&object),
-                held: !object.finalizers().is_empty(),
-                deleting: object.metadata.deletion_timestamp.is_some(),
-            })),
+            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                shown.push(Some(plain(&convert::remediation(&object).expect("a remediation"))));
+            }
             Ok(Some(WatchEvent::Deleted(_))) => shown.push(None),
             Ok(Some(WatchEvent::Bookmark(_))) => {}
             other => panic!("{other:?}"),
@@ -192,47 +156,47 @@ async fn watched(api: &Api<LatencyRemediation>, since: &str, many: usize) -> Vec
 }
 
 pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
-    let mut stored = object(namespace);
-    stored.metadata.creation_timestamp = Some(Time(sim::world::START));
-    let original = convert::remediation(&stored).expect("a remediation");
+    let key = (namespace.to_owned(), NAME.to_owned());
+    let mut spec = spec();
+    spec.policy.namespace = namespace.to_owned();
     let api: Api<LatencyRemediation> = Api::namespaced(client.clone(), namespace);
-    let mut real = Real { api: api.clone(), namespace: namespace.to_owned(), known: Vec::new() };
-    let mut simulated = Simulated { world: World::new(seed), original, known: Vec::new() };
-    let begin = client_version(&api).await;
+    let (real, simulated) = (kubernetes(client), Simulated::new(World::new(seed)));
+    let (mut theirs, mut ours) = (Side::default(), Side::default());
+    let listed = api.list_metadata(&ListParams::default()).await.expect("a list");
+    let begin = listed.metadata.resource_version.expect("a version");
     let mut dice = Dice::new(seed);
-    let (mut told, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut told = Vec::new();
     for _ in 0..CALLS {
-        let call = Call::any(&mut dice, real.known.len());
-        let (one, two) = (real.call(call).await, simulated.call(call).await);
-        told.push(format!("{call:?}: {one:?}"));
-        let versions = |answer: &Answer<Option<(Seen, String)>>, all: &mut Vec<String>| {
-            if let Ok(Some((_, version))) = answer {
-                all.push(version.clone());
-            }
-            crate::same_as(all)
+        let call = Call::any(&mut dice, theirs.known.len());
+        let object = (key.clone(), spec.clone());
+        let (one, two) = if let Call::Erase = call {
+            let erased = understood(api.delete(NAME, &DeleteParams::default()).await).map(drop);
+            let two = simulated.sim.world().delete_remediation(&key, None);
+            let two = two.map_err(|error| match error {
+                ApiError::NotFound => Failed::Gone,
+                ApiError::Conflict | ApiError::Refused | ApiError::Lost => Failed::Refused,
+            });
+            (erased.map(|()| Err(Seen::Nothing)), two.map(|()| Err(Seen::Nothing)))
+        } else {
+            let known = ours.known.clone();
+            let two = simulated.ask(|port| {
+                let object = object.clone();
+                async move { ask(&port, call, object, known).await }
+            });
+            (ask(&real, call, object, theirs.known.clone()).await, two)
         };
-        let same = (versions(&one, &mut theirs), versions(&two, &mut ours));
-        let plain = |answer: Answer<Option<(Seen, String)>>| answer.map(|seen| seen.map(|(seen, _)| seen));
-        assert_eq!(plain(one), plain(two.clone()), "seed {seed}: {call:?}: simulated {two:?}; {told:#?}");
-        assert_eq!(same.0, same.1, "seed {seed}: {call:?}: versions that are the same; {told:#?}");
+        told.push(format!("{call:?}: {one:?}"));
+        assert_eq!(theirs.keep(one), ours.keep(two), "seed {seed}: {call:?}; {told:#?}");
     }
-    let shown: Vec<Option<Seen>> = simulated
-        .world
-        .api
-        .news
+    let news = std::mem::take(&mut simulated.sim.world().api.news);
+    let shown: Vec<Option<Seen>> = news
         .iter()
         .filter_map(|(_, shown)| match shown {
-            Shown::Remediation(stored) => Some(Some(seen(stored))),
+            Shown::Remediation(stored) => Some(Some(plain(&stored.object))),
             Shown::RemediationGone(_) => Some(None),
             Shown::Policy(_) | Shown::PolicyGone(_) | Shown::Budgets(_) => None,
         })
         .collect();
     assert!(shown.len() > 10, "seed {seed} changes nothing");
     assert_eq!(watched(&api, &begin, shown.len()).await, shown, "seed {seed}: what a watch shows; {told:#?}");
-}
-
-/// From where a watch shows everything that comes.
-async fn client_version(api: &Api<LatencyRemediation>) -> String {
-    let listed = api.list_metadata(&kube::api::ListParams::default()).await.expect("a list");
-    listed.metadata.resource_version.expect("a version")
 }

@@ -1,16 +1,17 @@
 //! The scale subresource of a workload: version and uid as preconditions, and who holds the replicas afterwards.
 
-use engine::model::{FieldManager, MANAGER, Scale, TargetKind, TargetRef, WorkloadNow};
+use controller::objects::{LiveReplicas, Version};
+use controller::ports::Cluster;
+use engine::model::{EntryKey, FieldManager, Scale, TargetKind, TargetRef};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use latency_operator::connections::workload;
 use serde_json::json;
 use sim::dice::Dice;
 use sim::world::World;
 use sim::world::target::Target;
 
-use crate::{Answer, understood};
+use crate::{Answer, Simulated, kubernetes};
 
 const NAME: &str = "orders-api";
 
@@ -39,8 +40,20 @@ async fn settled(api: &Api<Deployment>) -> Deployment {
 }
 
 /// Replicas, and who holds them; how many of them are ready is the controllers' business.
-fn held(now: &WorkloadNow) -> (u32, Vec<FieldManager>) {
+fn held(read: &LiveReplicas) -> (u32, Vec<FieldManager>) {
+    let LiveReplicas::Present(now, _) = read else { panic!("{read:?}") };
     (now.replicas, now.managers.clone())
+}
+
+/// Sets the replicas, on either server.
+async fn write<C: Cluster>(cluster: &C, scale: Scale, version: Version, key: EntryKey) -> Answer<()> {
+    Ok(cluster.write_replicas(&key, &scale, &version).await?)
+}
+
+/// What a read has returned: the uid and the version of that moment.
+fn known(read: &LiveReplicas) -> (String, Version) {
+    let LiveReplicas::Present(now, version) = read else { panic!("{read:?}") };
+    (now.uid.clone(), version.clone())
 }
 
 pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
@@ -51,51 +64,51 @@ pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
     api.create(&params, &deployment()).await.expect("a Deployment");
     let mut world = World::new(seed);
     world.targets.push(Target::new(namespace, target.clone(), (0, 0), 1));
+    let (real, simulated) = (kubernetes(client), Simulated::new(world));
+    let key = (namespace.to_owned(), "orders-api-1-grow-1".to_owned());
+    let read = || {
+        let (namespace, target) = (namespace.to_owned(), target.clone());
+        simulated.ask(|port| async move { port.replicas(&namespace, &target).await }).expect("an answer")
+    };
+    let set = |scale: Scale, version: Version| {
+        let key = key.clone();
+        simulated.ask(|port| async move { write(&port, scale, version, key).await })
+    };
     let mut dice = Dice::new(seed);
-    let mut known: Vec<(String, String, u64, String)> = Vec::new();
+    let mut seen: Vec<((String, Version), (String, Version))> = Vec::new();
     let mut scaled = 0;
     for number in 0..30 {
-        let real = settled(&api).await;
-        let read = workload::read(client, namespace, &target).await.expect("the workload");
-        world.now += 60_000_000;
-        let (now, version) = world.read_workload(namespace, &target).expect("the workload");
-        assert_eq!(held(&read.now()), held(&now), "seed {seed}, after {number} calls");
-        let (uid, real_version) =
-            (real.metadata.uid.expect("a uid"), read.metadata.resource_version.expect("one"));
-        known.push((uid, real_version, version, now.uid.clone()));
-        let to = now.replicas % 6 + 1;
+        settled(&api).await;
+        let (one, two) = (real.replicas(namespace, &target).await.expect("the workload"), read());
+        assert_eq!(held(&one), held(&two), "seed {seed}, after {number} calls");
+        seen.push((known(&one), known(&two)));
+        let from = held(&one).0;
+        let to = from % 6 + 1;
         if dice.percent(30) {
             let patch = json!({"spec": {"replicas": to}});
             let params = PatchParams { field_manager: Some("kubectl".into()), ..PatchParams::default() };
             api.patch_scale(NAME, &params, &Patch::Merge(&patch)).await.expect("another writer");
-            world.others_scale(0, to, "kubectl");
+            simulated.sim.world().others_scale(0, to, "kubectl");
             continue;
         }
-        let place = if dice.percent(70) { known.len() - 1 } else { dice.below(known.len()) };
-        let (uid, real_version, version, our_uid) = known[place].clone();
+        let place = if dice.percent(70) { seen.len() - 1 } else { dice.below(seen.len()) };
+        let ((their_uid, their_version), (our_uid, our_version)) = seen[place].clone();
         let stranger = dice.percent(15);
-        let (uid, our_uid) =
-            if stranger { ("another".to_owned(), "another".to_owned()) } else { (uid, our_uid) };
-        let patch = json!({
-            "metadata": {"resourceVersion": real_version, "uid": uid}, "spec": {"replicas": to},
-        });
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let one: Answer<()> =
-            understood(api.patch_scale(NAME, &params, &Patch::Merge(&patch)).await).map(|_| ());
-        let scale = Scale { target: target.clone(), uid: our_uid, from: now.replicas, to };
-        let key = (namespace.to_owned(), "orders-api-1-grow-1".to_owned());
-        let sent = world.instant();
-        let two = world.write_scale(namespace, &scale, Some(version), &key, sent);
-        assert_eq!(one, two, "seed {seed}, call {number}: version {place} of {}, {stranger}", known.len());
+        let scale = |uid: String| {
+            let uid = if stranger { "another".to_owned() } else { uid };
+            Scale { target: target.clone(), uid, from, to }
+        };
+        let one = write(&real, scale(their_uid), their_version, key.clone()).await;
+        let two = set(scale(our_uid), our_version);
+        assert_eq!(one, two, "seed {seed}, call {number}: version {place} of {}, {stranger}", seen.len());
         scaled += u32::from(one.is_ok());
     }
     assert!((5..30).contains(&scaled), "seed {seed}: {scaled} writes were taken");
     api.delete(NAME, &kube::api::DeleteParams::default()).await.expect("deleted");
-    let patch = json!({"spec": {"replicas": 1}});
-    let gone = understood(api.patch_scale(NAME, &PatchParams::default(), &Patch::Merge(&patch)).await);
-    world.targets.clear();
+    simulated.sim.world().targets.clear();
     let scale = Scale { target: target.clone(), uid: "u".into(), from: 1, to: 2 };
-    let key = (namespace.to_owned(), "orders-api-1-grow-1".to_owned());
-    let sent = world.instant();
-    assert_eq!(gone.map(|_| ()), world.write_scale(namespace, &scale, None, &key, sent));
+    let gone = write(&real, scale.clone(), 1.into(), key.clone()).await;
+    assert_eq!(gone, set(scale, 1.into()));
+    let none = real.replicas(namespace, &target).await.expect("an answer");
+    assert_eq!(none, read());
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use latency_operator::api::convert::{self, Episode};
-use latency_operator::api::{LatencyIncident, LatencyPolicy};
+use latency_operator::api::{LatencyIncident, LatencyPolicy, convert};
+use latency_operator::kube::convert as objects;
 use serde_json::{Value, json};
 
 use crate::each::{mutant_of, read};
@@ -44,14 +44,13 @@ fn whatever_a_stored_incident_says_nobody_else_is_hit() {
     for phase in ["Open", "Closed"] {
         mutant_of(&original(phase), MUTANTS / 2, |seed, mutant| {
             let Ok(object) = read::<LatencyIncident>(mutant) else { return false };
-            let name = object.metadata.name.clone().unwrap_or_default();
             let index = usize::try_from(seed).expect("a number");
             for (script, usual) in [
                 (&ACTING[index % ACTING.len()], usual[index % ACTING.len()].clone()),
                 (&STILL[index % STILL.len()], BTreeSet::new()),
             ] {
                 let mut world = script.until(policy.clone(), Vec::new(), 0);
-                world.find_incident(convert::incident(&name, &object));
+                world.find_incident(objects::incident(&object).episode());
                 let acts = script.finish(&mut world, 0);
                 assert!(acts.is_subset(&usual), "{}: {acts:?} and not {usual:?}", script.name);
             }
