@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
+use controller::election::Term;
 use controller::{Controllers, PolicyKey};
-use engine::model::{Draining, EntryKey, Limits};
+use engine::model::{EntryKey, Limits};
 use jiff::Timestamp;
 
-use crate::exec::{Micros, Node, SECOND, Sim, lock};
+use crate::exec::{Node, SECOND, Sim, lock};
 use crate::lead;
 use crate::planted;
 use crate::ports::Simulated;
@@ -16,24 +18,6 @@ use crate::readings::Readings;
 use crate::watches::Watched;
 use crate::work::{Bell, Item};
 use crate::world::instant;
-
-/// The Lease's duration, as it is configured by default.
-pub const LEASE: Micros = 15 * SECOND;
-/// How long a leader goes on that could not renew.
-pub const RENEW_DEADLINE: Micros = 10 * SECOND;
-/// How long between two tries.
-pub const RETRY: Micros = 2 * SECOND;
-
-/// What a process knows about its term.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Term {
-    /// The Lease's transitions.
-    pub epoch: u64,
-    /// When the last renewal that succeeded was sent.
-    pub renewed: Micros,
-    /// The mark on the Lease, as it was last read.
-    pub draining: Option<Draining>,
-}
 
 /// One process of the operator.
 pub struct Process {
@@ -45,8 +29,7 @@ pub struct Process {
     pub identity: String,
     /// Its clock is ahead by this much. It was set by the API server's when the process began to lead.
     skew: i64,
-    /// Its term, if it leads.
-    pub term: Mutex<Term>,
+    term: OnceLock<Arc<Term>>,
     /// It was told to end: what is under way is finished, and nothing new is begun.
     pub stopping: AtomicBool,
     /// What its watches have shown.
@@ -81,7 +64,7 @@ pub fn begin(sim: &Arc<Sim>, node: Node) -> Arc<Process> {
         node,
         identity: format!("operator-{node}_{number}"),
         skew,
-        term: Mutex::default(),
+        term: OnceLock::new(),
         stopping: AtomicBool::new(false),
         watched: Mutex::default(),
         limits: Mutex::new(limits),
@@ -131,10 +114,16 @@ impl Process {
         Timestamp::from_microsecond(at.as_microsecond().saturating_add(self.skew)).unwrap_or(at)
     }
 
-    /// How long ago the last renewal that succeeded was sent.
+    /// The time since the simulation began.
     #[must_use]
-    pub fn since_contact(&self) -> Micros {
-        self.sim.now().saturating_sub(lock(&self.term).renewed)
+    pub fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.sim.now())
+    }
+
+    /// Its term, if it leads.
+    #[must_use]
+    pub fn term(&self) -> Option<&Arc<Term>> {
+        self.term.get()
     }
 
     /// Whether it was told to end.
@@ -149,9 +138,13 @@ impl Process {
         self.controllers.get()?.upgrade()
     }
 
-    /// Its term begins. Nothing but its tasks keeps the controllers.
-    pub fn lead(&self, controllers: &Arc<Controllers<Simulated>>) {
-        // A process leads once.
+    /// Its term begins. A process leads once.
+    pub fn lead(&self, term: Arc<Term>) {
+        let _ = self.term.set(term);
+    }
+
+    /// The controllers of its term. Nothing but its tasks keeps them.
+    pub fn control(&self, controllers: &Arc<Controllers<Simulated>>) {
         let _ = self.controllers.set(Arc::downgrade(controllers));
     }
 

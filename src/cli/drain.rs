@@ -20,8 +20,8 @@ use super::process::{self, Clients, Logging};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::secrets::brief;
+use crate::kube::leader::{Elector, LONGEST, Sight};
 use crate::kube::list_remediations;
-use crate::leader::{Elector, LONGEST, Sight};
 use crate::scope::Scope;
 use crate::telemetry::{Health, Metrics};
 

@@ -18,13 +18,13 @@ use crate::clock::Clock;
 use crate::config::{Config, SecretRule};
 use crate::connections::services::DevOverride;
 use crate::connections::{Registry, Secrets, Services};
+use crate::kube::Leadership;
 use crate::kube::budgets::Budgets;
 use crate::kube::events::Publisher;
 use crate::kube::{
     Actor, Announcer, Cluster, Controllers, Kubernetes, Led, Observer, Timers, Watched, lead,
     list_remediations,
 };
-use crate::leader::Leadership;
 use crate::observe::postgres::Databases;
 use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;

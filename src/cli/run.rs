@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::process::{self, Clients, Logging};
 use crate::config::Config;
 use crate::connections::services::DevOverride;
-use crate::leader::{Elector, Lost};
+use crate::kube::leader::{Elector, Lost};
 use crate::telemetry::{Health, Metrics, server};
 
 #[derive(Debug, clap::Args)]
