@@ -100,7 +100,7 @@ fn status(phase: Phase) -> RemediationStatus {
     RemediationStatus { phase, message: format!("it is {phase}"), ..RemediationStatus::default() }
 }
 
-fn spec() -> RemediationSpec {
+fn spec(namespace: &str) -> RemediationSpec {
     let spec = json!({
         "policyRef": {"name": "orders-api", "uid": "p"}, "targetRef": {"name": "orders-api"},
         "incident": "orders-api-1", "rung": "grow", "attempt": 1, "dryRun": false, "cause": "WorkersSaturated",
@@ -112,6 +112,7 @@ fn spec() -> RemediationSpec {
         "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": []}},
     });
     let mut object = LatencyRemediation::new(NAME, serde_json::from_value(spec).expect("a spec"));
+    object.metadata.namespace = Some(namespace.to_owned());
     object.metadata.creation_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(sim::world::START));
     convert::remediation(&object).expect("a remediation").spec
@@ -157,8 +158,7 @@ async fn watched(api: &Api<LatencyRemediation>, since: &str, many: usize) -> Vec
 
 pub(crate) async fn compare(client: &Client, namespace: &str, seed: u64) {
     let key = (namespace.to_owned(), NAME.to_owned());
-    let mut spec = spec();
-    spec.policy.namespace = namespace.to_owned();
+    let spec = spec(namespace);
     let api: Api<LatencyRemediation> = Api::namespaced(client.clone(), namespace);
     let (real, simulated) = (kubernetes(client), Simulated::new(World::new(seed)));
     let (mut theirs, mut ours) = (Side::default(), Side::default());
