@@ -106,8 +106,9 @@ fn what_cannot_be_seen_once_more_before_the_act_is_not_acted_on() {
         world.until_calm().await;
         let _suffering = world.suffer_while(RUNAWAY, slow());
         let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
-        let refused =
-            async || world.operator_log().contains("nothing is done on what was seen").then_some(());
+        let refused = async || {
+            world.operator_log().contains("the evaluation is outdated, nothing is done").then_some(())
+        };
         eventually("a refusal", SOON, refused).await;
         world.until_looked(3).await;
         assert!(report.runs() && world.signals() == 0);
