@@ -12,7 +12,7 @@ use crate::ports::{Announce, Environment};
 use crate::reasons::{self, Reason};
 
 impl<E: Environment> Controllers<E> {
-    /// Announces what an evaluation has decided anew.
+    /// Announces what an evaluation has newly decided.
     pub(crate) fn announce_records(&self, evaluated: &Evaluated, before: &State, ticked: &Tick) {
         let snapshot = &evaluated.snapshot;
         let open = ticked.situation.incident.as_ref().or(snapshot.incident.as_ref());
@@ -85,7 +85,7 @@ impl<E: Environment> Controllers<E> {
     }
 }
 
-/// Within an incident the same is announced once each time that it is open, whoever leads. Outside of one every change is
+/// Within an incident the same is announced once each time that it is open, also when the leader changes. Outside of one every change is
 /// news.
 fn identity(record: &DecisionRecord, again: u32) -> String {
     match &record.incident {

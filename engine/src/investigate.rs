@@ -56,7 +56,7 @@ pub enum Blind {
 }
 
 /// Looks for causes of slowness that began at `since`, whether or not an objective is broken. Pure. `state` is what
-/// [`tick`](crate::tick()) returned for this snapshot: some causes take two looks, and some are told by what is usual.
+/// [`tick`](crate::tick()) returned for this snapshot: some causes take two looks, and some need a baseline.
 #[must_use]
 pub fn investigate(snapshot: &Snapshot, state: &Memory, since: Timestamp) -> Investigation {
     let found = causes::diagnose(snapshot, state, since);

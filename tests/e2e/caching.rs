@@ -91,7 +91,7 @@ fn a_cache_that_is_away_is_told_and_one_that_was_started_anew_is_cold() {
         cached.world.until_condition("DataAvailable", "True").await;
         cached.world.exporter.set(slow());
         let event = cached.until_cold().await;
-        assert!(event.contains("it was started anew at") && event.contains("95% are usual"), "{event}");
+        assert!(event.contains("it was restarted at") && event.contains("95% are usual"), "{event}");
     });
 }
 

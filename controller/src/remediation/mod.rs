@@ -145,7 +145,7 @@ impl<E: Environment> Controllers<E> {
 
     async fn known(&self, remediation: &Remediation) -> Known {
         let evaluated = self.evaluation_for(remediation);
-        // Also while its effect is being verified: what was promised is known, whoever evaluates it.
+        // Also while its effect is being verified: the recorded objectives are enough to judge it.
         let seen = remediation.status.phase == Phase::Verifying || remediation.status.phase.is_terminal();
         let pending = remediation.owes() && seen;
         if evaluated.is_some() || !pending || planted::is("policy_deletion_forgets_undo") {

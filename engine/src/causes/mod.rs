@@ -36,7 +36,7 @@ pub struct Cause {
     pub explains: &'static [(&'static str, Along)],
     /// The defaults of what `diagnosis.thresholds[]` may set for it. A dimension without a default is not used.
     pub thresholds: Thresholds,
-    /// Nothing is ever done about it automatically: it is told to people.
+    /// The operator never acts on it: it escalates to on-call.
     pub advice: bool,
     /// It stops what adds load however sure it is that it causes the breach.
     pub blocks_load: bool,

@@ -109,7 +109,7 @@ pub struct Guard {
     pub transient: bool,
     /// What it means to an act that takes a while and has begun.
     pub while_running: WhileRunning,
-    /// As what its refusal is told to people, where no later look changes it soon.
+    /// The escalation that its refusal becomes, where no later observation changes it soon.
     pub escalates_as: Option<Escalation>,
     /// Lets the candidate through or keeps it back, in either case with the numbers.
     pub(crate) check: fn(&Context<'_>) -> Checked,

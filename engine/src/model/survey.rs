@@ -66,7 +66,7 @@ impl Tally {
     }
 }
 
-/// So many targets are in trouble that something which they share must be broken.
+/// More targets are in trouble than can be a coincidence: something that they share is broken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storm {
     /// Which targets.

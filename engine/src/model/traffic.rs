@@ -172,7 +172,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Keeps what it is: which views are slow, as far as they are told.
+    /// Keeps what it is: which views are slow, as far as they are announced.
     pub(crate) fn forget_numbers(&mut self) {
         match self {
             Self::Isolated { views } => views.truncate(MOST_NAMED),

@@ -98,14 +98,14 @@ pub enum Unsettled {
     Paused,
     /// Pods of the newest revision are missing.
     Updating {
-        /// So many there are.
+        /// Pods of the newest revision.
         updated: u32,
-        /// So many there will be.
+        /// Replicas that the spec asks for.
         desired: u32,
     },
     /// Pods of an older revision are still there.
     OldPods {
-        /// So many.
+        /// How many pods.
         count: u32,
     },
 }

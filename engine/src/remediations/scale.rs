@@ -73,7 +73,7 @@ impl fmt::Display for Condition {
                 write!(f, "{target} has {now} replicas now, {then} were decided on")
             }
             Self::AtZero { target } => {
-                write!(f, "{target} has no replicas; whoever scaled it to nothing meant it")
+                write!(f, "{target} has no replicas: somebody scaled it to zero on purpose")
             }
             Self::AtMaximum { target, replicas, max } => {
                 write!(f, "{target} has {replicas} of at most {max} replicas (scale.max)")

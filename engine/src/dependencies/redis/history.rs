@@ -31,7 +31,7 @@ impl Counters for RedisCounters {
 /// How a cache lost what it held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LossKind {
-    /// The server was started anew.
+    /// The server was restarted.
     Restart,
     /// Somebody flushed it.
     Flush,
@@ -63,7 +63,7 @@ impl CacheLoss {
         let Self { before, after, .. } = self;
         match self.kind {
             LossKind::Restart => {
-                format!("it was started anew at {:.0} (keys: {before}, then {after})", self.since)
+                format!("it was restarted at {:.0} (keys: {before}, then {after})", self.since)
             }
             LossKind::Flush => format!("it was flushed (keys: {before}, then {after})"),
             LossKind::Eviction => format!("it dropped keys for want of memory ({before}, then {after})"),

@@ -57,7 +57,7 @@ impl Choices {
     }
 }
 
-/// So many values, one after the other.
+/// A sequence of values, one after the other.
 struct Values<'a>(&'a mut Choices, usize);
 
 impl<'de> SeqAccess<'de> for Values<'_> {
