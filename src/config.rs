@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(
             config.actions,
             vec![
-                ActionKind::CancelQueries,
+                ActionKind::CancelQuery,
                 ActionKind::TerminateIdle,
                 ActionKind::Scale,
                 ActionKind::WarmCache

@@ -93,10 +93,11 @@ fn violations(change: impl FnOnce(&mut Value), old: Option<&Value>) -> String {
 }
 
 fn probed() -> Value {
-    let probe =
-        json!({"service": "orders-api", "port": 8000, "path": "/", "timeout": "3s", "scheme": "HTTP"});
+    let probe = json!({
+        "serviceName": "orders-api", "port": 8000, "path": "/", "timeout": "3s", "scheme": "HTTP", "failures": 2, "of": 3,
+    });
     json!({
-        "name": "health", "type": "Latency", "latency": {"target": "300ms"},
+        "name": "health", "type": "Latency", "severity": "P1", "latency": {"percentile": 95, "threshold": "300ms"},
         "source": {"type": "Probe", "probe": probe},
     })
 }
@@ -104,15 +105,15 @@ fn probed() -> Value {
 type Change = fn(&mut Value);
 
 const PROBES: [(Change, &str); 6] = [
-    (|o| o["source"] = json!({"type": "Probe"}), "type Probe needs probe"),
-    (|o| o["source"]["prometheus"] = json!({"preset": "Django"}), "type Probe needs probe"),
-    (|o| o["source"]["type"] = "Prometheus".into(), "type Prometheus needs prometheus"),
-    (|o| o["latency"]["target"] = "3s".into(), "must be longer than latency.target"),
+    (|o| o["source"] = json!({"type": "Probe"}), "set exactly the member"),
+    (|o| o["source"]["prometheus"] = json!({"preset": "Django"}), "probe for Probe"),
+    (|o| o["source"]["type"] = "Prometheus".into(), "prometheus for Prometheus"),
+    (|o| o["latency"]["threshold"] = "3s".into(), "must be longer than latency.threshold"),
     (|o| o["source"]["probe"]["timeout"] = "31s".into(), "must be 100ms to 30s"),
     (
         |o| {
             o["type"] = "ErrorRatio".into();
-            o["errorRatio"] = json!({"target": "1%"});
+            o["errorRatio"] = json!({"threshold": "1%"});
             drop(o.as_object_mut().expect("an object").remove("latency"));
         },
         "a Probe measures latency",
@@ -132,7 +133,7 @@ fn the_rules_of_a_policy_hold_offline_too() {
             .contains("at least evaluation.interval")
     );
     let objective = |p: &mut Value| p["spec"]["objectives"] = json!([{"name": "a", "type": "Latency"}]);
-    assert!(refused(objective).contains("type Latency needs latency"));
+    assert!(refused(objective).contains("latency for Latency"));
     assert_eq!(violations(|p| p["spec"]["objectives"] = json!([probed()]), None), "");
     for (change, word) in PROBES {
         let mut object = probed();

@@ -163,7 +163,7 @@ fn metrics() {
     metrics.no_data("Empty");
     metrics.refused("Mode");
     metrics.incident("P1");
-    metrics.remediated("CancelQueries", "Completed", "Healed");
+    metrics.remediated("CancelQuery", "Completed", "Healed");
     metrics.event("CauseFound");
     metrics.wrote("LatencyPolicy", "ok");
     metrics.policy(&labels, true, Some(true), Some(0.1));

@@ -78,7 +78,7 @@ fn policy(namespace: &str, target: &str, source: &Value) -> Policy {
         "spec": {
             "targetRef": {"name": target},
             "evaluation": {"interval": "1s", "window": "5s"},
-            "objectives": [{"name": "p95", "type": "Latency", "latency": {"target": "500ms"}, "source": source}],
+            "objectives": [{"name": "p95", "type": "Latency", "latency": {"threshold": "500ms"}, "source": source}],
         },
     });
     let object: LatencyPolicy = serde_json::from_value(object).expect("a policy");
@@ -128,7 +128,7 @@ async fn both_presets_read_the_traffic_that_there_is() {
 
 fn caddy_with_views(server: &str, views: &Value) -> Value {
     let mut source = caddy(server);
-    source["prometheus"]["views"] = views.clone();
+    source["prometheus"]["routes"] = views.clone();
     source
 }
 
@@ -142,15 +142,7 @@ fn views(read: &Observed<Traffic>) -> Result<&[ViewTraffic], &NoData> {
 
 fn scope(policy: &Policy, read: &Observed<Traffic>) -> Option<Scope> {
     let memory = ObjectiveMemory::default();
-    engine::judge::judge(
-        &policy.objectives[0],
-        Some(read),
-        None,
-        &memory,
-        &policy.evaluation,
-        Timestamp::UNIX_EPOCH,
-    )
-    .scope
+    engine::judge::judge(&policy.objectives[0], Some(read), None, &memory, Timestamp::UNIX_EPOCH).scope
 }
 
 #[tokio::test(flavor = "multi_thread")]

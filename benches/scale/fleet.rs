@@ -249,7 +249,7 @@ fn policy(index: usize) -> Value {
         "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyPolicy", "metadata": {"name": name},
         "spec": {
             "targetRef": {"name": name},
-            "dependencies": [{"name": "db", "type": "PostgreSQL", "postgres": {"secretRef": {"name": "orders-db"}}}],
+            "dependencies": [{"name": "db", "type": "PostgreSQL", "secretRef": {"name": "orders-db"}, "postgresql": {}}],
         },
     })
 }

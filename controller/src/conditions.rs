@@ -82,6 +82,7 @@ sayings! {
     TARGET_NOT_FOUND, READY, False, "TargetNotFound", "The target is not there.";
     TARGET_UNAVAILABLE, READY, False, "TargetUnavailable", "The target cannot be read.";
     NO_BACKEND, READY, False, "NoBackend", "An objective names a backend that there is not.";
+    PARTLY_UNKNOWN, READY, False, "PartlyUnknown", "A part of the policy is unknown to this version and is passed over.";
     READABLE, DATA_AVAILABLE, True, "Readable", "Every objective and dependency can be read.";
     PARTIAL, DATA_AVAILABLE, False, "Partial", "A database can be read in part only.";
     NOT_ALL_READ, DATA_AVAILABLE, Unknown, "NotYetRead", "Not every objective and dependency has been read yet.";
@@ -89,7 +90,6 @@ sayings! {
     INCIDENT_OPEN, WITHIN_OBJECTIVE, False, "IncidentOpen", "An incident is open.";
     NONE_JUDGED, WITHIN_OBJECTIVE, Unknown, "NotYetRead", "No objective has been read yet.";
     AUTO, REMEDIATION_ALLOWED, True, "Auto", "What the guards let through is done.";
-    SUSPENDED, REMEDIATION_ALLOWED, False, "Suspended", "`spec.suspend` is true.";
     PAUSED, REMEDIATION_ALLOWED, False, "Paused", "Policy, target or namespace are paused.";
     OPTED_OUT, REMEDIATION_ALLOWED, False, "OptedOut", "The target's owner wants nothing done.";
     NO_REMEDIATIONS, REMEDIATION_ALLOWED, False, "NoRemediations", "The policy has no rungs.";

@@ -71,7 +71,7 @@ pub struct RefusalReport {
 pub struct RemediationSummary {
     /// Its name.
     pub name: String,
-    /// Its action and how it stands: `CancelQueries Healed`.
+    /// Its action and how it stands: `CancelQuery Healed`.
     pub result: String,
 }
 
@@ -193,6 +193,9 @@ pub fn ready(background: Background<'_>, snapshot: &Snapshot, ticked: &Tick) -> 
     if let Some((name, no_data)) = missing_from_the_start(background.before, snapshot) {
         return missing(&name, &no_data);
     }
+    if !snapshot.policy.ignored.is_empty() {
+        return Said::of(conditions::PARTLY_UNKNOWN, snapshot.policy.ignored.join("; "));
+    }
     let notes = notes(snapshot, ticked);
     let message = if notes.is_empty() { "the policy is being watched".to_owned() } else { notes.join("; ") };
     Said::of(conditions::ACCEPTED, message)
@@ -200,7 +203,8 @@ pub fn ready(background: Background<'_>, snapshot: &Snapshot, ticked: &Tick) -> 
 
 /// What an author should know although the policy is being watched.
 fn notes(snapshot: &Snapshot, ticked: &Tick) -> Vec<String> {
-    let mut notes: Vec<String> = Vec::new();
+    let stored = |path: &String| format!("{path} is stored; this version does not act on it");
+    let mut notes: Vec<String> = snapshot.policy.unused.iter().map(stored).collect();
     for record in said(ticked) {
         if let RecordKind::Dependency { name, partial: Some(grant), .. } = &record.kind {
             notes.push(format!("dependency {name} is readable in part only; run: {grant}"));
@@ -215,8 +219,8 @@ fn notes(snapshot: &Snapshot, ticked: &Tick) -> Vec<String> {
         notes.extend(unreadable.iter().map(|what| format!("dependency {name} is read without {what}")));
     }
     let saturation = |rung: &engine::model::Rung| rung.causes.iter().any(|cause| cause == "WorkersSaturated");
-    if snapshot.policy.workers_per_pod.is_none() && snapshot.policy.rungs.iter().any(saturation) {
-        notes.push("WorkersSaturated is not judged: set spec.diagnosis.workersPerPod".to_owned());
+    if snapshot.policy.concurrency_per_pod.is_none() && snapshot.policy.rungs.iter().any(saturation) {
+        notes.push("WorkersSaturated is not judged: set spec.target.concurrencyPerPod".to_owned());
     }
     notes
 }
@@ -276,9 +280,6 @@ fn within_objective(ticked: &Tick) -> Said {
 }
 
 fn remediation_allowed(snapshot: &Snapshot) -> Said {
-    if snapshot.policy.suspended {
-        return Said::of(conditions::SUSPENDED, "spec.suspend is true");
-    }
     if let Some(pause) = snapshot.pauses.iter().find(|pause| pause.holds(snapshot.now)) {
         let reason = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         return Said::of(conditions::PAUSED, format!("{} is paused until {}{reason}", pause.by, pause.until));

@@ -30,16 +30,15 @@ fn breached() -> (Snapshot, State) {
     let mut errors = policy.objectives[0].clone();
     errors.name = "p99".into();
     policy.objectives.push(errors);
-    policy.suspended = true;
     policy.rungs.push(engine::model::Rung {
         name: "cancel".into(),
         causes: vec!["RunawayQuery".into(), "BlockingQuery".into()],
-        action: engine::model::RungAction::CancelQueries {
-            writers: engine::model::Writers::Allow,
+        action: engine::model::RungAction::CancelQuery {
+            writes: engine::model::UncommittedWrites::RollBack,
             terminate_after: None,
         },
         mode: None,
-        max_hold: Duration::from_secs(3600),
+        min_severity: engine::model::Severity::P2,
     });
     let mut world = World::new(policy);
     for second in 0..8 {

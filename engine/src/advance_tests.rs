@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guards::testing::Setup;
-use crate::model::{Fleet, Ledger, Limits, NoDataReason, earlier};
+use crate::model::{Fleet, Ledger, Limits, NoDataReason, Pause, PausedBy, earlier};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,6 +20,12 @@ struct Eyes {
 }
 
 impl Eyes {
+    /// Somebody pauses the policy.
+    fn pause(&mut self) {
+        let pause = Pause { by: PausedBy::Policy, until: "forever".into(), reason: None };
+        self.setup.snapshot.pauses.push(pause);
+    }
+
     fn open() -> Self {
         let setup = Setup::acting();
         let now = setup.now;
@@ -113,7 +119,7 @@ fn the_gate_writes_who_which_term_and_how_long_and_only_then_the_effect_follows(
 #[test]
 fn a_refusal_at_the_gate_names_its_guard_and_does_nothing() {
     let mut eyes = Eyes::open();
-    eyes.setup.snapshot.policy.suspended = true;
+    eyes.pause();
     let status = eyes.written(&eyes.admitted(), Phase::Refused);
     assert_eq!(status.refused.unwrap().guard, "Paused");
     assert_eq!(status.executing, None);
@@ -137,7 +143,7 @@ fn a_leader_that_has_just_taken_over_waits_until_it_may_judge_and_an_old_one_ref
     eyes.setup.snapshot.operator.leading_since = earlier(eyes.now, SECOND);
     assert!(is_wait(&eyes.step(&eyes.admitted())));
     // A word of a person is not a matter of time.
-    eyes.setup.snapshot.policy.suspended = true;
+    eyes.pause();
     eyes.written(&eyes.admitted(), Phase::Refused);
 }
 

@@ -154,8 +154,8 @@ mod tests {
             Blind::Target { why: why() },
         ];
         assert_eq!(kinds, wanted.each_ref().map(std::mem::discriminant));
-        setup.snapshot.policy.workers_per_pod = None;
-        let (name, setting) = ("WorkersSaturated".to_owned(), "spec.diagnosis.workersPerPod".to_owned());
+        setup.snapshot.policy.concurrency_per_pod = None;
+        let (name, setting) = ("WorkersSaturated".to_owned(), "spec.target.concurrencyPerPod".to_owned());
         assert!(blind(&setup).contains(&Blind::Cause { name, setting }));
         setup.snapshot.databases.clear();
         assert!(blind(&setup).contains(&Blind::Dependency { name: "db".into(), why: None }));

@@ -34,7 +34,7 @@ fn enter(survey: &mut Survey, snapshot: &Snapshot, situation: &Situation) {
     let changes = |rung: &crate::model::Rung| {
         remedy(kind_of(rung)).traits.touches_workload && policy.mode_of(rung) == Mode::Auto
     };
-    if !policy.suspended && policy.rungs.iter().any(changes) {
+    if policy.rungs.iter().any(changes) {
         let key = (policy.id.namespace.clone(), policy.target.clone());
         survey.owners.entry(key).or_default().push((policy.created_at, policy.id.clone()));
     }

@@ -14,26 +14,27 @@ use std::time::Duration;
 use engine::guards::{Context, GuardVerdict, Stage, evaluate, refusals};
 use engine::model::{
     Action, Admission, CacheUse, Candidate, Confidence, Dependency, Fleet, Ledger, Limits, Mode, Phase,
-    Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Snapshot, WarmSettings, Writers,
+    Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Severity, Snapshot, UncommittedWrites,
+    WarmSettings,
 };
 use engine::tick;
 use proptest::prelude::*;
 use support::parse::Traffic;
 use support::{builders, world::World};
 
-fn policy(cooldown: u64, attempts: u32, writers: Writers) -> Policy {
+fn policy(cooldown: u64, attempts: u32, writes: UncommittedWrites) -> Policy {
     let mut policy = builders::policy();
     policy.guards.cooldown = Duration::from_secs(cooldown);
     policy.guards.max_attempts_per_incident = attempts;
     let causes = vec!["RunawayQuery".into(), "BlockingQuery".into()];
     for name in ["first", "second"] {
-        let action = RungAction::CancelQueries { writers, terminate_after: None };
+        let action = RungAction::CancelQuery { writes, terminate_after: None };
         policy.rungs.push(Rung {
             name: name.into(),
             causes: causes.clone(),
             action,
             mode: None,
-            max_hold: Duration::from_secs(3600),
+            min_severity: Severity::P2,
         });
     }
     let redis = RedisDependency { secret: "orders-redis".into(), usage: CacheUse::Cache };
@@ -50,10 +51,9 @@ fn policy(cooldown: u64, attempts: u32, writers: Writers) -> Policy {
             rate_per_second: 1,
             in_flight: 2,
             within: Duration::from_secs(10),
-            no_database: false,
         }),
         mode: None,
-        max_hold: Duration::from_secs(3600),
+        min_severity: Severity::P2,
     });
     policy
 }
@@ -106,8 +106,6 @@ fn event() -> impl Strategy<Value = String> {
         "requests fail",
         "pause target until forever",
         "resume",
-        "suspend yes",
-        "suspend no",
         "mode Observe",
         "mode Auto",
         "restart",
@@ -195,7 +193,6 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
 #[derive(Debug, Default)]
 struct Forbidden {
     paused: bool,
-    suspended: bool,
     observing: bool,
 }
 
@@ -205,8 +202,6 @@ impl Forbidden {
             match event.as_str() {
                 "pause target until forever" => self.paused = true,
                 "resume" => self.paused = false,
-                "suspend yes" => self.suspended = true,
-                "suspend no" => self.suspended = false,
                 "mode Observe" => self.observing = true,
                 "mode Auto" => self.observing = false,
                 _ => {}
@@ -215,7 +210,7 @@ impl Forbidden {
     }
 
     fn any(&self) -> bool {
-        self.paused || self.suspended || self.observing
+        self.paused || self.observing
     }
 }
 
@@ -227,14 +222,14 @@ proptest! {
         ticks in ticks(),
         cooldown in prop::sample::select(vec![1_u64, 10, 60]),
         attempts in 1_u32..4,
-        writers in prop::sample::select(vec![Writers::Deny, Writers::Allow]),
+        writes in prop::sample::select(vec![UncommittedWrites::Protect, UncommittedWrites::RollBack]),
     ) {
-        play(policy(cooldown, attempts, writers), &ticks);
+        play(policy(cooldown, attempts, writes), &ticks);
     }
 
     #[test]
     fn the_same_input_gives_the_same_output(ticks in ticks()) {
-        let (mut one, mut two) = (World::new(policy(10, 3, Writers::Allow)), World::new(policy(10, 3, Writers::Allow)));
+        let (mut one, mut two) = (World::new(policy(10, 3, UncommittedWrites::RollBack)), World::new(policy(10, 3, UncommittedWrites::RollBack)));
         let mut at = Duration::ZERO;
         for (gap, traffic, events) in &ticks {
             at += Duration::from_secs(*gap);
@@ -249,7 +244,7 @@ proptest! {
 
     #[test]
     fn a_stricter_guard_never_lets_more_through(ticks in ticks(), strictness in strictness()) {
-        let mut world = World::new(policy(1, 3, Writers::Allow));
+        let mut world = World::new(policy(1, 3, UncommittedWrites::RollBack));
         let mut at = Duration::ZERO;
         for (gap, traffic, events) in &ticks {
             at += Duration::from_secs(*gap);
@@ -297,11 +292,9 @@ proptest! {
 #[derive(Debug, Clone)]
 enum Strictness {
     Breach(u64),
-    Requests(u64),
     Attempts(u32),
     Observe,
-    Suspend,
-    Writers,
+    UncommittedWrites,
     OptOut,
     Protect,
     Likely,
@@ -310,11 +303,9 @@ enum Strictness {
 fn strictness() -> impl Strategy<Value = Strictness> {
     prop_oneof![
         (1_u64..60).prop_map(Strictness::Breach),
-        (1_u64..1000).prop_map(Strictness::Requests),
         (0_u32..3).prop_map(Strictness::Attempts),
         Just(Strictness::Observe),
-        Just(Strictness::Suspend),
-        Just(Strictness::Writers),
+        Just(Strictness::UncommittedWrites),
         Just(Strictness::OptOut),
         Just(Strictness::Protect),
         Just(Strictness::Likely),
@@ -327,13 +318,8 @@ impl Strictness {
     /// of its causes is found, and beside much else no statement dominates.
     fn concerns(&self, action: &Action) -> bool {
         match self {
-            Self::Writers | Self::Protect | Self::Likely => action.session().is_some(),
-            Self::Breach(_)
-            | Self::Requests(_)
-            | Self::Attempts(_)
-            | Self::Observe
-            | Self::Suspend
-            | Self::OptOut => true,
+            Self::UncommittedWrites | Self::Protect | Self::Likely => action.session().is_some(),
+            Self::Breach(_) | Self::Attempts(_) | Self::Observe | Self::OptOut => true,
         }
     }
 
@@ -341,15 +327,13 @@ impl Strictness {
         let mut stricter = snapshot.clone();
         match self {
             Self::Breach(more) => stricter.policy.evaluation.breach_for += Duration::from_secs(*more),
-            Self::Requests(more) => stricter.policy.evaluation.min_requests += more,
             Self::Attempts(most) => stricter.policy.guards.max_attempts_per_incident = *most,
             // A dry run is a proposal too, but of nothing: where one would be made, none is counted.
             Self::Observe => stricter.policy.rungs.clear(),
-            Self::Suspend => stricter.policy.suspended = true,
-            Self::Writers => {
+            Self::UncommittedWrites => {
                 for rung in &mut stricter.policy.rungs {
-                    if let RungAction::CancelQueries { writers, .. } = &mut rung.action {
-                        *writers = Writers::Deny;
+                    if let RungAction::CancelQuery { writes, .. } = &mut rung.action {
+                        *writes = UncommittedWrites::Protect;
                     }
                 }
             }
@@ -372,7 +356,7 @@ impl Strictness {
 }
 
 fn candidate(cooldown: u64, most: u32) -> Candidate {
-    let policy = policy(cooldown, 3, Writers::Allow);
+    let policy = policy(cooldown, 3, UncommittedWrites::RollBack);
     let server = builders::quiet_database(builders::start()).server.clone();
     let session = engine::model::SessionIdentity {
         pid: 1,
@@ -398,7 +382,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
             session,
             role: "reporting".into(),
             fingerprint: String::new(),
-            writers: Writers::Deny,
+            writes: UncommittedWrites::Protect,
         }),
         cooldown: policy.guards.cooldown,
         max_actions_per_hour: most,
@@ -464,7 +448,12 @@ fn random_worlds_do_act() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let acts: usize = (0..200)
-        .map(|_| play(policy(1, 3, Writers::Allow), &ticks().new_tree(&mut runner).expect("ticks").current()))
+        .map(|_| {
+            play(
+                policy(1, 3, UncommittedWrites::RollBack),
+                &ticks().new_tree(&mut runner).expect("ticks").current(),
+            )
+        })
         .sum();
     assert!(acts >= 200, "only {acts} acts in 200 worlds: the properties prove nothing");
 }

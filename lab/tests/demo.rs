@@ -76,7 +76,7 @@ fn shows(shown: &str, expected: &[&str]) {
 
 const IN_ANY_CASE: [&str; 4] = ["too slow", "RemediationCompleted", "well again", "Healed: "];
 const SIGNALLED: [&str; 1] = ["the fault's own, and no other"];
-const CANCELLED: [&str; 2] = ["canceling statement due to user request", "CancelQueries Healed"];
+const CANCELLED: [&str; 2] = ["canceling statement due to user request", "CancelQuery Healed"];
 
 fn a_blocker_is_healed() -> Result<()> {
     let shown = demo("blocker", &[])?;

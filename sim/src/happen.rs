@@ -341,12 +341,6 @@ fn rules(sim: &Arc<Sim>, item: &Item) {
             let place = *policy;
             after(sim, *span, move |world| change(world, place, |object| object.policy.mode = Mode::Auto));
         }
-        Item::Suspend { policy, span } => {
-            change(&mut world, *policy, |object| object.policy.suspended = true);
-            drop(world);
-            let place = *policy;
-            after(sim, *span, move |world| change(world, place, |object| object.policy.suspended = false));
-        }
         Item::Edit { policy, per_hour, cooldown } => change(&mut world, *policy, |object| {
             object.policy.guards.max_actions_per_hour = *per_hour;
             object.policy.guards.cooldown = std::time::Duration::from_secs(*cooldown);
@@ -514,7 +508,7 @@ pub fn quiet(sim: &Arc<Sim>) {
         for place in 0..POLICIES.len() {
             create_policy(&mut world, place);
             change(&mut world, place, |object| {
-                (object.paused, object.policy.suspended) = (None, false);
+                object.paused = None;
                 object.policy.mode = Mode::Auto;
             });
         }

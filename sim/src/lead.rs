@@ -39,7 +39,7 @@ pub(crate) async fn run(process: Arc<Process>) {
     let _ = process.refresh_limits(Op::Read).await;
     let settings = Settings {
         enabled_actions: vec![
-            ActionKind::CancelQueries,
+            ActionKind::CancelQuery,
             ActionKind::TerminateIdle,
             ActionKind::Scale,
             ActionKind::WarmCache,

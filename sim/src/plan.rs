@@ -80,8 +80,6 @@ pub enum Item {
     PauseNamespace { place: usize, span: u64 },
     /// A policy observes for a while.
     Observe { policy: usize, span: u64 },
-    /// A policy is suspended for a while.
-    Suspend { policy: usize, span: u64 },
     /// A policy is deleted, and created again after a while.
     DeletePolicy { policy: usize, span: u64 },
     /// The policy of the newest act that is still to be taken back is deleted, and created again after a while.
@@ -176,7 +174,6 @@ impl Item {
             | Self::PauseTarget { .. }
             | Self::PauseNamespace { .. }
             | Self::Observe { .. }
-            | Self::Suspend { .. }
             | Self::DeletePolicy { .. }
             | Self::DeleteOwing { .. }
             | Self::Edit { .. }
@@ -308,8 +305,7 @@ fn people(dice: &mut Dice) -> Item {
         9 => Item::PausePolicy { policy, span },
         10 => Item::PauseTarget { target, span },
         11 => Item::PauseNamespace { place: dice.below(2), span },
-        12 => Item::Observe { policy, span },
-        13 => Item::Suspend { policy, span },
+        12 | 13 => Item::Observe { policy, span },
         14 | 15 => Item::DeletePolicy { policy, span },
         16 => Item::Edit {
             policy,

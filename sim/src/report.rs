@@ -52,7 +52,7 @@ pub fn table(
 }
 
 /// The kinds of act that a run must have seen to mean anything.
-pub const ACTS: [&str; 4] = ["CancelQueries (cancel)", "CancelQueries (terminate)", "TerminateIdle", "Scale"];
+pub const ACTS: [&str; 4] = ["CancelQuery (cancel)", "CancelQuery (terminate)", "TerminateIdle", "Scale"];
 
 /// What a run has not seen, and so says nothing about.
 #[must_use]

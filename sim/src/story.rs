@@ -83,8 +83,7 @@ fn unheard(dice: &mut Dice) -> Story {
         0 => Item::PausePolicy { policy, span },
         1 => Item::PauseTarget { target: place.2, span },
         2 => Item::PauseNamespace { place: usize::from(place.0 == "depot"), span },
-        3 => Item::Observe { policy, span },
-        4 => Item::Suspend { policy, span },
+        3 | 4 => Item::Observe { policy, span },
         _ => Item::DeletePolicy { policy, span },
     };
     vec![

@@ -9,7 +9,7 @@
 //! `pg_cancel_backend` and `pg_terminate_backend` know processes, not statements.
 
 use engine::advance::EffectReport;
-use engine::model::{Action, Writers};
+use engine::model::{Action, UncommittedWrites};
 use jiff::Timestamp;
 use sqlx::Row;
 
@@ -135,7 +135,7 @@ fn statement(action: &Action, protected_roles: &[String], fence: Timestamp) -> O
         .bind(target.role.clone())
         .bind(protected_roles.to_vec())
         .bind(target.server.database.clone())
-        .bind(target.writers == Writers::Allow)
+        .bind(target.writes == UncommittedWrites::RollBack)
         .bind(target.server.started_at.as_microsecond())
         .bind(target.server.system_identifier.clone())
         .bind(fence.as_microsecond())

@@ -4,13 +4,17 @@
 // kube's derive takes several printed columns with arguments of the same names.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod actions;
 pub mod budget;
 pub mod convert;
+pub mod dependencies;
 pub mod incident;
 pub mod policy;
 pub mod remediation;
+pub mod sources;
 pub mod stored;
 pub mod text;
+pub mod unions;
 
 pub use budget::{LatencyBudget, LatencyBudgetSpec};
 pub use incident::{LatencyIncident, LatencyIncidentSpec, LatencyIncidentStatus};

@@ -4,8 +4,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::actions;
+use super::dependencies::{Dependency, SecretRef};
 use super::incident::PolicyReference;
-use super::policy::{self, Dependency, Evaluation, Objective, SecretRef, TargetRef};
+use super::policy::{Evaluation, Objective, TargetRef};
 use super::text::{Duration, Instant, Label, ObjectName, RoleName, Sentence, Word};
 
 /// One action, from admission to outcome; or, as a dry run, what would have been done. Written by the operator. It outlives
@@ -98,12 +100,12 @@ pub struct Watch {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// CancelQueries, TerminateIdle, Scale or WarmCache.
+    /// CancelQuery, TerminateIdle, Scale or WarmCache.
     pub r#type: Word,
-    /// For type CancelQueries: the statement that is cancelled.
+    /// For type CancelQuery: the statement that is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_query: Option<SessionTarget>,
-    /// For type CancelQueries: the session that is ended, because its statement was cancelled and runs all the same.
+    /// For type CancelQuery: the session that is ended, because its statement was cancelled and runs all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminate_query: Option<SessionTarget>,
     /// For type TerminateIdle: the session that is ended.
@@ -128,7 +130,7 @@ pub struct WarmCache {
     /// The cache that was found cold; another one is not warmed.
     pub cache: CacheServer,
     /// How, as the rung said it.
-    pub settings: policy::WarmCache,
+    pub settings: actions::WarmCache,
 }
 
 /// One database of one Redis server. A restart makes no other one of it.
@@ -190,8 +192,8 @@ pub struct SessionTarget {
     pub server: Server,
     /// The statement; another one of the same session is not touched.
     pub session: Session,
-    /// Whether it may be touched although its transaction has written: Deny or Allow.
-    pub writers: Word,
+    /// What happens to a transaction that has written: Protect (it is not touched) or RollBack.
+    pub uncommitted_writes: Word,
 }
 
 /// A database server, and which life of it.

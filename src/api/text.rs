@@ -128,7 +128,7 @@ impl JsonSchema for ServicePort {
     }
 }
 
-/// The path of a request, with its query: what `connections::http::UrlPath` takes.
+/// The path of a request, with its query.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(transparent)]
 #[schemars(
@@ -142,6 +142,124 @@ pub struct HttpPath(pub String);
 #[serde(transparent)]
 #[schemars(extend("minLength" = 1), extend("maxLength" = 63))]
 pub struct RoleName(pub String);
+
+/// A percentile: a whole number, or a text with decimals.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Percentile {
+    /// Without decimals.
+    Number(i32),
+    /// With decimals.
+    Text(String),
+}
+
+impl Percentile {
+    /// The percentile of a quantile from 0 to 1.
+    #[must_use]
+    pub fn of(quantile: f64) -> Self {
+        let text = format!("{:.6}", quantile * 100.0);
+        let text = text.trim_end_matches('0').trim_end_matches('.').to_owned();
+        text.parse().map_or(Self::Text(text), Self::Number)
+    }
+}
+
+impl std::fmt::Display for Percentile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl JsonSchema for Percentile {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percentile".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "pattern": r"^[0-9]{1,2}(\.[0-9]{1,6})?$",
+            "maxLength": 9,
+            "minimum": 1,
+            "maximum": 99,
+        })
+    }
+}
+
+/// How much is added at a time: a number, or a percentage of what there is.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Step {
+    /// So many.
+    Count(i32),
+    /// A percentage.
+    Share(String),
+}
+
+impl JsonSchema for Step {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Step".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "pattern": "^(100|[1-9][0-9]?)%$",
+            "maxLength": 4,
+            "minimum": 1,
+            "maximum": 10000,
+        })
+    }
+}
+
+/// A bound of a value: a duration, or a share.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(
+    extend(
+        "pattern" = r"^(([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?|[0-9]{1,3}(\.[0-9]{1,6})?%|0(\.[0-9]{1,8})?)$"
+    ),
+    extend("minLength" = 1),
+    extend("maxLength" = 32)
+)]
+pub struct Bound(pub String);
+
+/// A schedule in cron format: minute, hour, day of month, month, day of week.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(
+    extend("pattern" = r"^[0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+ [0-9A-Z*,/-]+ [0-9A-Z*,/-]+$"),
+    extend("maxLength" = 128)
+)]
+pub struct Schedule(pub String);
+
+/// The IANA name of a time zone.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("pattern" = r"^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"), extend("maxLength" = 64))]
+pub struct TimeZone(pub String);
+
+/// The beginning of an application's name, as PostgreSQL shows it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("minLength" = 1), extend("maxLength" = 63))]
+pub struct ApplicationName(pub String);
+
+/// A key of a Secret.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("pattern" = r"^[-._a-zA-Z0-9]+$"), extend("maxLength" = 253))]
+pub struct SecretKey(pub String);
 
 /// A sentence for people, as the operator writes it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]

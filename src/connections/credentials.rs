@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use engine::model::{NoData, NoDataReason};
+use engine::model::{NoData, NoDataReason, SecretKeys};
 use k8s_openapi::ByteString;
 use url::Url;
 
@@ -65,28 +65,32 @@ impl fmt::Debug for Credentials {
 }
 
 /// The keys that a Secret may have, with the spellings of the usual charts.
-const HOST: [&str; 2] = ["host", "hostname"];
-const DATABASE: [&str; 2] = ["dbname", "database"];
-const USER: [&str; 2] = ["user", "username"];
+pub(super) const HOST: &[&str] = &["host", "hostname"];
+const DATABASE: &[&str] = &["dbname", "database"];
+pub(super) const USER: &[&str] = &["user", "username"];
 
 impl Credentials {
-    /// Reads the data of the Secret `name` of `namespace`. `uri` wins over the single keys.
+    /// Reads the data of the Secret `name` of `namespace`. `uri` wins over the single keys, unless the policy names those.
     ///
     /// # Errors
     /// `SecretInvalid`, saying which key is missing or wrong; values are never quoted.
-    pub fn read(namespace: &str, name: &str, data: &BTreeMap<String, ByteString>) -> Result<Self, NoData> {
-        let invalid =
-            |what: String| NoData::new(NoDataReason::SecretInvalid, format!("Secret {name}: {what}"));
-        let mut credentials = match text(data, "uri").map_err(&invalid)? {
+    pub fn read(
+        namespace: &str,
+        name: &str,
+        keys: &SecretKeys,
+        data: &BTreeMap<String, ByteString>,
+    ) -> Result<Self, NoData> {
+        let invalid = |what: String| invalid(name, keys, &what);
+        let mut credentials = match uri(keys, data).map_err(&invalid)? {
             Some(uri) => from_uri(&uri).map_err(&invalid)?,
-            None => from_keys(data).map_err(&invalid)?,
+            None => from_keys(keys, data).map_err(&invalid)?,
         };
         if let Some(mode) = text(data, "sslmode").map_err(&invalid)? {
             credentials.ssl_mode = SslMode::parse(&mode).ok_or_else(|| {
                 invalid("key sslmode is none of disable, prefer, require, verify-ca, verify-full".to_owned())
             })?;
         }
-        credentials.ca = data.get("ca.crt").map(|ca| ca.0.clone()).filter(|ca| !ca.is_empty());
+        credentials.ca = ca(keys, data).map_err(&invalid)?;
         if !is_host(&credentials.host) {
             return Err(invalid("the host is neither a name nor an address".to_owned()));
         }
@@ -106,28 +110,70 @@ pub(super) fn text(data: &BTreeMap<String, ByteString>, key: &str) -> Result<Opt
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-fn from_keys(data: &BTreeMap<String, ByteString>) -> Result<Credentials, String> {
-    let first = |keys: [&str; 2]| -> Result<String, String> {
-        for key in keys {
-            if let Some(value) = text(data, key)? {
-                return Ok(value);
-            }
+/// Why a Secret cannot be used.
+pub(super) fn invalid(name: &str, keys: &SecretKeys, what: &str) -> NoData {
+    let renamed = keys.uri.as_ref().map(|key| format!(" (its uri is the key {key})")).unwrap_or_default();
+    NoData::new(NoDataReason::SecretInvalid, format!("Secret {name}: {what}{renamed}"))
+}
+
+/// The value under the key that the policy names, which must be there; else under the first of the usual keys that is.
+pub(super) fn value(
+    data: &BTreeMap<String, ByteString>,
+    named: Option<&str>,
+    usual: &[&str],
+) -> Result<Option<String>, String> {
+    if let Some(key) = named {
+        let value = text(data, key)?;
+        return value.map_or_else(|| Err(missing(key)), |value| Ok(Some(value)));
+    }
+    for key in usual {
+        if let Some(value) = text(data, key)? {
+            return Ok(Some(value));
         }
-        let [key, _] = keys;
-        Err(format!(
-            "neither key uri nor key {key} is there; it needs uri, or host, dbname, user and password"
-        ))
+    }
+    Ok(None)
+}
+
+fn missing(key: &str) -> String {
+    format!("key {key}, which secretRef.keys names, is missing or empty")
+}
+
+/// The connection URI, where there is one and the policy does not name single keys instead.
+pub(super) fn uri(keys: &SecretKeys, data: &BTreeMap<String, ByteString>) -> Result<Option<String>, String> {
+    let single = [&keys.host, &keys.port, &keys.dbname, &keys.user, &keys.password];
+    if keys.uri.is_none() && single.iter().any(|key| key.is_some()) {
+        return Ok(None);
+    }
+    value(data, keys.uri.as_deref(), &["uri"])
+}
+
+/// The certificates to trust.
+pub(super) fn ca(keys: &SecretKeys, data: &BTreeMap<String, ByteString>) -> Result<Option<Vec<u8>>, String> {
+    let key = keys.ca_cert.as_deref().unwrap_or("ca.crt");
+    let ca = data.get(key).map(|ca| ca.0.clone()).filter(|ca| !ca.is_empty());
+    if ca.is_none() && keys.ca_cert.is_some() { Err(missing(key)) } else { Ok(ca) }
+}
+
+fn from_keys(keys: &SecretKeys, data: &BTreeMap<String, ByteString>) -> Result<Credentials, String> {
+    let needed = |named: &Option<String>, usual: &[&str]| -> Result<String, String> {
+        value(data, named.as_deref(), usual)?.ok_or_else(|| {
+            format!(
+                "neither key uri nor key {} is there; it needs uri, or host, dbname, user and password; secretRef.keys \
+                 says what it calls them",
+                usual.first().copied().unwrap_or_default()
+            )
+        })
     };
-    let port = match text(data, "port")? {
+    let port = match value(data, keys.port.as_deref(), &["port"])? {
         None => 5432,
         Some(port) => port.parse().map_err(|_| "key port is not a port number".to_owned())?,
     };
     Ok(Credentials {
-        host: first(HOST)?,
+        host: needed(&keys.host, HOST)?,
         port,
-        database: first(DATABASE)?,
-        user: first(USER)?,
-        password: text(data, "password")?,
+        database: needed(&keys.dbname, DATABASE)?,
+        user: needed(&keys.user, USER)?,
+        password: value(data, keys.password.as_deref(), &["password"])?,
         ssl_mode: SslMode::Prefer,
         ca: None,
     })
@@ -245,7 +291,52 @@ mod tests {
     }
 
     fn read(pairs: &[(&str, &str)]) -> Result<Credentials, String> {
-        Credentials::read("shop", "orders-db", &data(pairs)).map_err(|no_data| no_data.to_string())
+        named(&SecretKeys::default(), pairs)
+    }
+
+    fn named(keys: &SecretKeys, pairs: &[(&str, &str)]) -> Result<Credentials, String> {
+        Credentials::read("shop", "orders-db", keys, &data(pairs)).map_err(|no_data| no_data.to_string())
+    }
+
+    #[test]
+    fn keys_of_the_secrets_own_are_read_where_the_policy_names_them() {
+        let key = |name: &str| Some(name.to_owned());
+        let pairs = [
+            ("DATABASE_URL", "postgres://lop:p@db.example.org/orders"),
+            ("POSTGRES_HOST", "orders-db"),
+            ("POSTGRES_DB", "orders"),
+            ("POSTGRES_USER", "orders"),
+            ("POSTGRES_PASSWORD", "q"),
+            ("uri", "postgres://other@elsewhere/x"),
+            ("server-ca.pem", "PEM"),
+        ];
+        let keys = SecretKeys { uri: key("DATABASE_URL"), ..SecretKeys::default() };
+        assert_eq!(format!("{:?}", named(&keys, &pairs).unwrap()), "lop@db.example.org:5432/orders");
+        let keys = SecretKeys {
+            host: key("POSTGRES_HOST"),
+            dbname: key("POSTGRES_DB"),
+            user: key("POSTGRES_USER"),
+            password: key("POSTGRES_PASSWORD"),
+            ca_cert: key("server-ca.pem"),
+            ..SecretKeys::default()
+        };
+        let credentials = named(&keys, &pairs).unwrap();
+        assert_eq!(format!("{credentials:?}"), "orders@orders-db.shop.svc:5432/orders");
+        assert_eq!((credentials.password.as_deref(), credentials.ca), (Some("q"), Some(b"PEM".to_vec())));
+    }
+
+    #[test]
+    fn a_key_that_the_policy_names_must_be_there() {
+        let pairs = [("uri", "postgres://lop@db/orders")];
+        let keys = |uri: Option<&str>, ca_cert: Option<&str>| SecretKeys {
+            uri: uri.map(str::to_owned),
+            ca_cert: ca_cert.map(str::to_owned),
+            ..SecretKeys::default()
+        };
+        let message = named(&keys(Some("DATABASE_URL"), None), &pairs).unwrap_err();
+        assert!(message.contains("key DATABASE_URL, which secretRef.keys names, is missing"), "{message}");
+        let message = named(&keys(None, Some("ca.pem")), &pairs).unwrap_err();
+        assert!(message.contains("key ca.pem"), "{message}");
     }
 
     #[test]

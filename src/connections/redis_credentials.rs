@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use engine::model::{NoData, NoDataReason};
+use engine::model::{NoData, SecretKeys};
 use k8s_openapi::ByteString;
 use url::Url;
 
-use super::credentials::{decoded, is_host, qualified, refused_parameter, text, uri_host};
+use super::credentials::{
+    HOST, USER, ca, decoded, invalid, is_host, qualified, refused_parameter, text, uri, uri_host, value,
+};
 
 const PORT: u16 = 6379;
 
@@ -36,22 +38,24 @@ impl fmt::Debug for RedisCredentials {
     }
 }
 
-/// The keys that a Secret may have, with the spellings of the usual charts.
-const HOST: [&str; 2] = ["host", "hostname"];
-const USER: [&str; 2] = ["user", "username"];
-const DATABASE: [&str; 2] = ["db", "database"];
+/// The keys of the number of the database.
+const DATABASE: &[&str] = &["db", "database"];
 
 impl RedisCredentials {
-    /// Reads the data of the Secret `name` of `namespace`. `uri` wins over the single keys.
+    /// Reads the data of the Secret `name` of `namespace`. `uri` wins over the single keys, unless the policy names those.
     ///
     /// # Errors
     /// `SecretInvalid`, saying which key is missing or wrong; values are never quoted.
-    pub fn read(namespace: &str, name: &str, data: &BTreeMap<String, ByteString>) -> Result<Self, NoData> {
-        let invalid =
-            |what: String| NoData::new(NoDataReason::SecretInvalid, format!("Secret {name}: {what}"));
-        let mut credentials = match text(data, "uri").map_err(&invalid)? {
+    pub fn read(
+        namespace: &str,
+        name: &str,
+        keys: &SecretKeys,
+        data: &BTreeMap<String, ByteString>,
+    ) -> Result<Self, NoData> {
+        let invalid = |what: String| invalid(name, keys, &what);
+        let mut credentials = match uri(keys, data).map_err(&invalid)? {
             Some(uri) => from_uri(&uri).map_err(&invalid)?,
-            None => from_keys(data).map_err(&invalid)?,
+            None => from_keys(keys, data).map_err(&invalid)?,
         };
         match text(data, "tls").map_err(&invalid)?.as_deref() {
             None => {}
@@ -62,7 +66,7 @@ impl RedisCredentials {
             Some("false") => {}
             Some(_) => return Err(invalid("key tls is neither true nor false".to_owned())),
         }
-        credentials.ca = data.get("ca.crt").map(|ca| ca.0.clone()).filter(|ca| !ca.is_empty());
+        credentials.ca = ca(keys, data).map_err(&invalid)?;
         if !is_host(&credentials.host) {
             return Err(invalid("the host is neither a name nor an address".to_owned()));
         }
@@ -83,30 +87,23 @@ impl RedisCredentials {
     }
 }
 
-fn from_keys(data: &BTreeMap<String, ByteString>) -> Result<RedisCredentials, String> {
-    let first = |keys: [&str; 2]| -> Result<Option<String>, String> {
-        for key in keys {
-            if let Some(value) = text(data, key)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
-    };
-    let port = match text(data, "port")? {
+fn from_keys(keys: &SecretKeys, data: &BTreeMap<String, ByteString>) -> Result<RedisCredentials, String> {
+    let find = |named: &Option<String>, usual: &[&str]| value(data, named.as_deref(), usual);
+    let port = match find(&keys.port, &["port"])? {
         None => PORT,
         Some(port) => port.parse().map_err(|_| "key port is not a port number".to_owned())?,
     };
-    let database = match first(DATABASE)? {
+    let database = match find(&keys.dbname, DATABASE)? {
         None => 0,
         Some(number) => number.parse().map_err(|_| "key db is not the number of a database".to_owned())?,
     };
     let missing = "neither key uri nor key host is there; it needs uri, or host, and port, user, password, db where they are not the usual ones";
     Ok(RedisCredentials {
-        host: first(HOST)?.ok_or(missing)?,
+        host: find(&keys.host, HOST)?.ok_or(missing)?,
         port,
         database,
-        user: first(USER)?,
-        password: text(data, "password")?,
+        user: find(&keys.user, USER)?,
+        password: find(&keys.password, &["password"])?,
         tls: false,
         ca: None,
     })
@@ -175,7 +172,8 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> Result<RedisCredentials, String> {
         let data =
             pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
-        RedisCredentials::read("shop", "orders-redis", &data.collect()).map_err(|no_data| no_data.to_string())
+        RedisCredentials::read("shop", "orders-redis", &SecretKeys::default(), &data.collect())
+            .map_err(|no_data| no_data.to_string())
     }
 
     #[test]

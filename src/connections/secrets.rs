@@ -2,10 +2,10 @@
 //! otherwise.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::model::{NoData, NoDataReason};
+use engine::model::{NoData, NoDataReason, SecretKeys, SecretRef};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
@@ -22,16 +22,20 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How soon after a look a failed login may cause the next one.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// What is in a Secret, understood once for each kind of server that somebody takes it for.
+/// What is in a Secret, understood once for each kind of server that somebody takes it for and for each naming of its keys.
+#[derive(Default)]
 struct Content {
     namespace: String,
     name: String,
     data: BTreeMap<String, ByteString>,
-    postgres: OnceLock<Understood<Credentials>>,
-    redis: OnceLock<Understood<RedisCredentials>>,
+    postgres: ByKeys<Credentials>,
+    redis: ByKeys<RedisCredentials>,
 }
 
 type Understood<C> = Result<Arc<C>, NoData>;
+type ByKeys<C> = Mutex<HashMap<SecretKeys, Understood<C>>>;
+/// How many namings of a Secret's keys are remembered. Each policy can have one of its own for each dependency.
+const NAMINGS: usize = 64;
 type Read = Result<Arc<Content>, NoData>;
 /// What was read, and when. Whoever reads holds it: what several need is read once.
 type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Read)>>>;
@@ -39,15 +43,27 @@ type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Read)>>>;
 type Known = HashMap<(String, String), Slot>;
 
 impl Content {
-    fn postgres(&self) -> Understood<Credentials> {
-        let read = || Credentials::read(&self.namespace, &self.name, &self.data).map(Arc::new);
-        self.postgres.get_or_init(read).clone()
+    fn postgres(&self, keys: &SecretKeys) -> Understood<Credentials> {
+        let read = || Credentials::read(&self.namespace, &self.name, keys, &self.data).map(Arc::new);
+        remembered(&self.postgres, keys, read)
     }
 
-    fn redis(&self) -> Understood<RedisCredentials> {
-        let read = || RedisCredentials::read(&self.namespace, &self.name, &self.data).map(Arc::new);
-        self.redis.get_or_init(read).clone()
+    fn redis(&self, keys: &SecretKeys) -> Understood<RedisCredentials> {
+        let read = || RedisCredentials::read(&self.namespace, &self.name, keys, &self.data).map(Arc::new);
+        remembered(&self.redis, keys, read)
     }
+}
+
+fn remembered<C>(
+    known: &ByKeys<C>,
+    keys: &SecretKeys,
+    read: impl FnOnce() -> Understood<C>,
+) -> Understood<C> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= NAMINGS && !known.contains_key(keys) {
+        known.clear();
+    }
+    known.entry(keys.clone()).or_insert_with(read).clone()
 }
 
 /// The Secrets that policies refer to, as far as they have been read.
@@ -69,21 +85,21 @@ impl Secrets {
     ///
     /// # Errors
     /// `SecretNotFound`, `SecretNotAllowed`, `SecretInvalid` or `ApiUnavailable`, each with what to do.
-    pub async fn credentials(&self, namespace: &str, name: &str) -> Result<Arc<Credentials>, NoData> {
-        self.understood(namespace, name, Content::postgres).await
+    pub async fn credentials(&self, namespace: &str, secret: &SecretRef) -> Result<Arc<Credentials>, NoData> {
+        self.understood(namespace, secret, Content::postgres).await
     }
 
     /// The credentials for Redis in a Secret.
     ///
     /// # Errors
     /// As for [`Secrets::credentials`].
-    pub async fn redis(&self, namespace: &str, name: &str) -> Result<Arc<RedisCredentials>, NoData> {
-        self.understood(namespace, name, Content::redis).await
+    pub async fn redis(&self, namespace: &str, secret: &SecretRef) -> Result<Arc<RedisCredentials>, NoData> {
+        self.understood(namespace, secret, Content::redis).await
     }
 
     /// What was read did not work: look again at the next call.
-    pub fn doubt(&self, namespace: &str, name: &str) {
-        let slot = self.lock().get(&(namespace.to_owned(), name.to_owned())).cloned();
+    pub fn doubt(&self, namespace: &str, secret: &SecretRef) {
+        let slot = self.lock().get(&(namespace.to_owned(), secret.name.clone())).cloned();
         // Where it is held it is being read.
         if let Some(mut known) = slot.as_ref().and_then(|slot| slot.try_lock().ok()) {
             known.take_if(|(at, _)| at.elapsed() >= AGAIN);
@@ -93,10 +109,11 @@ impl Secrets {
     async fn understood<C>(
         &self,
         namespace: &str,
-        name: &str,
-        understand: fn(&Content) -> Understood<C>,
+        secret: &SecretRef,
+        understand: fn(&Content, &SecretKeys) -> Understood<C>,
     ) -> Understood<C> {
-        let understand = |read: &Read| read.clone().and_then(|content| understand(&content));
+        let understand = |read: &Read| read.clone().and_then(|content| understand(&content, &secret.keys));
+        let name = secret.name.as_str();
         let slot = self.slot(namespace, name);
         let mut known = slot.lock().await;
         if let Some((at, read)) = known.as_ref() {
@@ -148,8 +165,7 @@ impl Secrets {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             data: secret.data.unwrap_or_default(),
-            postgres: OnceLock::new(),
-            redis: OnceLock::new(),
+            ..Content::default()
         }))
     }
 
@@ -205,8 +221,7 @@ mod tests {
             namespace: "shop".to_owned(),
             name: name.to_owned(),
             data: data.collect(),
-            postgres: OnceLock::new(),
-            redis: OnceLock::new(),
+            ..Content::default()
         };
         let at = Instant::now().checked_sub(age).unwrap();
         *secrets.slot("shop", name).lock().await = Some((at, Ok(Arc::new(content))));
@@ -223,12 +238,12 @@ mod tests {
     async fn what_was_read_once_serves_both_kinds_and_is_the_same_for_everybody() {
         let secrets = secrets();
         known(&secrets, "both", TRUSTED - SECOND.saturating_mul(10), &BOTH).await;
-        let postgres = secrets.credentials("shop", "both").await.unwrap();
-        let redis = secrets.redis("shop", "both").await.unwrap();
+        let postgres = secrets.credentials("shop", &"both".into()).await.unwrap();
+        let redis = secrets.redis("shop", &"both".into()).await.unwrap();
         assert_eq!((&*postgres.host, &*redis.host), ("store.shop.svc", "store.shop.svc"));
-        assert!(Arc::ptr_eq(&redis, &secrets.redis("shop", "both").await.unwrap()));
+        assert!(Arc::ptr_eq(&redis, &secrets.redis("shop", &"both".into()).await.unwrap()));
         known(&secrets, "both", TRUSTED + SECOND, &BOTH).await;
-        assert_eq!(reason(&secrets.redis("shop", "both").await), Some(NoDataReason::ApiUnavailable));
+        assert_eq!(reason(&secrets.redis("shop", &"both".into()).await), Some(NoDataReason::ApiUnavailable));
     }
 
     #[tokio::test]
@@ -236,20 +251,20 @@ mod tests {
         let secrets = secrets();
         let uri = [("uri", "postgres://lop@store/orders")];
         known(&secrets, "one", Duration::ZERO, &uri).await;
-        assert_eq!(reason(&secrets.redis("shop", "one").await), Some(NoDataReason::SecretInvalid));
+        assert_eq!(reason(&secrets.redis("shop", &"one".into()).await), Some(NoDataReason::SecretInvalid));
         known(&secrets, "one", RETRY + SECOND, &uri).await;
-        secrets.credentials("shop", "one").await.unwrap();
-        assert_eq!(reason(&secrets.redis("shop", "one").await), Some(NoDataReason::ApiUnavailable));
+        secrets.credentials("shop", &"one".into()).await.unwrap();
+        assert_eq!(reason(&secrets.redis("shop", &"one".into()).await), Some(NoDataReason::ApiUnavailable));
     }
 
     #[tokio::test]
     async fn a_doubt_has_it_read_again_but_not_at_once() {
         let secrets = secrets();
         known(&secrets, "both", Duration::ZERO, &BOTH).await;
-        secrets.doubt("shop", "both");
-        secrets.redis("shop", "both").await.unwrap();
+        secrets.doubt("shop", &"both".into());
+        secrets.redis("shop", &"both".into()).await.unwrap();
         known(&secrets, "both", AGAIN + SECOND, &BOTH).await;
-        secrets.doubt("shop", "both");
-        assert_eq!(reason(&secrets.redis("shop", "both").await), Some(NoDataReason::ApiUnavailable));
+        secrets.doubt("shop", &"both".into());
+        assert_eq!(reason(&secrets.redis("shop", &"both".into()).await), Some(NoDataReason::ApiUnavailable));
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use engine::advance::Look;
 use engine::model::{
-    Action, Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, PostgresLook, ServerIdentity,
-    Session, SessionIdentity, SessionState, SessionTarget, Slots,
+    Action, Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, PostgresLook, SecretRef,
+    ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Slots,
 };
 use serde::Deserialize;
 use sqlx::Row;
@@ -178,7 +178,12 @@ impl Databases {
     }
 
     /// What the database behind a Secret says, not older than `max_age`.
-    pub async fn facts(&self, namespace: &str, secret: &str, max_age: Duration) -> Observed<PostgresFacts> {
+    pub async fn facts(
+        &self,
+        namespace: &str,
+        secret: &SecretRef,
+        max_age: Duration,
+    ) -> Observed<PostgresFacts> {
         let credentials = match self.secrets.credentials(namespace, secret).await {
             Ok(credentials) => credentials,
             Err(no_data) => return Observed::Missing(no_data),

@@ -153,7 +153,7 @@ impl Probes {
     }
 
     async fn probe(&self, namespace: &str, source: &ProbeSource, turn: usize) -> Result<Probed, NoData> {
-        let ProbeSource { service, port, path, timeout, scheme } = source;
+        let ProbeSource { service, port, path, timeout, scheme, .. } = source;
         let path = UrlPath::parse(path).map_err(|problem| NoData::new(NoDataReason::BadAnswer, problem))?;
         let started = Instant::now();
         let looking = self.services.endpoints(namespace, service, port, None, ADDRESSES);

@@ -70,8 +70,16 @@ impl Place {
 const SCALES: (&str, &str, &[&str], &str) = ("apps", "deployments/scale", &["orders-api"], "patch");
 
 fn dependency(kind: &str, place: usize, secret: &str) -> Value {
-    let (word, part) = if kind == "postgres" { ("PostgreSQL", "postgres") } else { ("Redis", "redis") };
-    json!({"name": format!("d{place}"), "type": word, part: {"secretRef": {"name": secret}}})
+    let (word, settings) = match kind {
+        "maintenance" => {
+            let settings = json!({"maintenanceSecretRef": {"name": secret}});
+            let own = json!({"name": "mine"});
+            return json!({"name": format!("d{place}"), "type": "PostgreSQL", "secretRef": own, "postgresql": settings});
+        }
+        "postgresql" => ("PostgreSQL", json!({})),
+        _ => ("Redis", json!({})),
+    };
+    json!({"name": format!("d{place}"), "type": word, "secretRef": {"name": secret}, (kind): settings})
 }
 
 fn policy(dependencies: &[Value]) -> Value {
@@ -116,7 +124,11 @@ fn whoever_may_not_read_a_secret_may_not_name_it_at_any_place() {
         let place = Place::new("secrets").await;
         let mine: (&str, &str, &[&str], &str) = ("", "secrets", &["mine"], "get");
         let owner = place.person("owner", &[SCALES, mine]).await;
-        for kind in ["postgres", "redis"] {
+        for (kind, field) in [
+            ("postgresql", "secretRef"),
+            ("redis", "secretRef"),
+            ("maintenance", "postgresql.maintenanceSecretRef"),
+        ] {
             let all = |theirs: Option<usize>| -> Vec<Value> {
                 let secret = |place| if theirs == Some(place) { "theirs" } else { "mine" };
                 (0..8).map(|place| dependency(kind, place, secret(place))).collect()
@@ -126,18 +138,18 @@ fn whoever_may_not_read_a_secret_may_not_name_it_at_any_place() {
                 let said =
                     place.create(&owner, &policy(&all(Some(index)))).await.expect_err("it was accepted");
                 let wanted = format!(
-                    "spec.dependencies[{index}].{kind}.secretRef.name: owner-secrets may not get Secret theirs in namespace secrets"
+                    "spec.dependencies[{index}].{field}.name: owner-secrets may not get Secret theirs in namespace secrets"
                 );
                 assert!(said.contains(&wanted), "{kind} {index}: {said}");
             }
         }
-        let mixed = [dependency("redis", 0, "mine"), dependency("postgres", 1, "mine")];
+        let mixed = [dependency("redis", 0, "mine"), dependency("postgresql", 1, "mine")];
         place.create(&owner, &policy(&mixed)).await.expect("all are hers");
         // Listing is another right, and no help.
         let lists = ("", "secrets", [].as_slice(), "list");
         let reader = place.person("reader", &[SCALES, lists]).await;
         let said = place.create(&reader, &policy(&mixed)).await.expect_err("it was accepted");
-        assert!(said.contains("spec.dependencies[0].redis.secretRef.name"), "{said}");
+        assert!(said.contains("spec.dependencies[0].secretRef.name"), "{said}");
     });
 }
 
@@ -145,18 +157,16 @@ fn whoever_may_not_read_a_secret_may_not_name_it_at_any_place() {
 fn whoever_may_edit_a_policy_may_always_stop_it_and_nothing_more() {
     run(async {
         let place = Place::new("stopping").await;
-        let written = policy(&[dependency("postgres", 0, "theirs"), dependency("redis", 1, "theirs")]);
+        let written = policy(&[dependency("postgresql", 0, "theirs"), dependency("redis", 1, "theirs")]);
         let editor = place.person("editor", &[]).await;
         let pause = json!({"metadata": {"annotations": {"latency-operator.dev/paused-until": "forever"}}});
         for stop in [
             pause,
             json!({"metadata": {"labels": {"team": "web"}}}),
-            json!({"spec": {"suspend": true}}),
             json!({"spec": {"mode": "Observe"}}),
             json!({"spec": {"mode": null}}),
-            json!({"spec": {"mode": "Observe", "suspend": true}}),
             // Nothing changes.
-            json!({"spec": {"mode": "Auto", "suspend": false}}),
+            json!({"spec": {"mode": "Auto"}}),
         ] {
             place.stored(&written).await;
             let said = place.patch(&editor, &stop).await;
@@ -164,12 +174,12 @@ fn whoever_may_edit_a_policy_may_always_stop_it_and_nothing_more() {
         }
         for more in [
             json!({"spec": {"historyLimit": 21}}),
-            json!({"spec": {"suspend": true, "historyLimit": 21}}),
+            json!({"spec": {"mode": "Observe", "historyLimit": 21}}),
             json!({"spec": {"mode": "Observe", "dependencies": null}}),
             json!({"spec": {"mode": "Approve"}}),
             json!({"spec": {"guards": {"maxActionsPerHour": 7}}}),
             json!({"spec": {"remediations": [
-                {"name": "warm", "causes": ["ColdCache"], "action": {"type": "CancelQueries"}},
+                {"name": "warm", "causes": ["ColdCache"], "action": {"type": "CancelQuery", "cancelQuery": {}}},
             ]}}),
         ] {
             place.stored(&written).await;
@@ -178,16 +188,10 @@ fn whoever_may_edit_a_policy_may_always_stop_it_and_nothing_more() {
         }
         let mut stopped = written.clone();
         stopped["spec"]["mode"] = json!("Observe");
-        stopped["spec"]["suspend"] = json!(true);
         place.stored(&stopped).await;
-        for start in [
-            json!({"spec": {"mode": "Auto"}}),
-            json!({"spec": {"suspend": false}}),
-            json!({"spec": {"suspend": null}}),
-        ] {
-            let said = place.patch(&editor, &start).await.expect_err("it was accepted");
-            assert!(said.contains("editor-stopping may not"), "{start}: {said}");
-        }
+        let said =
+            place.patch(&editor, &json!({"spec": {"mode": "Auto"}})).await.expect_err("it was accepted");
+        assert!(said.contains("editor-stopping may not"), "{said}");
         // Whoever has the rights changes what they like.
         let theirs: (&str, &str, &[&str], &str) = ("", "secrets", &["theirs"], "get");
         let owner = place.person("owner", &[SCALES, theirs]).await;
@@ -228,14 +232,12 @@ fn the_expressions_are_of_the_right_types() {
         let mut wrong = right.clone();
         let rules = wrong["spec"]["validations"].as_array_mut().expect("validations");
         for rule in rules.iter_mut() {
-            let text = rule["expression"]
-                .as_str()
-                .expect("an expression")
-                .replace("secretRef.name", "secretRef.nam");
+            let text =
+                rule["expression"].as_str().expect("an expression").replace("ecretRef.name", "ecretRef.nam");
             rule["expression"] = json!(text);
         }
         let told = |told: &[String]| {
-            told.len() == 16 && told.iter().all(|warning| warning.contains("undefined field 'nam'"))
+            told.len() == 24 && told.iter().all(|warning| warning.contains("undefined field 'nam'"))
         };
         installed().await.types_are_right(right, &wrong, told).await;
     });
@@ -294,7 +296,7 @@ fn without_the_admission_policy_anybody_is_let_through() {
         cluster.plane.namespace("shop").await.expect("a namespace");
         let rules = json!([{"apiGroups": ["latency-operator.dev"], "resources": ["latencypolicies"], "verbs": ["create"]}]);
         let anybody = cluster.person("shop", "anybody", rules).await;
-        let text = policy(&[dependency("postgres", 7, "theirs")]).to_string();
+        let text = policy(&[dependency("postgresql", 7, "theirs")]).to_string();
         let args = ["create", "-n", "shop", "-f", "-"];
         cluster.kubectl_as(&anybody, &args, &text).await.expect("it is accepted");
     });

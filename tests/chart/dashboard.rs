@@ -28,7 +28,7 @@ fn busy() -> Metrics {
     metrics.no_data("Empty");
     metrics.refused("Mode");
     metrics.incident("P1");
-    metrics.remediated("CancelQueries", "Completed", "Healed");
+    metrics.remediated("CancelQuery", "Completed", "Healed");
     metrics.event("CauseFound");
     metrics.wrote("LatencyPolicy", "ok");
     metrics.leading(true);

@@ -84,7 +84,7 @@ fn a_release_comes_changes_goes_and_comes_back() {
             }))
             .await;
 
-        let changed = Release::new(json!({"config": {"actions": ["CancelQueries"]}}));
+        let changed = Release::new(json!({"config": {"actions": ["CancelQuery"]}}));
         let done = cluster.helm.upgrade(&cluster.plane, &changed).await.expect("helm runs");
         done.success("upgrading").expect("it is upgraded");
         let role = get(&cluster, &["clusterrole", "latency-operator", "-o", "json"]).await.expect("the role");

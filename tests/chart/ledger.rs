@@ -35,7 +35,10 @@ fn remediation() -> Value {
             "confidence": "Certain", "reason": "because", "cooldown": "5m", "deadline": "5s",
             "action": {"type": "Scale", "scale": {"targetRef": {"name": "orders-api"}, "uid": "u", "from": 2, "to": 3}},
             "verify": {"after": "1s", "within": "30s", "window": "5s"},
-            "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": []}},
+            "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
+                "name": "p95", "type": "Latency", "latency": {"threshold": "500ms"},
+                "source": {"type": "Prometheus", "prometheus": {"preset": "Django"}},
+            }]}},
         },
     })
 }

@@ -46,7 +46,7 @@ const SCALE: [&str; 4] = [
 fn of_action(action: &str) -> BTreeSet<String> {
     match action {
         "Scale" => set(&SCALE),
-        "CancelQueries" | "TerminateIdle" | "WarmCache" => BTreeSet::new(),
+        "CancelQuery" | "TerminateIdle" | "WarmCache" => BTreeSet::new(),
         other => panic!("which rights does {other} need?"),
     }
 }

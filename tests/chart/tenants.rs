@@ -55,7 +55,7 @@ fn policy(change: impl FnOnce(&mut Value)) -> Value {
         "spec": {
             "mode": "Auto",
             "targetRef": {"name": "orders-api"},
-            "dependencies": [{"name": "db", "type": "PostgreSQL", "postgres": {"secretRef": {"name": "orders-db"}}}],
+            "dependencies": [{"name": "db", "type": "PostgreSQL", "secretRef": {"name": "orders-db"}, "postgresql": {}}],
         },
     });
     change(&mut policy["spec"]);
@@ -69,12 +69,11 @@ fn a_tenant_reaches_no_other_namespace_through_a_policy() {
         let elsewhere = |path: &str| format!("unknown field \"{path}\"");
 
         // Another's Secret.
-        let secret =
-            |reference: Value| policy(|spec| spec["dependencies"][0]["postgres"]["secretRef"] = reference);
+        let secret = |reference: Value| policy(|spec| spec["dependencies"][0]["secretRef"] = reference);
         let named = secret(json!({"name": "orders-db", "namespace": THEIRS}));
-        tenant.must_not(MINE, &named, &elsewhere("spec.dependencies[0].postgres.secretRef.namespace")).await;
+        tenant.must_not(MINE, &named, &elsewhere("spec.dependencies[0].secretRef.namespace")).await;
         let path = secret(json!({"name": format!("{THEIRS}/orders-db")}));
-        tenant.must_not(MINE, &path, "spec.dependencies[0].postgres.secretRef.name").await;
+        tenant.must_not(MINE, &path, "spec.dependencies[0].secretRef.name").await;
 
         // Another's Deployment.
         let target = |reference: Value| policy(|spec| spec["targetRef"] = reference);
@@ -87,8 +86,8 @@ fn a_tenant_reaches_no_other_namespace_through_a_policy() {
         let probe = |service: &str| {
             policy(|spec| {
                 spec["objectives"] = json!([{
-                    "name": "health", "type": "Latency", "latency": {"target": "300ms"},
-                    "source": {"type": "Probe", "probe": {"service": service, "port": "http", "path": "/"}},
+                    "name": "health", "type": "Latency", "latency": {"threshold": "300ms"},
+                    "source": {"type": "Probe", "probe": {"serviceName": service, "port": "http", "path": "/"}},
                 }]);
             })
         };

@@ -13,24 +13,24 @@ const NAMESPACES: [&str; 4] = ["anywhere", "named-one", "named-two", "named-not"
 
 /// A policy whose every sense asks for something: a probe, a database, a cache.
 fn policy(namespace: &str) -> Value {
-    let probe = json!({"service": "orders-api", "port": "http", "path": "/", "timeout": "3s"});
+    let probe = json!({"serviceName": "orders-api", "port": "http", "path": "/", "timeout": "3s"});
     json!({
         "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyPolicy",
         "metadata": {"name": "orders-api", "namespace": namespace},
         "spec": {
             "mode": "Auto", "targetRef": {"name": "orders-api"},
-            "evaluation": {"interval": "1s", "window": "5s", "missingDataAfter": 1},
+            "evaluation": {"interval": "1s", "window": "5s", "noDataAfter": "1s"},
             "objectives": [{
-                "name": "health", "type": "Latency", "latency": {"target": "300ms"},
+                "name": "health", "type": "Latency", "latency": {"threshold": "300ms"},
                 "source": {"type": "Probe", "probe": probe},
             }],
             "dependencies": [
-                {"name": "db", "type": "PostgreSQL", "postgres": {"secretRef": {"name": "orders-db"}}},
-                {"name": "cache", "type": "Redis", "redis": {"secretRef": {"name": "orders-redis"}}},
+                {"name": "db", "type": "PostgreSQL", "secretRef": {"name": "orders-db"}, "postgresql": {"connectionsPerPod": 1}},
+                {"name": "cache", "type": "Redis", "secretRef": {"name": "orders-redis"}, "redis": {}},
             ],
             "remediations": [{
                 "name": "grow", "causes": ["WorkersSaturated"],
-                "action": {"type": "Scale", "scale": {"max": 4, "connectionsPerPod": 1}},
+                "action": {"type": "Scale", "scale": {"maxReplicas": 4}},
             }],
         },
     })

@@ -243,7 +243,7 @@ fn policy() -> LatencyPolicy {
         "spec": {
             "targetRef": {"name": NAME},
             "dependencies": [{
-                "name": "db", "type": "PostgreSQL", "postgres": {"secretRef": {"name": "orders-db"}},
+                "name": "db", "type": "PostgreSQL", "secretRef": {"name": "orders-db"}, "postgresql": {},
             }],
             "guards": {"cooldown": "10s"},
         },

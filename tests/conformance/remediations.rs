@@ -107,7 +107,10 @@ fn spec(namespace: &str) -> RemediationSpec {
             "targetRef": {"name": "orders-api"}, "uid": "u", "from": 2, "to": 3,
         }},
         "verify": {"after": "1s", "within": "30s", "window": "5s"},
-        "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": []}},
+        "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
+                "name": "p95", "type": "Latency", "latency": {"threshold": "500ms"},
+                "source": {"type": "Prometheus", "prometheus": {"preset": "Django"}},
+            }]}},
     });
     let mut object = LatencyRemediation::new(NAMES[0], serde_json::from_value(spec).expect("a spec"));
     object.metadata.namespace = Some(namespace.to_owned());

@@ -222,7 +222,7 @@ fn the_third_same_fix_in_a_day_is_refused_although_the_policy_was_deleted_and_cr
         let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
 
         let event = world.until_event("IncidentEscalated").await;
-        assert!(event.contains("2 of 2 breaches within 24h were met by CancelQueries"), "{event}");
+        assert!(event.contains("2 of 2 breaches within 24h were met by CancelQuery"), "{event}");
         let event = world.until_event("RemediationBlocked").await;
         assert!(event.contains("refused by Flapping"), "{event}");
         world.until_looked(3).await;

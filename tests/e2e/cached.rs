@@ -74,7 +74,7 @@ pub(crate) async fn secret(world: &World, port: u16, password: &str) {
 
 /// Beside the database there is a cache, and nothing is done about it.
 pub(crate) fn with_cache(policy: &mut Value) {
-    let cache = json!({"name": "cache", "type": "Redis", "redis": {"secretRef": {"name": "orders-redis"}}});
+    let cache = json!({"name": "cache", "type": "Redis", "secretRef": {"name": "orders-redis"}, "redis": {}});
     policy["spec"]["dependencies"].as_array_mut().expect("a list").push(cache);
 }
 

@@ -152,15 +152,15 @@ impl Stage {
 fn policy(policy: &mut Value) {
     with_cache(policy);
     let warm = json!({
-        "service": "orders-api", "port": "http", "paths": ["/api/v1/portfolios"], "requestsPerPath": 4,
+        "serviceName": "orders-api", "port": "http", "paths": ["/api/v1/portfolios"], "requestsPerPath": 4,
         "ratePerSecond": 4, "inFlight": 1, "within": "10s",
     });
     let spec = &mut policy["spec"];
     spec["guards"]["cooldown"] = "1s".into();
     spec["objectives"].as_array_mut().expect("a list").push(json!({
-        "name": "health", "type": "Latency", "latency": {"target": "20s"},
+        "name": "health", "type": "Latency", "latency": {"threshold": "20s"},
         "source": {"type": "Probe", "probe": {
-            "service": "orders-api", "port": "http", "path": PROBED, "timeout": "21s",
+            "serviceName": "orders-api", "port": "http", "path": PROBED, "timeout": "21s",
         }},
     }));
     spec["remediations"].as_array_mut().expect("a list").push(
@@ -334,13 +334,13 @@ async fn with_dependency(world: &World, name: &str, kind: &str, data: Value) {
             "metadata": {"name": name, "labels": {"latency-operator.dev/allowed": "true"}}, "stringData": data,
         }))
         .await;
-    let (r#type, field) = if kind == "postgres" { ("PostgreSQL", "postgres") } else { ("Redis", "redis") };
+    let (r#type, field) = if kind == "postgres" { ("PostgreSQL", "postgresql") } else { ("Redis", "redis") };
     let mut object = crate::support::policy();
     object["metadata"]["name"] = name.into();
     object["spec"]["mode"] = "Observe".into();
     object["spec"]["remediations"] = json!([]);
     object["spec"]["dependencies"] =
-        json!([{"name": "store", "type": r#type, (field): {"secretRef": {"name": name}}}]);
+        json!([{"name": "store", "type": r#type, "secretRef": {"name": name}, (field): {}}]);
     world.apply(object).await;
 }
 

@@ -152,7 +152,7 @@ fn a_breach_is_healthy_what_nobody_can_mend_from_outside_has_failed_and_the_rest
 
         world
             .apply(named("secretless", |p| {
-                p["spec"]["dependencies"][0]["postgres"]["secretRef"]["name"] = "missing".into();
+                p["spec"]["dependencies"][0]["secretRef"]["name"] = "missing".into();
             }))
             .await;
         world.apply(named("targetless", |p| p["spec"]["targetRef"]["name"] = "nobody".into())).await;
@@ -192,7 +192,7 @@ fn a_breach_is_healthy_what_nobody_can_mend_from_outside_has_failed_and_the_rest
 
         // What was settled is judged anew with each change of it.
         world.patch(json!({"dependencies": [{
-            "name": "db", "type": "PostgreSQL", "postgres": {"secretRef": {"name": "missing"}, "users": ["orders"]},
+            "name": "db", "type": "PostgreSQL", "secretRef": {"name": "missing"}, "postgresql": {"clientRoles": ["orders"]},
         }]}))
         .await;
         gates.until("orders-api", "InProgress, InProgress, Progressing: SecretNotFound: ").await;
@@ -223,12 +223,8 @@ fn a_pause_a_dependency_in_part_and_a_breach_hold_up_no_gate() {
         world.apply(policy()).await;
         let paused = "Current, Current, Healthy: Paused: the policy is paused until forever";
         assert_eq!(gates.see("orders-api").await, paused);
-        world.patch(json!({"suspend": true})).await;
+        world.patch(json!({"mode": "Observe"})).await;
         world.annotate("lp", "orders-api", None).await;
-        world.until_condition("RemediationAllowed", "False/Suspended").await;
-        let suspended = "Current, Current, Healthy: Suspended: spec.suspend is true";
-        assert_eq!(gates.see("orders-api").await, suspended);
-        world.patch(json!({"suspend": false, "mode": "Observe"})).await;
         world.until_condition("RemediationAllowed", "False/ObserveOnly").await;
         gates.until("orders-api", "Current, Current, Healthy: Accepted").await;
 
@@ -238,7 +234,7 @@ fn a_pause_a_dependency_in_part_and_a_breach_hold_up_no_gate() {
         world.apply(secret("in-part", &port, reporting)).await;
         world
             .apply(named("in-part", |p| {
-                p["spec"]["dependencies"][0]["postgres"]["secretRef"]["name"] = "in-part".into();
+                p["spec"]["dependencies"][0]["secretRef"]["name"] = "in-part".into();
             }))
             .await;
         world.until_condition_of("in-part", "DataAvailable", "False/Partial").await;

@@ -28,24 +28,23 @@ const STATUSES: u64 = 50;
 fn whole() -> Value {
     let mut whole = policy();
     whole["metadata"]["annotations"] = json!({"latency-operator.dev/paused-until": "2020-01-01T00:00:00Z"});
-    whole["spec"]["suspend"] = false.into();
     whole["spec"]["historyLimit"] = 20.into();
-    whole["spec"]["diagnosis"]["workersPerPod"] = 4.into();
+    whole["spec"]["target"]["concurrencyPerPod"] = 4.into();
     whole["spec"]["objectives"].as_array_mut().expect("a list").push(json!({
         "name": "errors", "type": "ErrorRatio",
-        "errorRatio": {"target": "1%", "severities": [{"level": "P1", "above": "5%"}]},
+        "errorRatio": {"threshold": "1%"}, "severity": "P2", "raise": [{"level": "P1", "above": "5%"}],
         "source": {"type": "Prometheus", "prometheus": {
-            "backend": "default", "preset": "Django", "matchLabels": {"namespace": "hostile"},
+            "backendName": "default", "preset": "Django", "matchLabels": {"namespace": "hostile"},
         }},
     }));
     whole["spec"]["remediations"].as_array_mut().expect("a list").extend([
         json!({
             "name": "idle", "causes": ["IdleInTransaction"], "mode": "Auto",
-            "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "2m", "writers": "Allow"}},
+            "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "2m", "uncommittedWrites": "RollBack"}},
         }),
         json!({
-            "name": "grow", "causes": ["WorkersSaturated"], "maxHold": "10m",
-            "action": {"type": "Scale", "scale": {"step": "50%", "max": 4, "connectionsPerPod": 5}},
+            "name": "grow", "causes": ["WorkersSaturated"],
+            "action": {"type": "Scale", "scale": {"step": "50%", "maxReplicas": 4, "maxHold": "10m"}},
         }),
     ]);
     whole
@@ -75,7 +74,10 @@ fn remediation(uid: &str, target: &str) -> Value {
                 "targetRef": {"name": "orders-api"}, "uid": target, "from": 2, "to": 9,
             }},
             "verify": {"after": "1s", "within": "30s", "window": "5s"},
-            "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": []}},
+            "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
+                "name": "p95", "type": "Latency", "latency": {"threshold": "500ms"},
+                "source": {"type": "Prometheus", "prometheus": {"preset": "Django"}},
+            }]}},
         },
     })
 }
@@ -100,7 +102,7 @@ fn status() -> Value {
         }],
         "causes": [{"name": "RunawayQuery", "confidence": "Certain", "message": "a statement runs"}],
         "blockedBy": [{"rung": "cancel", "guard": "Cooldown", "message": "it rests"}],
-        "lastRemediation": {"name": "orders-api-1", "result": "CancelQueries Healed"}, "paused": "no",
+        "lastRemediation": {"name": "orders-api-1", "result": "CancelQuery Healed"}, "paused": "no",
     }})
 }
 
@@ -259,7 +261,7 @@ fn a_time_beyond_the_calendar_in_metadata_stops_nobody_else() {
         let mut other = policy();
         other["metadata"]["name"] = "other".into();
         other["spec"]["targetRef"]["name"] = "other".into();
-        other["spec"]["dependencies"][0]["postgres"]["secretRef"]["name"] = "other-db".into();
+        other["spec"]["dependencies"][0]["secretRef"]["name"] = "other-db".into();
         world.apply(other).await;
         world
             .apply(json!({

@@ -77,7 +77,7 @@ fn without_a_declared_database_none_is_known_to_be_well_unless_there_is_none() {
 
         let rung = json!([{
             "name": "grow", "causes": ["WorkersSaturated"],
-            "action": {"type": "Scale", "scale": {"step": "100%", "max": 4, "noDatabase": true}},
+            "action": {"type": "Scale", "scale": {"step": "100%", "maxReplicas": 4}},
         }]);
         world.patch(json!({"remediations": rung})).await;
         scaled(&world).await;
@@ -95,7 +95,7 @@ fn one_slow_view_beside_others_that_are_well_is_its_own_trouble() {
             .policy(|policy| {
                 grow(policy);
                 // Everybody is busy, as far as the number of requests in flight tells.
-                policy["spec"]["diagnosis"]["workersPerPod"] = json!(1);
+                policy["spec"]["target"]["concurrencyPerPod"] = json!(1);
             })
             .await;
         world.exporter.set_view("stock", calm());
@@ -172,7 +172,7 @@ fn what_did_not_help_is_held_and_the_next_rung_follows() {
                 let first = policy["spec"]["remediations"][0].clone();
                 let mut second = first.clone();
                 second["name"] = json!("more");
-                second["action"]["scale"]["max"] = json!(6);
+                second["action"]["scale"]["maxReplicas"] = json!(6);
                 policy["spec"]["remediations"] = json!([first, second]);
                 policy["spec"]["verification"] = json!({"after": "1s", "within": "10s"});
             })

@@ -7,7 +7,7 @@ use crate::support::{SOON, World, eventually, kubectl, phase, run, slow};
 const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
 
 #[test]
-fn a_pause_on_policy_target_or_namespace_and_suspend_hold_until_they_are_lifted() {
+fn a_pause_on_policy_target_or_namespace_and_observe_hold_until_they_are_lifted() {
     run(async {
         let mut world = World::new("pausing").await;
         world.operate().await;
@@ -30,13 +30,13 @@ fn a_pause_on_policy_target_or_namespace_and_suspend_hold_until_they_are_lifted(
         world
             .until_condition("RemediationAllowed", "False/Paused: the policy is paused until tomorrow")
             .await;
-        world.patch(json!({"suspend": true})).await;
+        world.patch(json!({"mode": "Observe"})).await;
         world.annotate("lp", "orders-api", None).await;
-        world.until_condition("RemediationAllowed", "False/Suspended").await;
+        world.until_condition("RemediationAllowed", "False/ObserveOnly").await;
         let opt_out =
             ["annotate", "-n", "pausing", "deployment", "orders-api", "latency-operator.dev/opt-out=true"];
         kubectl(&world.lab.control_plane, &opt_out, "").await;
-        world.patch(json!({"suspend": false})).await;
+        world.patch(json!({"mode": "Auto"})).await;
         world.until_condition("RemediationAllowed", "False/OptedOut").await;
         assert!(report.runs());
         assert_eq!(world.signals(), 0);

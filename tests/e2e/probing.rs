@@ -93,9 +93,9 @@ impl Drop for Application {
 fn health(timeout: &str) -> Value {
     json!({
         "name": "health", "type": "Latency",
-        "latency": {"target": "300ms", "severities": [{"level": "P1", "above": "10s"}]},
+        "latency": {"threshold": "300ms"}, "severity": "P2", "raise": [{"level": "P1", "above": "10s"}],
         "source": {"type": "Probe", "probe": {
-            "service": "orders-api", "port": "http", "path": "/api/health?full=1", "timeout": timeout,
+            "serviceName": "orders-api", "port": "http", "path": "/api/health?full=1", "timeout": timeout,
         }},
     })
 }

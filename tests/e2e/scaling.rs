@@ -9,10 +9,10 @@ use crate::support::{SOON, World, eventually, kubectl, outcome, phase, run, satu
 
 /// Two workers a pod, doubled at most once.
 pub(crate) fn grow(policy: &mut Value) {
-    policy["spec"]["diagnosis"]["workersPerPod"] = json!(2);
+    policy["spec"]["target"]["concurrencyPerPod"] = json!(2);
     policy["spec"]["remediations"] = json!([{
         "name": "grow", "causes": ["WorkersSaturated"],
-        "action": {"type": "Scale", "scale": {"step": "100%", "max": 4, "connectionsPerPod": 2}},
+        "action": {"type": "Scale", "scale": {"step": "100%", "maxReplicas": 4}},
     }]);
 }
 
@@ -198,7 +198,7 @@ fn a_database_without_room_gets_no_more_pods_and_the_refusal_has_the_numbers() {
         world
             .policy(|policy| {
                 grow(policy);
-                policy["spec"]["remediations"][0]["action"]["scale"]["connectionsPerPod"] = json!(60);
+                policy["spec"]["dependencies"][0]["postgresql"]["connectionsPerPod"] = json!(60);
             })
             .await;
         world.until_calm().await;

@@ -37,7 +37,7 @@ fn ten_lines(name: &str, secret: &str) -> Value {
         "metadata": {"name": name},
         "spec": {
             "targetRef": {"name": "orders-api"},
-            "dependencies": [{"name": "db", "type": "PostgreSQL", "postgres": {"secretRef": {"name": secret}}}],
+            "dependencies": [{"name": "db", "type": "PostgreSQL", "secretRef": {"name": secret}, "postgresql": {}}],
         },
     })
 }

@@ -661,23 +661,23 @@ pub(crate) fn policy() -> Value {
             "mode": "Auto",
             "targetRef": {"name": "orders-api"},
             "evaluation": {
-                "interval": "1s", "window": "5s", "breachFor": "2s", "recoverFor": "3s", "minRequests": 20,
-                "missingDataAfter": 3,
+                "interval": "1s", "window": "5s", "breachFor": "2s", "recoverFor": "3s", "noDataAfter": "3s",
             },
             "objectives": [{
                 "name": "p95", "type": "Latency",
-                "latency": {"target": "500ms", "severities": [{"level": "P1", "above": "2s"}]},
+                "latency": {"threshold": "500ms"}, "severity": "P2", "raise": [{"level": "P1", "above": "2s"}],
             }],
             "dependencies": [{
                 "name": "db", "type": "PostgreSQL",
-                "postgres": {
-                    "secretRef": {"name": "orders-db"}, "users": ["orders"], "roles": ["orders", "reporting"],
+                "secretRef": {"name": "orders-db"},
+                "postgresql": {
+                    "clientRoles": ["orders"], "cancellableRoles": ["orders", "reporting"], "connectionsPerPod": 5,
                 },
             }],
             "diagnosis": {"thresholds": [{"cause": "RunawayQuery", "olderThan": "2s"}]},
             "remediations": [{
                 "name": "cancel", "causes": ["RunawayQuery", "BlockingQuery"],
-                "action": {"type": "CancelQueries", "cancelQueries": {"writers": "Allow"}},
+                "action": {"type": "CancelQuery", "cancelQuery": {"uncommittedWrites": "RollBack"}},
             }],
             "guards": {"cooldown": "10s"},
             "verification": {"after": "1s", "within": "30s"},

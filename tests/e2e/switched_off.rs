@@ -12,10 +12,10 @@ const PATH: &str =
 
 /// What is cancelled first, and two workers a pod, doubled at most once.
 fn cancel_and_grow(policy: &mut Value) {
-    policy["spec"]["diagnosis"]["workersPerPod"] = json!(2);
+    policy["spec"]["target"]["concurrencyPerPod"] = json!(2);
     policy["spec"]["remediations"].as_array_mut().expect("rungs").push(json!({
         "name": "grow", "causes": ["WorkersSaturated"],
-        "action": {"type": "Scale", "scale": {"step": "100%", "max": 4, "connectionsPerPod": 2}},
+        "action": {"type": "Scale", "scale": {"step": "100%", "maxReplicas": 4}},
     }));
 }
 
@@ -46,7 +46,7 @@ fn who_asks_for_an_action_that_is_switched_off_is_told_where_and_what_is_owed_is
         drop(suffering);
         saturate(&world.exporter, false);
 
-        world.operate_with("actions: [CancelQueries]\n").await;
+        world.operate_with("actions: [CancelQuery]\n").await;
         let said = world.until_condition("Stalled", "True/ActionDisabled").await;
         assert!(said.contains(PATH), "{said}");
         assert!(said.contains("take this rung out, or have the administrator switch it on"), "{said}");
@@ -95,14 +95,14 @@ async fn kubectl_shows_it(world: &World) {
 fn ending_what_was_cancelled_in_vain_is_an_action_of_its_own() {
     run(async {
         let mut world = World::new("no-terminating").await;
-        world.operate_with("actions: [CancelQueries]\n").await;
+        world.operate_with("actions: [CancelQuery]\n").await;
         world
             .policy(|policy| {
-                policy["spec"]["remediations"][0]["action"]["cancelQueries"]["terminateAfter"] = json!("2s");
+                policy["spec"]["remediations"][0]["action"]["cancelQuery"]["terminateAfter"] = json!("2s");
             })
             .await;
         let said = world.until_condition("Stalled", "True/ActionDisabled").await;
-        let path = "spec.remediations[0].action.cancelQueries.terminateAfter: TerminateIdle is switched off";
+        let path = "spec.remediations[0].action.cancelQuery.terminateAfter: TerminateIdle is switched off";
         assert!(said.contains(path) && said.contains("leave the field out"), "{said}");
         world.policy(|_| ()).await;
         world.until_condition("Ready", "True").await;

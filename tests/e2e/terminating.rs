@@ -17,8 +17,7 @@ fn min_idle() -> String {
 }
 
 fn idle_rung(policy: &mut serde_json::Value) {
-    let action =
-        json!({"type": "TerminateIdle", "terminateIdle": {"minIdle": min_idle(), "writers": "Allow"}});
+    let action = json!({"type": "TerminateIdle", "terminateIdle": {"minIdle": min_idle(), "uncommittedWrites": "RollBack"}});
     let rung = json!({"name": "idle", "causes": ["IdleInTransaction"], "action": action});
     policy["spec"]["remediations"].as_array_mut().expect("rungs").push(rung);
 }
@@ -95,7 +94,7 @@ fn a_statement_that_ignores_its_cancellation_is_ended_with_its_session_by_an_act
         world
             .policy(|policy| {
                 policy["spec"]["guards"]["cooldown"] = json!("10m");
-                policy["spec"]["remediations"][0]["action"]["cancelQueries"]["terminateAfter"] = json!("2s");
+                policy["spec"]["remediations"][0]["action"]["cancelQuery"]["terminateAfter"] = json!("2s");
             })
             .await;
         world.until_calm().await;

@@ -18,7 +18,7 @@ fn with_warming(policy: &mut Value) {
     with_cache(policy);
     let within = format!("{}s", lab::patience(Duration::from_secs(10)).as_secs());
     let warm = json!({
-        "service": "orders-api", "port": "http", "paths": ["/api/v1/portfolios", "/api/v1/orders?page=1"],
+        "serviceName": "orders-api", "port": "http", "paths": ["/api/v1/portfolios", "/api/v1/orders?page=1"],
         "requestsPerPath": requests_per_path(), "ratePerSecond": 2, "inFlight": 1, "within": within,
     });
     policy["spec"]["remediations"] = json!([{"name": "warm", "causes": ["ColdCache"], "action": {"type": "WarmCache", "warmCache": warm}}]);

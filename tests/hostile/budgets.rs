@@ -70,11 +70,11 @@ const BANS: &[Ban] = &[
     },
     Ban {
         forbids: |b| {
-            b["spec"]["deniedActions"] = json!(["CancelQueries", "TerminateIdle", "Scale", "WarmCache"])
+            b["spec"]["deniedActions"] = json!(["CancelQuery", "TerminateIdle", "Scale", "WarmCache"])
         },
         lifted: |b| {
             let denied = b["spec"]["deniedActions"].as_array().cloned().unwrap_or_default();
-            !["CancelQueries", "TerminateIdle", "Scale", "WarmCache"]
+            !["CancelQuery", "TerminateIdle", "Scale", "WarmCache"]
                 .iter()
                 .all(|kind| denied.contains(&json!(kind)))
         },

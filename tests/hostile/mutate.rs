@@ -316,7 +316,7 @@ fn word(dice: &mut Dice) -> &'static str {
         "Allow",
         "Deny",
         "Scale",
-        "CancelQueries",
+        "CancelQuery",
         "TerminateIdle",
         "Rollback",
         "RunawayQuery",

@@ -28,68 +28,80 @@ pub(crate) fn original() -> Value {
             },
         },
         "spec": {
-            "mode": "Auto", "suspend": false, "historyLimit": 20,
+            "mode": "Auto", "historyLimit": 20,
             "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-api"},
+            "target": {"concurrencyPerPod": 4, "databases": "Declared"},
+            "source": {"type": "Prometheus", "prometheus": {"backendName": "default", "preset": "Django"}},
             "evaluation": {
-                "interval": "1s", "window": "5s", "breachFor": "3s", "recoverFor": "3s", "minRequests": 50,
-                "missingDataAfter": 3,
+                "interval": "1s", "window": "5s", "breachFor": "3s", "recoverFor": "3s", "noDataAfter": "3s",
             },
             "objectives": [{
                 "name": "p95", "type": "Latency",
-                "latency": {"quantile": "0.95", "target": "500ms", "severities": [{"level": "P1", "above": "2s"}]},
+                "latency": {"percentile": 95, "threshold": "500ms"}, "severity": "P2", "raise": [{"level": "P1", "above": "2s"}],
                 "source": {"type": "Prometheus", "prometheus": {
-                    "backend": "default", "preset": "Caddy", "matchLabels": {"server": "orders"},
-                    "views": {"preset": "Django", "matchLabels": {"job": "orders"}},
+                    "backendName": "default", "preset": "Caddy", "matchLabels": {"server": "orders"},
+                    "routes": {"preset": "Django", "matchLabels": {"job": "orders"}},
                 }},
             }, {
                 "name": "errors", "type": "ErrorRatio",
-                "errorRatio": {"target": "1%", "severities": [{"level": "P1", "above": "5%"}]},
+                "errorRatio": {"threshold": "1%"}, "severity": "P2", "raise": [{"level": "P1", "above": "5%"}],
             }, {
-                "name": "health", "type": "Latency", "latency": {"target": "300ms"},
+                "name": "health", "type": "Latency", "latency": {"threshold": "300ms"},
                 "source": {"type": "Probe", "probe": {
-                    "service": "orders-api", "port": "http", "path": "/api/health?full=1", "timeout": "3s", "scheme": "HTTP",
+                    "serviceName": "orders-api", "port": "http", "path": "/api/health?full=1", "timeout": "3s", "scheme": "HTTP",
+                    "failures": 2, "of": 3,
                 }},
             }],
             "dependencies": [{
                 "name": "db", "type": "PostgreSQL",
-                "postgres": {
-                    "secretRef": {"name": "orders-db"}, "users": ["orders"], "roles": ["orders", "reporting"],
+                "secretRef": {"name": "orders-db", "keys": {
+                    "uri": "DATABASE_URL", "host": "h", "port": "p", "dbname": "d", "user": "u", "password": "w", "caCert": "c",
+                }},
+                "postgresql": {
+                    "clientRoles": ["orders"], "clientApplications": ["gunicorn"], "cancellableRoles": ["orders", "reporting"],
+                    "cores": 4, "connectionsPerPod": 5, "maintenanceSecretRef": {"name": "orders-db-owner"},
                 },
             }, {
-                "name": "cache", "type": "Redis", "redis": {"secretRef": {"name": "orders-redis"}, "use": "Cache"},
+                "name": "cache", "type": "Redis", "secretRef": {"name": "orders-redis"}, "redis": {"role": "Cache"},
             }],
             "diagnosis": {
-                "workersPerPod": 4,
                 "thresholds": [
                     {"cause": "RunawayQuery", "olderThan": "3s"}, {"cause": "IdleInTransaction", "olderThan": "3s"},
                 ],
             },
             "remediations": [
                 {
-                    "name": "cancel", "causes": ["RunawayQuery", "BlockingQuery"], "mode": "Auto", "maxHold": "1h",
-                    "action": {"type": "CancelQueries", "cancelQueries": {"writers": "Allow", "terminateAfter": "20s"}},
+                    "name": "cancel", "causes": ["RunawayQuery", "BlockingQuery"], "mode": "Auto", "minSeverity": "P2",
+                    "action": {"type": "CancelQuery", "cancelQuery": {"uncommittedWrites": "RollBack", "terminateAfter": "20s"}},
                 },
                 {
-                    "name": "idle", "causes": ["IdleInTransaction"], "maxHold": "1h",
-                    "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "3s", "writers": "Allow"}},
+                    "name": "idle", "causes": ["IdleInTransaction"],
+                    "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "3s", "uncommittedWrites": "RollBack"}},
                 },
                 {
-                    "name": "grow", "causes": ["WorkersSaturated"], "maxHold": "10m",
+                    "name": "grow", "causes": ["WorkersSaturated"],
                     "action": {"type": "Scale", "scale": {
-                        "step": "50%", "max": 12, "connectionsPerPod": 5, "noDatabase": false,
+                        "step": "50%", "maxReplicas": 12, "maxHold": "10m", "autoscalerBounds": "None",
                     }},
                 },
                 {
-                    "name": "warm", "causes": ["ColdCache"], "maxHold": "10m",
+                    "name": "warm", "causes": ["ColdCache"],
                     "action": {"type": "WarmCache", "warmCache": {
-                        "service": "orders-api", "port": "http", "scheme": "HTTP", "paths": ["/api/1", "/api/2"],
-                        "requestsPerPath": 2, "ratePerSecond": 1, "inFlight": 1, "within": "10s", "noDatabase": false,
+                        "serviceName": "orders-api", "port": "http", "scheme": "HTTP", "paths": ["/api/1", "/api/2"],
+                        "requestsPerPath": 2, "ratePerSecond": 1, "inFlight": 1, "within": "10s",
                     }},
                 },
             ],
             "guards": {
                 "maxActionsPerHour": 6, "maxAttemptsPerIncident": 3, "cooldown": "5m", "minAvailable": "60%",
+                "windows": [{
+                    "name": "friday", "type": "Deny", "schedule": "0 9 * * FRI", "duration": "8h", "timeZone": "Europe/Berlin",
+                }],
             },
+            "approval": {"timeout": "15m", "scope": "Once"}, "escalation": {"after": "30m"},
+            "notifications": [{
+                "name": "oncall", "type": "Slack", "secretRef": {"name": "slack"}, "minSeverity": "P1", "events": ["Opened"],
+            }],
             "verification": {"after": "1s", "within": "30s"},
         },
         "status": {
@@ -100,7 +112,7 @@ pub(crate) fn original() -> Value {
             }],
             "causes": [{"name": "RunawayQuery", "confidence": "Certain", "message": "a statement runs"}],
             "blockedBy": [{"rung": "cancel", "guard": "Cooldown", "message": "it rests"}],
-            "lastRemediation": {"name": "orders-api-12345678-4-cancel-1", "result": "CancelQueries Healed"},
+            "lastRemediation": {"name": "orders-api-12345678-4-cancel-1", "result": "CancelQuery Healed"},
             "paused": "no",
         },
     })
@@ -131,8 +143,8 @@ fn reach_of(mutant: &Mutant) -> Reach {
 fn has_rung_for(policy: &Policy, act: &Act) -> bool {
     policy.rungs.iter().any(|rung| match &rung.action {
         // A statement that was cancelled in vain is followed by the end of its session, where the rung says so.
-        RungAction::CancelQueries { terminate_after, .. } => {
-            act.kind == "CancelQueries" || (terminate_after.is_some() && act.kind == "TerminateIdle")
+        RungAction::CancelQuery { terminate_after, .. } => {
+            act.kind == "CancelQuery" || (terminate_after.is_some() && act.kind == "TerminateIdle")
         }
         RungAction::TerminateIdle { .. } => act.kind == "TerminateIdle",
         RungAction::Scale(_) => act.kind == "Scale",
@@ -195,9 +207,8 @@ fn where_nothing_may_be_done_no_mutant_does_anything() {
 #[test]
 fn only_the_switch_itself_lets_a_policy_act() {
     type Switch = (fn(&mut Value), &'static [&'static str]);
-    let switches: [Switch; 4] = [
+    let switches: [Switch; 3] = [
         (|p| p["spec"]["mode"] = "Observe".into(), &["spec.mode"]),
-        (|p| p["spec"]["suspend"] = true.into(), &["spec.suspend"]),
         (
             |p| p["metadata"]["annotations"]["latency-operator.dev/paused-until"] = "forever".into(),
             &["metadata.annotations.latency-operator.dev/paused-until", "metadata.annotations", "metadata"],

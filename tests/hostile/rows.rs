@@ -138,7 +138,7 @@ fn snapshot(policy: &Policy, facts: Observed<PostgresFacts>, second: u64) -> Sna
         leading_since: builders::start(),
         api_contact_at: now,
         api_contact_within: Duration::from_secs(10),
-        enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale].into(),
+        enabled_actions: vec![ActionKind::CancelQuery, ActionKind::TerminateIdle, ActionKind::Scale].into(),
         protected_roles: vec!["postgres".into()].into(),
     };
     let mut snapshot =

@@ -40,10 +40,10 @@ async fn policy(world: &World, change: impl FnOnce(&mut Value)) {
         "spec": {
             "mode": "Auto",
             "targetRef": {"name": "orders-api"},
-            "evaluation": {"interval": "1s", "window": "5s", "breachFor": "2s", "recoverFor": "3s", "minRequests": 20},
+            "evaluation": {"interval": "1s", "window": "5s", "breachFor": "2s", "recoverFor": "3s", },
             "dependencies": [{
                 "name": "db", "type": "PostgreSQL",
-                "postgres": {"secretRef": {"name": "rested-db-app"}, "roles": ["orders", "reporting"]},
+                "secretRef": {"name": "rested-db-app"}, "postgresql": {"cancellableRoles": ["orders", "reporting"]},
             }],
             "diagnosis": {"thresholds": [{"cause": "RunawayQuery", "olderThan": "2s"}]},
             // What was done for the test before is remembered.
@@ -65,7 +65,7 @@ fn an_upgrade_in_the_middle_of_an_act() {
         install(world, PREVIOUS_TAG).await;
         policy(world, |policy| {
             policy["spec"]["remediations"] =
-                json!([{"name": "cancel", "causes": ["RunawayQuery"], "action": {"type": "CancelQueries"}}]);
+                json!([{"name": "cancel", "causes": ["RunawayQuery"], "action": {"type": "CancelQuery", "cancelQuery": {}}}]);
         })
         .await;
         let before = world.cancelled();
@@ -93,10 +93,10 @@ fn an_upgrade_in_the_middle_of_an_act() {
 async fn owing(world: &World) {
     policy(world, |policy| {
         policy["spec"]["evaluation"]["recoverFor"] = json!("10m");
-        policy["spec"]["diagnosis"]["workersPerPod"] = json!(2);
+        policy["spec"]["target"]["concurrencyPerPod"] = json!(2);
         policy["spec"]["remediations"] = json!([{
             "name": "grow", "causes": ["WorkersSaturated"],
-            "action": {"type": "Scale", "scale": {"step": "100%", "max": 4, "connectionsPerPod": 2}},
+            "action": {"type": "Scale", "scale": {"step": "100%", "maxReplicas": 4}},
         }]);
     })
     .await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::advance::EffectReport;
-use engine::model::{SessionState, SessionTarget, Writers};
+use engine::model::{SessionState, SessionTarget, UncommittedWrites};
 use latency_operator::connections::Postgres;
 use latency_operator::observe::postgres::snapshot;
 use sqlx::Row;
@@ -41,9 +41,9 @@ fn is_refused(report: &EffectReport) -> bool {
 }
 
 /// Asks for the statement of that process to be cancelled, with all that is known about it.
-async fn cancel(connection: &Postgres, pid: i32, writers: Writers) -> EffectReport {
+async fn cancel(connection: &Postgres, pid: i32, writes: UncommittedWrites) -> EffectReport {
     let facts = until_facts(connection, |facts| facts.session(pid).is_some()).await;
-    let cancel = SessionTarget { writers, ..cancel_of(&facts, pid) };
+    let cancel = SessionTarget { writes, ..cancel_of(&facts, pid) };
     cancel_on(connection, &cancel, &[], fence(&facts)).await
 }
 
@@ -136,17 +136,17 @@ async fn privileged_protected_and_busy_sessions_are_left_alone() {
     }
     for (what, one) in &running {
         // The holder of the lock has to keep it.
-        let report = cancel(&connection, one.pid, Writers::Allow).await;
+        let report = cancel(&connection, one.pid, UncommittedWrites::RollBack).await;
         assert!(is_refused(&report), "{what}: {report:?}");
         assert!(one.runs(), "{what}");
     }
-    let report = cancel(&connection, holder.pid, Writers::Allow).await;
+    let report = cancel(&connection, holder.pid, UncommittedWrites::RollBack).await;
     assert!(is_refused(&report), "idle in a transaction: {report:?}");
     assert_eq!(signals(&world), 0);
 
     // An innocent statement in the same place is not.
     let innocent = world.client("orders").await.start("select 'vacuum' from copy_of_orders");
-    assert_eq!(cancel(&connection, innocent.pid, Writers::Deny).await, EffectReport::Sent);
+    assert_eq!(cancel(&connection, innocent.pid, UncommittedWrites::Protect).await, EffectReport::Sent);
     innocent.ended().await.1.expect_err("cancelled");
     assert_eq!(signals(&world), 1);
 }
@@ -175,7 +175,7 @@ async fn who_has_written_is_only_cancelled_where_that_is_allowed() {
         let report = cancel_on(&connection, &right, &[], fence(&facts)).await;
         assert!(is_refused(&report), "{write}: {report:?}");
         assert!(running.runs() && signals(&world) == id);
-        let allowed = SessionTarget { writers: Writers::Allow, ..right };
+        let allowed = SessionTarget { writes: UncommittedWrites::RollBack, ..right };
         assert_eq!(cancel_on(&connection, &allowed, &[], fence(&facts)).await, EffectReport::Sent);
         running.ended().await.1.expect_err("cancelled");
     }

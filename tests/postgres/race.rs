@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::advance::EffectReport;
-use engine::model::{PostgresFacts, SessionIdentity, SessionTarget, Writers};
+use engine::model::{PostgresFacts, SessionIdentity, SessionTarget, UncommittedWrites};
 use latency_operator::connections::Postgres;
 use latency_operator::observe::postgres::snapshot;
 use tokio::task::JoinHandle;
@@ -119,12 +119,12 @@ async fn races(world: &World, way: Way, rounds: usize) -> Races {
 async fn cancel(connection: &Postgres, facts: &PostgresFacts, session: SessionIdentity) -> bool {
     let target = SessionTarget {
         dependency: "db".to_owned(),
-        secret: "orders-db".to_owned(),
+        secret: "orders-db".into(),
         server: facts.server.clone(),
         session,
         role: "orders".to_owned(),
         fingerprint: String::new(),
-        writers: Writers::Deny,
+        writes: UncommittedWrites::Protect,
     };
     match cancel_on(connection, &target, &[], fence(facts)).await {
         EffectReport::Sent => true,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::advance::EffectReport;
-use engine::model::{Action, LockWait, NoData, NoDataReason, PostgresFacts, Session, SessionTarget, Writers};
+use engine::model::{
+    Action, LockWait, NoData, NoDataReason, PostgresFacts, Session, SessionTarget, UncommittedWrites,
+};
 use jiff::Timestamp;
 use lab::PostgresOptions;
 use lab::postgres::Auth;
@@ -268,12 +270,12 @@ pub(crate) fn cancel_of(facts: &PostgresFacts, pid: i32) -> SessionTarget {
     let victim = session(facts, pid);
     SessionTarget {
         dependency: "db".to_owned(),
-        secret: "orders-db".to_owned(),
+        secret: "orders-db".into(),
         server: facts.server.clone(),
         session: victim.identity.clone(),
         role: victim.role.clone(),
         fingerprint: victim.fingerprint.clone(),
-        writers: Writers::Deny,
+        writes: UncommittedWrites::Protect,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use engine::advance::{EffectReport, Look};
-use engine::model::{Action, PostgresFacts, SessionState, SessionTarget, TerminateIdle, Writers};
+use engine::model::{Action, PostgresFacts, SessionState, SessionTarget, TerminateIdle, UncommittedWrites};
 use latency_operator::act::signal_session::signal_on;
 use latency_operator::connections::Postgres;
 use latency_operator::observe::postgres::{look_at_session, look_at_statement};
@@ -26,7 +26,7 @@ const CHANGES: [Change; 9] = [
     ("another role", |idle| idle.target.role = "orders".to_owned()),
     ("another database", |idle| idle.target.server.database = "reports".to_owned()),
     ("another life of the server", |idle| idle.target.server.started_at += TICK),
-    ("its work may not be lost", |idle| idle.target.writers = Writers::Deny),
+    ("its work may not be lost", |idle| idle.target.writes = UncommittedWrites::Protect),
 ];
 
 /// A session that has locked a row, has looked at something innocent since, and says nothing any more.
@@ -45,7 +45,7 @@ async fn idle(connection: &Postgres, pid: i32) -> PostgresFacts {
 
 fn terminate(facts: &PostgresFacts, pid: i32) -> TerminateIdle {
     TerminateIdle {
-        target: SessionTarget { writers: Writers::Allow, ..cancel_of(facts, pid) },
+        target: SessionTarget { writes: UncommittedWrites::RollBack, ..cancel_of(facts, pid) },
         idle_since: session(facts, pid).state_change,
         min_idle: Duration::ZERO,
     }

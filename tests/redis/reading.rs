@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::model::RedisRole;
+use engine::model::{RedisRole, SecretKeys};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use lab::RedisOptions;
@@ -104,7 +104,8 @@ async fn a_password_with_escapes_in_a_uri_opens_the_door() {
     let world = World::with(RedisOptions::default().password("p@ss/w:rd% #?")).await;
     let uri = format!("redis://:p%40ss%2Fw%3Ard%25%20%23%3F@127.0.0.1:{}/2", world.server.port());
     let data = BTreeMap::from([("uri".to_owned(), ByteString(uri.into_bytes()))]);
-    let credentials = RedisCredentials::read("shop", "orders-redis", &data).expect("credentials");
+    let credentials =
+        RedisCredentials::read("shop", "orders-redis", &SecretKeys::default(), &data).expect("credentials");
     let facts = read(&connection(credentials)).await.expect("facts");
     assert_eq!((facts.server.database, &*facts.server.host), (2, "127.0.0.1"));
 }

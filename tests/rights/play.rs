@@ -56,23 +56,23 @@ fn all_rungs(policy: &mut Value) {
     let spec = &mut policy["spec"];
     spec["historyLimit"] = 1.into();
     spec["guards"] = json!({"cooldown": "1s", "maxAttemptsPerIncident": 10});
-    spec["diagnosis"]["workersPerPod"] = 2.into();
+    spec["target"]["concurrencyPerPod"] = 2.into();
     // Long enough that it is asked in the middle whether it may go on.
     let warm = json!({
-        "service": "orders-api", "port": "http", "paths": ["/api/v1/portfolios"], "requestsPerPath": 9,
+        "serviceName": "orders-api", "port": "http", "paths": ["/api/v1/portfolios"], "requestsPerPath": 9,
         "ratePerSecond": 1, "within": "20s",
     });
     spec["remediations"].as_array_mut().expect("rungs").extend([
         json!({"name": "idle", "causes": ["IdleInTransaction"], "action": {
-            "type": "TerminateIdle", "terminateIdle": {"minIdle": "1s", "writers": "Allow"},
+            "type": "TerminateIdle", "terminateIdle": {"minIdle": "1s", "uncommittedWrites": "RollBack"},
         }}),
         json!({"name": "warm", "causes": ["ColdCache"], "action": {"type": "WarmCache", "warmCache": warm}}),
         grow(),
     ]);
     spec["objectives"].as_array_mut().expect("a list").push(json!({
-        "name": "health", "type": "Latency", "latency": {"target": "20s"},
+        "name": "health", "type": "Latency", "latency": {"threshold": "20s"},
         "source": {"type": "Probe", "probe": {
-            "service": "orders-api", "port": "http", "path": PROBED, "timeout": "21s",
+            "serviceName": "orders-api", "port": "http", "path": PROBED, "timeout": "21s",
         }},
     }));
 }
@@ -80,7 +80,7 @@ fn all_rungs(policy: &mut Value) {
 fn grow() -> Value {
     json!({
         "name": "grow", "causes": ["WorkersSaturated"],
-        "action": {"type": "Scale", "scale": {"step": "100%", "max": 4, "connectionsPerPod": 2}},
+        "action": {"type": "Scale", "scale": {"step": "100%", "maxReplicas": 4}},
     })
 }
 
@@ -109,7 +109,7 @@ fn of_the_stateful_set() -> Value {
     let mut object = policy();
     object["metadata"]["name"] = STATEFUL.into();
     object["spec"]["targetRef"] = json!({"kind": "StatefulSet", "name": STATEFUL});
-    object["spec"]["diagnosis"] = json!({"workersPerPod": 2});
+    object["spec"]["target"] = json!({"concurrencyPerPod": 2});
     object["spec"]["remediations"] = json!([grow()]);
     object
 }

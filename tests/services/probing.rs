@@ -66,9 +66,9 @@ fn policy(namespace: &str, interval: &str, timeout: &str) -> Policy {
         "spec": {
             "targetRef": {"name": "orders"}, "evaluation": {"interval": interval},
             "objectives": [{
-                "name": "health", "type": "Latency", "latency": {"target": "50ms"},
+                "name": "health", "type": "Latency", "latency": {"threshold": "50ms"},
                 "source": {"type": "Probe", "probe": {
-                    "service": "orders", "port": "http", "path": "/api/health", "timeout": timeout,
+                    "serviceName": "orders", "port": "http", "path": "/api/health", "timeout": timeout,
                 }},
             }],
         },

@@ -83,25 +83,25 @@ impl Story {
         match self {
             Self::Cancel => {}
             Self::Terminate => {
-                policy["spec"]["remediations"][0]["action"]["cancelQueries"]["terminateAfter"] = json!("2s");
+                policy["spec"]["remediations"][0]["action"]["cancelQuery"]["terminateAfter"] = json!("2s");
             }
             Self::Idle => {
                 policy["spec"]["remediations"] = json!([{
                     "name": "idle", "causes": ["IdleInTransaction"],
-                    "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "2s", "writers": "Allow"}},
+                    "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "2s", "uncommittedWrites": "RollBack"}},
                 }]);
             }
             Self::Scale => {
-                policy["spec"]["diagnosis"]["workersPerPod"] = json!(2);
+                policy["spec"]["target"]["concurrencyPerPod"] = json!(2);
                 policy["spec"]["remediations"] = json!([{
                     "name": "grow", "causes": ["WorkersSaturated"],
-                    "action": {"type": "Scale", "scale": {"step": "100%", "max": 4, "connectionsPerPod": 2}},
+                    "action": {"type": "Scale", "scale": {"step": "100%", "maxReplicas": 4}},
                 }]);
             }
             Self::Warm => {
                 cached::with_cache(policy);
                 let warm = json!({
-                    "service": "orders-api", "port": "http", "paths": ["/a", "/b"], "requestsPerPath": 2,
+                    "serviceName": "orders-api", "port": "http", "paths": ["/a", "/b"], "requestsPerPath": 2,
                     "ratePerSecond": 1, "inFlight": 1, "within": "6s",
                 });
                 policy["spec"]["remediations"] = json!([{

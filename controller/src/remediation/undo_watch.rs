@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::State;
-use engine::model::{GuardSettings, Mode, Policy, Remediation, Snapshot, UndoSpec, Verification};
+use engine::model::{Databases, GuardSettings, Mode, Policy, Remediation, Snapshot, UndoSpec, Verification};
 use engine::tick;
 
 use super::in_flight::{Key, key_of};
@@ -89,12 +89,12 @@ fn policy(remediation: &Remediation, undo: &UndoSpec) -> Policy {
         created_at: remediation.created_at,
         generation: 0,
         mode: Mode::Observe,
-        suspended: false,
         target: spec.target.clone(),
         evaluation: undo.watch.evaluation.clone(),
         objectives: undo.watch.objectives.clone(),
         dependencies: undo.watch.dependencies.clone(),
-        workers_per_pod: None,
+        concurrency_per_pod: None,
+        databases: Databases::Declared,
         thresholds: BTreeMap::new(),
         rungs: Vec::new(),
         guards: GuardSettings {
@@ -105,5 +105,7 @@ fn policy(remediation: &Remediation, undo: &UndoSpec) -> Policy {
         },
         verification: Verification { after: spec.verify.after, within: spec.verify.within },
         history_limit: 0,
+        ignored: Vec::new(),
+        unused: Vec::new(),
     }
 }

@@ -22,7 +22,7 @@ fn blocker(database: &Postgres<'_>) -> Option<Found> {
     let memory = database.memory?;
     let (root, victims) =
         locks::worst_root(facts, |root| root.state == SessionState::Active && memory.root_twice(root))?;
-    let users = facts.users(&database.declared.users);
+    let users = facts.users(&database.declared.client_roles);
     let ours = victims.iter().filter(|victim| users.contains(&victim.role)).count();
     let since = victims.iter().filter_map(|victim| victim.wait_start).min();
     let waited = since.map_or("an unknown time".to_owned(), |since| human(facts.age(since)));

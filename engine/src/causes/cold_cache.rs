@@ -13,7 +13,7 @@ const LOW: f64 = 0.8;
 
 pub(super) const CAUSE: Cause = Cause {
     name: NAME,
-    found_when: "the hit ratio of a Redis cache lies below four fifths of what is usual for it while the objectives are kept, and it was restarted, flushed, or lost keys; without such a loss it is Possible; a ratio that is merely below `hitRatioBelow` is advice",
+    found_when: "the hit ratio of a Redis cache lies below four fifths of what is usual for it while the objectives are kept, and it was restarted, flushed, or lost keys; without such a loss it is Possible; a ratio that is merely below `below` is advice",
     explains: &[("WorkersSaturated", Along::Target)],
     thresholds: Thresholds { below: Some(LOW), ..Thresholds::NONE },
     diagnose,

@@ -37,7 +37,7 @@ fn blocker(
     let (root, victims) = locks::worst_root(facts, |root| {
         root.state == SessionState::IdleInTransaction && memory.root_twice(root)
     })?;
-    let users = facts.users(&database.declared.users);
+    let users = facts.users(&database.declared.client_roles);
     let ours = victims.iter().filter(|victim| users.contains(&victim.role)).count();
     let since = victims.iter().filter_map(|victim| victim.wait_start).min();
     let age = facts.age(root.state_change);

@@ -232,8 +232,8 @@ mod tests {
     fn a_cause_that_is_not_looked_for_is_named_with_the_setting() {
         let mut policy = Setup::scaling().snapshot.policy;
         assert_eq!(not_looked_for(&policy).next(), None);
-        policy.workers_per_pod = None;
+        policy.concurrency_per_pod = None;
         let named: Vec<_> = not_looked_for(&policy).collect();
-        assert_eq!(named, [("WorkersSaturated", "spec.diagnosis.workersPerPod")]);
+        assert_eq!(named, [("WorkersSaturated", "spec.target.concurrencyPerPod")]);
     }
 }

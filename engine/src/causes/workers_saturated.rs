@@ -6,10 +6,10 @@ use crate::model::{Evidence, Policy, Subject, Target, Traffic};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "WorkersSaturated",
-    found_when: "in every reading of a window there were at least as many requests in flight as the ready pods have workers (`diagnosis.workersPerPod`); it is only Possible while a declared database is not known to be well",
+    found_when: "in every reading of a window there were at least as many requests in flight as the ready pods have workers (`target.concurrencyPerPod`); it is only Possible while a declared database is not known to be well",
     needs: Some(Need {
-        setting: "spec.diagnosis.workersPerPod",
-        is_set: |policy| policy.workers_per_pod.is_some(),
+        setting: "spec.target.concurrencyPerPod",
+        is_set: |policy| policy.concurrency_per_pod.is_some(),
     }),
     diagnose,
     ..Cause::DEFAULT
@@ -31,11 +31,11 @@ impl Load {
         target: Option<&Target>,
         traffic: impl Iterator<Item = &'a Traffic>,
     ) -> Option<Self> {
-        let workers_per_pod = policy.workers_per_pod?;
+        let concurrency_per_pod = policy.concurrency_per_pod?;
         let ready = target?.workload.as_ref()?.ready;
         let in_flight =
             traffic.filter_map(|traffic| traffic.in_flight.known().copied()).max_by(f64::total_cmp)?;
-        Some(Self { in_flight, ready, workers: ready.saturating_mul(workers_per_pod) })
+        Some(Self { in_flight, ready, workers: ready.saturating_mul(concurrency_per_pod) })
     }
 
     pub(crate) fn is_full(self) -> bool {

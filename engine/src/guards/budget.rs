@@ -359,10 +359,8 @@ mod tests {
 
     #[test]
     fn a_denied_action_and_budgets_that_are_not_known_refuse() {
-        let denied = vec![ActionKind::CancelQueries];
-        assert!(
-            under(&[Budget { denied, ..budget("careful") }], 0).unwrap().contains("denies CancelQueries")
-        );
+        let denied = vec![ActionKind::CancelQuery];
+        assert!(under(&[Budget { denied, ..budget("careful") }], 0).unwrap().contains("denies CancelQuery"));
         let denied = vec![ActionKind::TerminateIdle];
         assert_eq!(under(&[Budget { denied, ..budget("careful") }], 0), None);
         let mut setup = Setup::acting();

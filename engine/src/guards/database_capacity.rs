@@ -8,12 +8,12 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
     refuse_if_known,
 };
-use crate::model::{Action, NoData, Observed, RungAction, Snapshot};
+use crate::model::{Action, NoData, Observed, PostgresDependency, Snapshot};
 use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::DatabaseCapacity,
-    refuses: "replicas whose connections (`connectionsPerPod` for each that is not ready yet), or requests whose connections (`inFlight`), would take a declared database above 90% of its usable connection slots",
+    refuses: "replicas whose connections (the database's `connectionsPerPod` for each that is not ready yet), or requests whose connections (`inFlight`), would take a declared database above 90% of its usable connection slots",
     stages: PROPOSE_AND_GATE,
     applies: Applies::AddsLoad,
     transient: false,
@@ -30,7 +30,7 @@ pub enum Fact {
     Full(Use),
     Unreadable { database: String, why: NoData },
     NotRead { database: String },
-    NoConnectionsPerPod,
+    NoConnectionsPerPod { database: String },
     NotCountable,
     NoWorkload(NoWorkload),
 }
@@ -85,9 +85,10 @@ impl fmt::Display for Fact {
             Self::Full(one) => write!(f, "{one}, more than 90%"),
             Self::Unreadable { database, why } => write!(f, "{database} cannot be read: {why}"),
             Self::NotRead { database } => write!(f, "{database} has not been read"),
-            Self::NoConnectionsPerPod => {
-                f.write_str("how many connections a pod opens is not declared (scale.connectionsPerPod)")
-            }
+            Self::NoConnectionsPerPod { database } => write!(
+                f,
+                "how many connections a pod opens is not declared (dependencies[{database}].postgresql.connectionsPerPod)"
+            ),
             Self::NotCountable => f.write_str("what it adds cannot be counted"),
             Self::NoWorkload(why) => why.fmt(f),
         }
@@ -116,7 +117,10 @@ impl Fact {
             Self::Full(one) => one.forget_numbers(),
             Self::Unreadable { why, .. } => why.forget_numbers(),
             Self::NoWorkload(why) => why.forget_numbers(),
-            Self::NoneDeclared | Self::NotRead { .. } | Self::NoConnectionsPerPod | Self::NotCountable => {}
+            Self::NoneDeclared
+            | Self::NotRead { .. }
+            | Self::NoConnectionsPerPod { .. }
+            | Self::NotCountable => {}
         }
     }
 }
@@ -134,9 +138,9 @@ fn check(context: &Context<'_>) -> Checked {
 
 /// What the action makes of each database, or the first one for which that is too much or cannot be told.
 fn uses(context: &Context<'_>, snapshot: &Snapshot) -> Result<Vec<Use>, Box<Fact>> {
-    let by = added(context, snapshot)?;
     let mut uses = Vec::new();
-    for (name, _) in snapshot.policy.databases() {
+    for (name, declared) in snapshot.policy.databases() {
+        let by = added(context, snapshot, name, declared)?;
         let database = name.clone();
         let facts = match snapshot.databases.get(name) {
             Some(Observed::Known { value, .. }) => value,
@@ -156,8 +160,13 @@ fn uses(context: &Context<'_>, snapshot: &Snapshot) -> Result<Vec<Use>, Box<Fact
     Ok(uses)
 }
 
-/// What opens connections, at most.
-fn added(context: &Context<'_>, snapshot: &Snapshot) -> Result<Added, Box<Fact>> {
+/// What opens connections to a database, at most.
+fn added(
+    context: &Context<'_>,
+    snapshot: &Snapshot,
+    name: &str,
+    declared: &PostgresDependency,
+) -> Result<Added, Box<Fact>> {
     let scale = match &context.candidate.action {
         Action::Scale(scale) => scale,
         // Each request takes one for as long as it lasts, at most.
@@ -166,14 +175,9 @@ fn added(context: &Context<'_>, snapshot: &Snapshot) -> Result<Added, Box<Fact>>
             return Err(Box::new(Fact::NotCountable));
         }
     };
-    let rung = snapshot.policy.rung(&context.candidate.rung);
-    let each = rung.and_then(|rung| match &rung.action {
-        RungAction::Scale(settings) => settings.connections_per_pod,
-        RungAction::CancelQueries { .. } | RungAction::TerminateIdle { .. } | RungAction::WarmCache(_) => {
-            None
-        }
-    });
-    let Some(each) = each else { return Err(Box::new(Fact::NoConnectionsPerPod)) };
+    let Some(each) = declared.connections_per_pod else {
+        return Err(Box::new(Fact::NoConnectionsPerPod { database: name.to_owned() }));
+    };
     let (_, workload) = workload(snapshot).map_err(|why| Box::new(Fact::NoWorkload(why)))?;
     // Those that are not ready yet have opened none that could be counted on.
     let more = scale.to.saturating_sub(workload.ready.min(scale.from));
@@ -185,7 +189,7 @@ mod tests {
     use super::super::Stage;
     use super::super::testing::{Setup, refused};
     use super::*;
-    use crate::model::Slots;
+    use crate::model::{Dependency, Slots};
 
     fn refusal(change: impl FnOnce(&mut Setup)) -> Option<String> {
         let mut setup = Setup::scaling();
@@ -219,8 +223,8 @@ mod tests {
     #[test]
     fn what_a_pod_opens_must_be_declared_where_there_is_a_database() {
         let undeclared = |setup: &mut Setup| {
-            if let RungAction::Scale(settings) = &mut setup.snapshot.policy.rungs[0].action {
-                settings.connections_per_pod = None;
+            if let Some(Dependency::Postgres(database)) = setup.snapshot.policy.dependencies.get_mut("db") {
+                database.connections_per_pod = None;
             }
         };
         assert!(refusal(undeclared).unwrap().contains("connectionsPerPod"));

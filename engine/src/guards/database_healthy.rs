@@ -9,11 +9,11 @@ use super::{
     refuse_if_known,
 };
 use crate::causes::{DatabaseTrouble, database_trouble};
-use crate::model::{Name, RungAction};
+use crate::model::Databases;
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::DatabaseHealthy,
-    refuses: "what adds load unless every declared database was read in full and nothing is found in it at Likely or above; also where no database is declared, unless the action says that there is none (`noDatabase`)",
+    refuses: "what adds load unless every declared database was read in full and nothing is found in it at Likely or above; also where no database is declared, unless the policy says that there is none (`target.databases: None`)",
     stages: PROPOSE_AND_GATE,
     applies: Applies::AddsLoad,
     transient: false,
@@ -30,12 +30,8 @@ pub enum Fact {
     },
     Trouble(DatabaseTrouble),
     /// None is declared, and the author says that there is none.
-    None {
-        setting: Name,
-    },
-    NoneDeclared {
-        setting: Name,
-    },
+    None,
+    NoneDeclared,
 }
 
 impl fmt::Display for Fact {
@@ -43,10 +39,9 @@ impl fmt::Display for Fact {
         match self {
             Self::Well { databases } => write!(f, "{databases} declared databases are well"),
             Self::Trouble(trouble) => trouble.fmt(f),
-            Self::None { setting } => write!(f, "the target uses no database ({setting})"),
-            Self::NoneDeclared { setting } => write!(
-                f,
-                "no database is declared, so none is known to be well; declare it, or say {setting}: true"
+            Self::None => f.write_str("the target uses no database (target.databases)"),
+            Self::NoneDeclared => f.write_str(
+                "no database is declared, so none is known to be well; declare it, or set target.databases: None",
             ),
         }
     }
@@ -57,7 +52,7 @@ impl Fact {
         match self {
             Self::Well { databases } => forget(databases),
             Self::Trouble(trouble) => trouble.forget_numbers(),
-            Self::None { .. } | Self::NoneDeclared { .. } => {}
+            Self::None | Self::NoneDeclared => {}
         }
     }
 }
@@ -71,19 +66,10 @@ fn check(context: &Context<'_>) -> Checked {
     if databases > 0 {
         return pass(Fact::Well { databases });
     }
-    let rung = snapshot.policy.rung(&context.candidate.rung);
-    let (none, setting) = match rung.map(|rung| &rung.action) {
-        Some(RungAction::Scale(settings)) => (settings.no_database, "scale.noDatabase"),
-        Some(RungAction::WarmCache(settings)) => (settings.no_database, "warmCache.noDatabase"),
-        Some(RungAction::CancelQueries { .. } | RungAction::TerminateIdle { .. }) | None => {
-            (false, "noDatabase")
-        }
-    };
-    let setting = Name::from(setting);
-    if none {
-        return pass(Fact::None { setting });
+    match snapshot.policy.databases {
+        Databases::None => pass(Fact::None),
+        Databases::Declared => refuse(Fact::NoneDeclared),
     }
-    refuse(Fact::NoneDeclared { setting })
 }
 
 #[cfg(test)]
@@ -135,15 +121,13 @@ mod tests {
 
     #[test]
     fn none_declared_is_not_healthy_unless_the_author_says_that_there_is_none() {
-        let none = |says: bool| {
+        let says = |databases: Databases| {
             refusal(|setup| {
                 setup.snapshot.policy.dependencies.clear();
-                if let RungAction::Scale(settings) = &mut setup.snapshot.policy.rungs[0].action {
-                    settings.no_database = says;
-                }
+                setup.snapshot.policy.databases = databases;
             })
         };
-        assert!(none(false).unwrap().contains("noDatabase"));
-        assert_eq!(none(true), None);
+        assert!(says(Databases::Declared).unwrap().contains("target.databases: None"));
+        assert_eq!(says(Databases::None), None);
     }
 }

@@ -109,7 +109,7 @@ mod tests {
             .map(|(incident, hours)| PastAct {
                 acted_at: earlier(setup.now, Duration::from_secs(3600 * hours)),
                 incident: (*incident).to_owned(),
-                kind: ActionKind::CancelQueries,
+                kind: ActionKind::CancelQuery,
                 resource: setup.candidate.resource.clone(),
                 healed: false,
             })

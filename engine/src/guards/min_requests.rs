@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
 };
+use crate::judge::MIN_REQUESTS;
 use crate::model::BreachKind;
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::MinRequests,
-    refuses: "when no broken objective has `minRequests` requests in its window (a standstill is judged by its usual window instead, a probe by its one request)",
+    refuses: "when no broken objective has 50 requests in its window (a standstill is judged by its usual window instead, a probe by its one request)",
     stages: PROPOSE_AND_GATE,
     applies: Applies::Always,
     transient: true,
@@ -58,7 +59,7 @@ impl Fact {
 
 fn check(context: &Context<'_>) -> Checked {
     let (snapshot, situation) = context.view()?;
-    let needed = snapshot.policy.evaluation.min_requests;
+    let needed = MIN_REQUESTS;
     let mut most: f64 = 0.0;
     for reading in &situation.readings {
         if reading.breach().is_some() && snapshot.policy.probes().any(|(name, _)| name == reading.objective) {
@@ -110,6 +111,8 @@ mod tests {
             path: "/".into(),
             timeout: Duration::from_secs(3),
             scheme: Scheme::Http,
+            failures: 1,
+            of: 1,
         });
         assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
         setup.situation.readings[0].verdict = Verdict::Healthy;

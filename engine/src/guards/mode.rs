@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn an_action_that_is_switched_off_is_refused() {
         let mut setup = Setup::acting();
-        setup.snapshot.operator.enabled_actions.retain(|kind| *kind != ActionKind::CancelQueries);
+        setup.snapshot.operator.enabled_actions.retain(|kind| *kind != ActionKind::CancelQuery);
         assert!(refused(&setup, GUARD.name, Stage::Propose).is_some());
     }
 }

@@ -9,7 +9,7 @@ use crate::model::Pause;
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Paused,
-    refuses: "while `spec.suspend` is true or the annotation latency-operator.dev/paused-until on policy, target or namespace holds",
+    refuses: "while the annotation latency-operator.dev/paused-until on policy, target or namespace holds",
     stages: PROPOSE_AND_GATE,
     applies: Applies::Always,
     transient: false,
@@ -22,7 +22,6 @@ pub(super) const GUARD: Guard = Guard {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Fact {
     NotPaused,
-    Suspended,
     Paused(Pause),
 }
 
@@ -30,7 +29,6 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPaused => f.write_str("not paused"),
-            Self::Suspended => f.write_str("spec.suspend is true"),
             Self::Paused(Pause { by, until, reason: None }) => write!(f, "{by} is paused until {until}"),
             Self::Paused(Pause { by, until, reason: Some(reason) }) => {
                 write!(f, "{by} is paused until {until} ({reason})")
@@ -44,16 +42,13 @@ impl Fact {
     pub(super) fn forget_numbers(&mut self) {
         match self {
             Self::Paused(pause) if pause.ends_at().is_some() => pause.until.clear(),
-            Self::Paused(_) | Self::NotPaused | Self::Suspended => {}
+            Self::Paused(_) | Self::NotPaused => {}
         }
     }
 }
 
 fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    if snapshot.policy.suspended {
-        return refuse(Fact::Suspended);
-    }
     match snapshot.pauses.iter().find(|pause| pause.holds(context.now)) {
         None => pass(Fact::NotPaused),
         Some(pause) => refuse(Fact::Paused(pause.clone())),
@@ -81,12 +76,5 @@ mod tests {
             let message = with(until).expect(until);
             assert!(message.contains("the namespace") && message.contains("release"), "{message}");
         }
-    }
-
-    #[test]
-    fn suspend_refuses() {
-        let mut setup = Setup::acting();
-        setup.snapshot.policy.suspended = true;
-        assert!(refused(&setup, GUARD.name, Stage::Gate).is_some());
     }
 }

@@ -13,7 +13,7 @@ use crate::remediations::{Condition, remedy};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Precondition,
-    refuses: "when the action's own preconditions do not hold: for CancelQueries the same statement on the same server, an allowed role, no superuser, no maintenance, no protected session, no writer unless allowed, the right to signal; for WarmCache the same rung and the same cache (a restart makes no other one of it), a primary that takes writes and is not nearly full, a replica of the target that is ready",
+    refuses: "when the action's own preconditions do not hold: for CancelQuery the same statement on the same server, an allowed role, no superuser, no maintenance, no protected session, no writer unless allowed, the right to signal; for WarmCache the same rung and the same cache (a restart makes no other one of it), a primary that takes writes and is not nearly full, a replica of the target that is ready",
     stages: PROPOSE_AND_GATE,
     applies: Applies::Always,
     transient: false,
@@ -83,7 +83,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Action, Dependency, Observed, PostgresFacts, RungAction, Session, SessionState, Writers, later,
+        Action, Dependency, Observed, PostgresFacts, RungAction, Session, SessionState, UncommittedWrites,
+        later,
     };
     use std::time::Duration;
 
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_precondition_of_cancel_queries_refuses_by_itself() {
+    fn each_precondition_of_cancel_query_refuses_by_itself() {
         assert_eq!(refusal(|_| ()), None);
         type Change = fn(&mut Setup);
         let changes: [(&str, Change); 12] = [
@@ -139,16 +140,16 @@ mod tests {
     #[test]
     fn a_writer_passes_where_writers_are_allowed_then_and_now() {
         for (then, now) in [
-            (Writers::Allow, Writers::Allow),
-            (Writers::Allow, Writers::Deny),
-            (Writers::Deny, Writers::Allow),
+            (UncommittedWrites::RollBack, UncommittedWrites::RollBack),
+            (UncommittedWrites::RollBack, UncommittedWrites::Protect),
+            (UncommittedWrites::Protect, UncommittedWrites::RollBack),
         ] {
             let refusal = refusal(|setup| {
                 session(setup).wrote = true;
                 let Action::CancelQuery(cancel) = &mut setup.candidate.action else { panic!("a cancel") };
-                cancel.writers = then;
+                cancel.writes = then;
                 setup.snapshot.policy.rungs[0].action =
-                    RungAction::CancelQueries { writers: now, terminate_after: None };
+                    RungAction::CancelQuery { writes: now, terminate_after: None };
             });
             assert_eq!(refusal.is_none(), then == now, "{then:?} {now:?}");
         }
@@ -163,12 +164,12 @@ mod tests {
             |setup| setup.snapshot.policy.rungs[0].causes = vec!["BlockingQuery".into()],
             |setup| {
                 let min_idle = Duration::ZERO;
-                let action = RungAction::TerminateIdle { writers: Writers::Allow, min_idle };
+                let action = RungAction::TerminateIdle { writes: UncommittedWrites::RollBack, min_idle };
                 setup.snapshot.policy.rungs[0].action = action;
             },
         ];
         for change in changes {
-            assert!(refusal(change).unwrap().contains("has no rung cancel with CancelQueries"));
+            assert!(refusal(change).unwrap().contains("has no rung cancel with CancelQuery"));
         }
     }
 

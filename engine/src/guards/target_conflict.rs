@@ -11,7 +11,7 @@ use crate::model::{EntryKey, PolicyRef, TargetRef};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::TargetConflict,
-    refuses: "to change a workload that an older policy changes by itself (in Auto, not suspended), or that another policy has changed and not yet taken back",
+    refuses: "to change a workload that an older policy changes by itself (in Auto), or that another policy has changed and not yet taken back",
     stages: ADMIT_AND_GATE,
     applies: Applies::TouchesWorkload,
     transient: false,
@@ -82,6 +82,7 @@ mod tests {
     use super::super::Stage;
     use super::super::testing::{Setup, refused};
     use super::*;
+    use crate::model::Mode;
     use crate::model::{PolicyRef, UndoState, earlier};
     use std::time::Duration;
 
@@ -98,7 +99,7 @@ mod tests {
         setup.survey = crate::survey([(&setup.snapshot, &setup.situation), (&older, &setup.situation)]);
         let message = refused(&setup, GUARD.name, Stage::Admit).unwrap();
         assert!(message.contains("shop/another"), "{message}");
-        older.policy.suspended = true;
+        older.policy.mode = Mode::Observe;
         setup.survey = crate::survey([(&setup.snapshot, &setup.situation), (&older, &setup.situation)]);
         assert_eq!(refused(&setup, GUARD.name, Stage::Admit), None);
     }

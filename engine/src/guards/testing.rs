@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use super::{Context, GuardName, Stage, evaluate};
 use crate::model::{
     Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Budget, ByName, CacheUse, Candidate,
-    Confidence, Coverage, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze, GuardSettings,
-    Incident, Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy,
-    PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading, RedisClients, RedisCounters,
-    RedisDependency, RedisFacts, RedisMemory, RedisRole, RedisServer, Remediation, RemediationStatus,
-    ResourceKey, Rung, RungAction, ScaleSettings, Scheme, Scope, ServerIdentity, Session, SessionIdentity,
-    SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Subject, Survey, Target, TargetKind,
-    TargetRef, Undo, UndoState, Verdict, Verification, VerifySpec, WarmSettings, Workload, Writers, earlier,
+    Confidence, Coverage, Databases, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze,
+    GuardSettings, Incident, Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observed,
+    OperatorHealth, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading,
+    RedisClients, RedisCounters, RedisDependency, RedisFacts, RedisMemory, RedisRole, RedisServer,
+    Remediation, RemediationStatus, ResourceKey, Rung, RungAction, ScaleSettings, ScaleStep, Scheme, Scope,
+    ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source,
+    Subject, Survey, Target, TargetKind, TargetRef, UncommittedWrites, Undo, UndoState, Verdict,
+    Verification, VerifySpec, WarmSettings, Workload, earlier,
 };
 use crate::model::{Overall, Situation};
 
@@ -108,10 +109,9 @@ impl Setup {
                 rate_per_second: 5,
                 in_flight: 2,
                 within: 20 * SECOND,
-                no_database: false,
             }),
             mode: None,
-            max_hold: Duration::from_secs(3600),
+            min_severity: Severity::P2,
         }];
         setup.snapshot.caches.insert("cache".into(), Observed::Known { at: now, value: redis_facts() });
         setup.snapshot.operator.enabled_actions.push(ActionKind::WarmCache);
@@ -176,13 +176,12 @@ impl Setup {
             name: "grow".into(),
             causes: vec!["WorkersSaturated".into()],
             action: RungAction::Scale(ScaleSettings {
-                step: 0.5,
+                step: ScaleStep::Share(0.5),
                 max: 12,
-                connections_per_pod: Some(5),
-                no_database: false,
+                max_hold: Duration::from_secs(3600),
             }),
             mode: None,
-            max_hold: Duration::from_secs(3600),
+            min_severity: Severity::P2,
         }];
         let target = policy.target.clone();
         if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
@@ -381,7 +380,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         leading_since: earlier(now, 600 * SECOND),
         api_contact_at: now,
         api_contact_within: 10 * SECOND,
-        enabled_actions: vec![ActionKind::CancelQueries, ActionKind::TerminateIdle, ActionKind::Scale].into(),
+        enabled_actions: vec![ActionKind::CancelQuery, ActionKind::TerminateIdle, ActionKind::Scale].into(),
         protected_roles: vec!["postgres".into()].into(),
     };
     let mut snapshot = Snapshot::new(now, policy(), Observed::Known { at: now, value: target }, operator);
@@ -405,14 +404,12 @@ pub(crate) fn policy() -> Policy {
         created_at: "2025-12-01T00:00:00Z".parse().unwrap(),
         generation: 1,
         mode: Mode::Auto,
-        suspended: false,
         target: TargetRef { kind: TargetKind::Deployment, name: "orders-api".into() },
         evaluation: Evaluation {
             interval: SECOND,
             window: 10 * SECOND,
             breach_for: 3 * SECOND,
             recover_for: 5 * SECOND,
-            min_requests: 50,
             missing_data_after: 3,
         },
         objectives: vec![Objective {
@@ -422,6 +419,7 @@ pub(crate) fn policy() -> Policy {
                 target: Duration::from_millis(500),
                 severities: vec![],
             },
+            severity: Severity::P2,
             source: Source::Prometheus {
                 backend: "default".into(),
                 preset: Preset::Django,
@@ -433,19 +431,25 @@ pub(crate) fn policy() -> Policy {
             "db".into(),
             Dependency::Postgres(PostgresDependency {
                 secret: "orders-db".into(),
-                users: vec!["orders".into()],
-                roles: vec!["orders".into(), "reporting".into()],
+                client_roles: vec!["orders".into()],
+                client_applications: vec![],
+                cancellable_roles: vec!["orders".into(), "reporting".into()],
+                cores: None,
+                connections_per_pod: Some(5),
             }),
         )]),
         thresholds: BTreeMap::new(),
         rungs: vec![Rung {
             name: "cancel".into(),
             causes: vec!["RunawayQuery".into(), "BlockingQuery".into()],
-            action: RungAction::CancelQueries { writers: Writers::Deny, terminate_after: None },
+            action: RungAction::CancelQuery { writes: UncommittedWrites::Protect, terminate_after: None },
             mode: None,
-            max_hold: Duration::from_secs(3600),
+            min_severity: Severity::P2,
         }],
-        workers_per_pod: Some(4),
+        concurrency_per_pod: Some(4),
+        databases: Databases::Declared,
+        ignored: vec![],
+        unused: vec![],
         guards: GuardSettings {
             max_actions_per_hour: 2,
             max_attempts_per_incident: 3,
@@ -480,7 +484,7 @@ fn candidate(snapshot: &Snapshot) -> Candidate {
             session: session.identity,
             role: session.role,
             fingerprint: session.fingerprint,
-            writers: Writers::Deny,
+            writes: UncommittedWrites::Protect,
         }),
         cooldown: policy.guards.cooldown,
         max_actions_per_hour: policy.guards.max_actions_per_hour,

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::model::{
     Action, Budget, Dependency, EntryKey, Freeze, Mode, Phase, Policy, PolicyRef, Rung, RungAction, Scale,
-    ScaleSettings, SessionTarget, UndoState, Writers, duration::human, earlier, elapsed, later,
+    ScaleSettings, ScaleStep, SessionTarget, UncommittedWrites, UndoState, duration::human, earlier, elapsed,
+    later,
 };
 
 /// Managers whose value is Git's.
@@ -121,14 +122,14 @@ impl Checker {
         if victim.untouchable || victim.protected {
             found.push(("S9", format!("pid {pid} (role {}) must never be signalled", victim.role)));
         }
-        if victim.wrote && target.writers != Writers::Allow {
-            found.push(("S9", format!("the transaction of pid {pid} has written, and writers are denied")));
+        if victim.wrote && target.writes != UncommittedWrites::RollBack {
+            found.push((
+                "S9",
+                format!("the transaction of pid {pid} has written, and uncommitted writes are protected"),
+            ));
         }
         let allows = |policy: &Policy| match policy.dependencies.get(&target.dependency) {
-            Some(Dependency::Postgres(declared)) => {
-                let roles = if declared.roles.is_empty() { &declared.users } else { &declared.roles };
-                roles.is_empty() || roles.contains(&victim.role)
-            }
+            Some(Dependency::Postgres(declared)) => declared.cancellable_roles.contains(&victim.role),
             Some(Dependency::Redis(_)) | None => false,
         };
         if !self.some_version(at, &intent.stored.spec.policy, allows) {
@@ -186,14 +187,17 @@ impl Checker {
             ));
         }
         let allows = |settings: &ScaleSettings| {
-            let most = (f64::from(scale.from) * settings.step).ceil().max(1.0);
+            let most = match settings.step {
+                ScaleStep::Share(share) => (f64::from(scale.from) * share).ceil().max(1.0),
+                ScaleStep::Count(count) => f64::from(count.max(1)),
+            };
             to > scale.from && to <= settings.max && f64::from(to - scale.from) <= most
         };
         let rung_allows = |rung: &Rung| match &rung.action {
             RungAction::Scale(settings) => allows(settings),
-            RungAction::CancelQueries { .. }
-            | RungAction::TerminateIdle { .. }
-            | RungAction::WarmCache(_) => false,
+            RungAction::CancelQuery { .. } | RungAction::TerminateIdle { .. } | RungAction::WarmCache(_) => {
+                false
+            }
         };
         let rung = &intent.stored.spec.rung;
         let allowed = |policy: &Policy| policy.rungs.iter().any(|r| r.name == *rung && rung_allows(r));
@@ -297,16 +301,12 @@ impl Checker {
         let runs = |policy: &Policy| {
             let rung = policy.rungs.iter().find(|rung| rung.name == act.rung);
             policy.id.uid == act.policy.uid
-                && !policy.suspended
                 && policy.mode == Mode::Auto
                 && rung.is_some_and(|rung| rung.mode.is_none_or(|mode| mode == Mode::Auto))
         };
         if !self.some_version_within(act.at, heard, &act.policy, runs) {
             let policy = &act.policy;
-            found.push((
-                "S15",
-                format!("policy {policy} has been gone, suspended or observing for {}", human(heard)),
-            ));
+            found.push(("S15", format!("policy {policy} has been gone or observing for {}", human(heard))));
         }
         let policies = (act.policy.namespace.clone(), act.policy.name.clone());
         let current = self.policies.get(&policies).and_then(Timeline::last).and_then(Option::as_ref);

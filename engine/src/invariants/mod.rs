@@ -72,7 +72,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "S9",
-        says: "A signal never hits the operator's own session, a superuser, a replication role, a protected or maintenance session, a role that the policy does not list, or a transaction that has written where writers are denied.",
+        says: "A signal never hits the operator's own session, a superuser, a replication role, a protected or maintenance session, a role that the policy does not list, or a transaction that has written where writes are denied.",
     },
     Invariant {
         id: "S10",
@@ -92,7 +92,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "S15",
-        says: "Nothing is done for a policy that does not exist any more, observes, is suspended or paused, or whose budget is frozen or denies the action.",
+        says: "Nothing is done for a policy that does not exist any more, observes or is paused, or whose budget is frozen or denies the action.",
     },
     Invariant { id: "S16", says: "Nothing is done in the name of a term that is over." },
     Invariant {
@@ -415,8 +415,8 @@ fn thing_of(action: &Action) -> Thing {
 /// The kinds that a budget must not deny for it.
 fn kinds_of(action: &Action) -> &'static [ActionKind] {
     match action {
-        Action::CancelQuery(_) => &[ActionKind::CancelQueries],
-        Action::TerminateQuery(_) => &[ActionKind::CancelQueries, ActionKind::TerminateIdle],
+        Action::CancelQuery(_) => &[ActionKind::CancelQuery],
+        Action::TerminateQuery(_) => &[ActionKind::CancelQuery, ActionKind::TerminateIdle],
         Action::TerminateIdle(_) => &[ActionKind::TerminateIdle],
         Action::Scale(_) => &[ActionKind::Scale],
         Action::WarmCache(_) => &[ActionKind::WarmCache],

@@ -5,8 +5,8 @@ mod draining;
 use super::*;
 use crate::guards::testing::Setup;
 use crate::model::{
-    DueBy, EffectSeen, Executing, Freeze, ObjectiveAfter, Outcome, Phase, Refusal, TargetKind, UndoState,
-    WorkloadKey, Writers, later,
+    DueBy, EffectSeen, Executing, Freeze, ObjectiveAfter, Outcome, Phase, Refusal, TargetKind,
+    UncommittedWrites, UndoState, WorkloadKey, later,
 };
 
 /// A stream of facts that is being told: seconds since its start, and what happened.
@@ -365,7 +365,7 @@ fn s8_s9_s10_nobody_else_is_hit() {
     );
     let allowed = each_stored(cancelled(), |stored| {
         if let Action::CancelQuery(target) = &mut stored.spec.action {
-            target.writers = Writers::Allow;
+            target.writes = UncommittedWrites::RollBack;
         }
     });
     let allowed = each_signal(allowed, |signal| signal.victim.as_mut().unwrap().wrote = true);
@@ -453,7 +453,7 @@ fn s15_people_stay_in_charge() {
     frozen.tell(1, What::Budgets(vec![quiet_budget(Freeze::New)]));
     only("S15", &later_by(frozen));
     let mut denied = cancelled();
-    let budget = Budget { denied: vec![ActionKind::CancelQueries], ..quiet_budget(Freeze::None) };
+    let budget = Budget { denied: vec![ActionKind::CancelQuery], ..quiet_budget(Freeze::None) };
     denied.tell(1, What::Budgets(vec![budget]));
     only("S15", &later_by(denied));
     let change = |change: fn(&mut Policy)| {
@@ -464,7 +464,6 @@ fn s15_people_stay_in_charge() {
         })
     };
     only("S15", &change(|policy| policy.mode = crate::model::Mode::Observe));
-    only("S15", &change(|policy| policy.suspended = true));
     only("S15", &change(|policy| policy.rungs[0].mode = Some(crate::model::Mode::Observe)));
 }
 

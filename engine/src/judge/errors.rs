@@ -1,12 +1,13 @@
 //! The share of failed requests.
 
 use super::breach_of;
-use crate::model::{BreachKind, Measured, Observed, RatioSeverity, Traffic, Verdict, ratio};
+use crate::model::{BreachKind, Measured, Observed, RatioSeverity, Severity, Traffic, Verdict, ratio};
 
 pub(super) fn judge(
     traffic: &Traffic,
     target: f64,
     severities: &[RatioSeverity],
+    severity: Severity,
 ) -> (Verdict, Option<Measured>) {
     let failed = match &traffic.errors {
         Observed::Known { value, .. } => *value,
@@ -30,7 +31,7 @@ pub(super) fn judge(
         return (Verdict::Healthy, Some(measured));
     }
     let exceeded = severities.iter().filter(|level| share > level.above).map(|level| level.level);
-    (Verdict::Breached(breach_of(BreachKind::Errors, exceeded)), Some(measured))
+    (Verdict::Breached(breach_of(BreachKind::Errors, severity, exceeded)), Some(measured))
 }
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::{Breach, Bucket, NoDataReason, Severity, TrafficWindow};
+    use crate::model::{Breach, Bucket, NoDataReason, TrafficWindow};
 
     fn verdict(total: f64, errors: Option<f64>) -> Verdict {
         let traffic = Traffic::from(TrafficWindow {
@@ -53,7 +54,7 @@ mod tests {
             },
             views: Observed::missing(NoDataReason::NotYetRead, ""),
         });
-        judge(&traffic, 0.01, &[RatioSeverity { level: Severity::P1, above: 0.05 }]).0
+        judge(&traffic, 0.01, &[RatioSeverity { level: Severity::P1, above: 0.05 }], Severity::P2).0
     }
 
     #[test]

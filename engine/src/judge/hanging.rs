@@ -7,10 +7,10 @@
 
 use jiff::Timestamp;
 
-use super::{breach_of, f64_of};
+use super::{MIN_REQUESTS, breach_of, f64_of};
 use crate::model::{
-    Breach, BreachKind, Evaluation, Measured, NoData, NoDataReason, Objective, ObjectiveKind,
-    ObjectiveMemory, Severity, Traffic,
+    Breach, BreachKind, Measured, NoData, NoDataReason, Objective, ObjectiveKind, ObjectiveMemory, Severity,
+    Traffic,
 };
 
 /// Completions below this share of their median are a standstill.
@@ -30,17 +30,16 @@ pub(super) fn judge(
     traffic: &Traffic,
     hung: Option<&str>,
     memory: &ObjectiveMemory,
-    evaluation: &Evaluation,
     now: Timestamp,
 ) -> Answer {
     let completed = traffic.completed();
-    let needed = f64_of(evaluation.min_requests);
+    let needed = f64_of(MIN_REQUESTS);
     let in_flight = traffic.in_flight.known().copied();
     let medians = memory.baseline.medians(now);
     let hangs = |sentence: String| {
         Answer::Hangs(
             Measured { requests: completed, value: None, sentence, notes: Vec::new() },
-            breach_of(BreachKind::Hanging, std::iter::once(worst_level(objective))),
+            breach_of(BreachKind::Hanging, objective.severity, std::iter::once(worst_level(objective))),
         )
     };
     let probe = |name: &str| format!("and the probe {name} is not answered in time");
@@ -82,7 +81,7 @@ pub(super) fn worst_level(objective: &Objective) -> Severity {
         ObjectiveKind::Latency { severities, .. } => severities.iter().map(|s| s.level).max(),
         ObjectiveKind::ErrorRatio { severities, .. } => severities.iter().map(|s| s.level).max(),
     };
-    worst.unwrap_or(Severity::P1).max(Severity::P1)
+    worst.unwrap_or(objective.severity).max(objective.severity).max(Severity::P1)
 }
 
 #[cfg(test)]
@@ -112,6 +111,7 @@ mod tests {
                 target: Duration::from_millis(500),
                 severities: vec![],
             },
+            severity: Severity::P2,
             source: Source::Prometheus {
                 backend: "b".into(),
                 preset: Preset::Caddy,
@@ -134,15 +134,7 @@ mod tests {
             errors: Observed::missing(NoDataReason::Empty, ""),
             views: Observed::missing(NoDataReason::NotYetRead, ""),
         });
-        let evaluation = Evaluation {
-            interval: Duration::from_secs(1),
-            window: Duration::from_secs(10),
-            breach_for: Duration::from_secs(3),
-            recover_for: Duration::from_secs(5),
-            min_requests: 50,
-            missing_data_after: 3,
-        };
-        judge(&objective, &traffic, hung, &memory, &evaluation, later(NOW, Duration::from_secs(60)))
+        judge(&objective, &traffic, hung, &memory, later(NOW, Duration::from_secs(60)))
     }
 
     const USUAL: [(f64, f64); 3] = [(500.0, 4.0), (480.0, 3.0), (520.0, 5.0)];

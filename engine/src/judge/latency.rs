@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::breach_of;
 use crate::model::{
-    Breach, BreachKind, Bucket, LatencySeverity, Measured, NoData, NoDataReason, Traffic, Verdict,
+    Breach, BreachKind, Bucket, LatencySeverity, Measured, NoData, NoDataReason, Severity, Traffic, Verdict,
     duration::{human, of_seconds},
     ratio,
 };
@@ -21,6 +21,7 @@ pub(super) fn judge(
     wanted: f64,
     target: Duration,
     severities: &[LatencySeverity],
+    severity: Severity,
 ) -> (Verdict, Option<Measured>) {
     let total = traffic.completed();
     let value = quantile(&traffic.buckets, wanted);
@@ -50,7 +51,7 @@ pub(super) fn judge(
     }
     let exceeded =
         severities.iter().filter(|level| exceeds(traffic, wanted, level.above)).map(|level| level.level);
-    let breach: Breach = breach_of(BreachKind::Slow, exceeded);
+    let breach: Breach = breach_of(BreachKind::Slow, severity, exceeded);
     (Verdict::Breached(breach), Some(measured))
 }
 
@@ -102,7 +103,7 @@ pub fn quantile(buckets: &[Bucket], wanted: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Observed, Severity, TrafficWindow};
+    use crate::model::{Observed, TrafficWindow};
 
     fn traffic(counts: &[(f64, f64)]) -> Traffic {
         Traffic::from(TrafficWindow {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     fn verdict(counts: &[(f64, f64)], target_ms: u64, severities: &[LatencySeverity]) -> Verdict {
-        judge(&traffic(counts), 0.95, Duration::from_millis(target_ms), severities).0
+        judge(&traffic(counts), 0.95, Duration::from_millis(target_ms), severities, Severity::P2).0
     }
 
     #[test]
@@ -134,7 +135,8 @@ mod tests {
     fn a_target_between_bounds_and_a_level_beyond_them_are_told() {
         let levels = [LatencySeverity { level: Severity::P0, above: Duration::from_secs(99) }];
         let counts = [(0.25, 96.0), (75.0, 100.0), (f64::INFINITY, 100.0)];
-        let measured = judge(&traffic(&counts), 0.95, Duration::from_millis(200), &levels).1.unwrap();
+        let measured =
+            judge(&traffic(&counts), 0.95, Duration::from_millis(200), &levels, Severity::P2).1.unwrap();
         assert_eq!(measured.notes.len(), 2, "{:?}", measured.notes);
         assert!(
             measured.notes[0].contains("250ms") && measured.notes[1].contains("75s"),

@@ -9,11 +9,14 @@ mod scope;
 use jiff::Timestamp;
 
 use crate::model::{
-    BaselineWindow, Breach, BreachKind, Evaluation, Measured, NoData, NoDataReason, Objective, ObjectiveKind,
+    BaselineWindow, Breach, BreachKind, Measured, NoData, NoDataReason, Objective, ObjectiveKind,
     ObjectiveMemory, Observed, Reading, Scope, Severity, Traffic, Verdict,
 };
 
 pub use latency::quantile;
+
+/// Minimum number of requests in a window: with fewer it says nothing, unless requests hang.
+pub const MIN_REQUESTS: u64 = 50;
 
 /// The verdict on one objective, from its traffic and its healthy windows. `hung` names a probe of the same policy that is
 /// not answered in time, if there is one.
@@ -23,7 +26,6 @@ pub fn judge(
     traffic: Option<&Observed<Traffic>>,
     hung: Option<&str>,
     memory: &ObjectiveMemory,
-    evaluation: &Evaluation,
     now: Timestamp,
 ) -> Reading {
     let (at, traffic) = match traffic {
@@ -35,31 +37,28 @@ pub fn judge(
             return no_reading(objective, now, no_data);
         }
     };
-    let (verdict, measured) = match hanging::judge(objective, traffic, hung, memory, evaluation, now) {
+    let (verdict, measured) = match hanging::judge(objective, traffic, hung, memory, now) {
         hanging::Answer::Hangs(measured, breach) => (Verdict::Breached(breach), Some(measured)),
         hanging::Answer::CannotTell(no_data) => (Verdict::NoData(no_data), Some(counted(traffic))),
         hanging::Answer::Flows => match &objective.kind {
             ObjectiveKind::Latency { quantile, target, severities } => {
-                latency::judge(traffic, *quantile, *target, severities)
+                latency::judge(traffic, *quantile, *target, severities, objective.severity)
             }
-            ObjectiveKind::ErrorRatio { target, severities } => errors::judge(traffic, *target, severities),
+            ObjectiveKind::ErrorRatio { target, severities } => {
+                errors::judge(traffic, *target, severities, objective.severity)
+            }
         },
     };
-    let scope = scope_of(objective, traffic, &verdict, evaluation);
+    let scope = scope_of(objective, traffic, &verdict);
     Reading { objective: objective.name.clone(), at, verdict, measured, scope }
 }
 
 /// How much of the target is slow, where something is.
-fn scope_of(
-    objective: &Objective,
-    traffic: &Traffic,
-    verdict: &Verdict,
-    evaluation: &Evaluation,
-) -> Option<Scope> {
+fn scope_of(objective: &Objective, traffic: &Traffic, verdict: &Verdict) -> Option<Scope> {
     let Verdict::Breached(breach) = verdict else { return None };
     match (breach.kind, &objective.kind) {
         (BreachKind::Slow, ObjectiveKind::Latency { quantile, target, .. }) => {
-            Some(scope::judge(traffic, *quantile, *target, evaluation.min_requests))
+            Some(scope::judge(traffic, *quantile, *target))
         }
         (BreachKind::Hanging, _) => Some(Scope::Unknown(NoData::new(
             NoDataReason::Empty,
@@ -103,8 +102,9 @@ fn counted(traffic: &Traffic) -> Measured {
 }
 
 /// A breach, as bad as the worst level that `exceeds` says yes to.
-fn breach_of(kind: BreachKind, levels: impl Iterator<Item = Severity>) -> Breach {
-    Breach { kind, severity: levels.max().unwrap_or(Severity::P2) }
+/// A breach is as bad as the worst of the levels that it exceeds, and at least as bad as the objective says.
+fn breach_of(kind: BreachKind, least: Severity, levels: impl Iterator<Item = Severity>) -> Breach {
+    Breach { kind, severity: levels.fold(least, Severity::max) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
@@ -137,7 +137,7 @@ mod tests {
             memory.baseline.learn(BaselineWindow { at, completed: 1000.0, in_flight: 4.0 });
         }
         let observed = Observed::Known { at: now, value: traffic };
-        judge(&objective, Some(&observed), None, &memory, &policy.evaluation, now).scope
+        judge(&objective, Some(&observed), None, &memory, now).scope
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn assess(objective: &Objective, source: &ProbeSource, probed: &Probed) -> (Verd
         ProbeAnswer::TimedOut => {
             let what = if probed.timing.first_byte.is_some() { "complete" } else { "answered" };
             let sentence = format!("{asked} was not {what} within {} ({parts}), {promised}", human(total));
-            (Verdict::Breached(breach_of(BreachKind::Hanging, worst())), sentence)
+            (Verdict::Breached(breach_of(BreachKind::Hanging, objective.severity, worst())), sentence)
         }
         ProbeAnswer::Status { status: 200..=299, .. } => {
             let sentence = format!("{asked} took {} ({parts}), {promised}", human(total));
@@ -66,11 +66,11 @@ fn assess(objective: &Objective, source: &ProbeSource, probed: &Probed) -> (Verd
                 return (Verdict::Healthy, sentence);
             }
             let exceeded = severities.iter().filter(|level| total > level.above).map(|level| level.level);
-            (Verdict::Breached(breach_of(BreachKind::Slow, exceeded)), sentence)
+            (Verdict::Breached(breach_of(BreachKind::Slow, objective.severity, exceeded)), sentence)
         }
         ProbeAnswer::Status { status: status @ 500..=599, .. } => {
             let sentence = format!("{asked} was answered with {status} after {} ({parts})", human(total));
-            (Verdict::Breached(breach_of(BreachKind::Errors, worst())), sentence)
+            (Verdict::Breached(breach_of(BreachKind::Errors, objective.severity, worst())), sentence)
         }
         ProbeAnswer::Status { status, .. } => {
             let no_data = says_nothing(&asked, status);
@@ -147,6 +147,8 @@ mod tests {
             path: "/api/health".into(),
             timeout: millis(3000),
             scheme: Scheme::Http,
+            failures: 1,
+            of: 1,
         }
     }
 
@@ -160,6 +162,7 @@ mod tests {
                 target: millis(300),
                 severities: severities.iter().map(level).collect(),
             },
+            severity: Severity::P2,
             source: Source::Probe(source()),
         }
     }

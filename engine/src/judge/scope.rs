@@ -6,7 +6,7 @@
 //! where it is shared by all (`SystemWide`). So a slow view behind an edge whose queue is full does not hide the queue, and
 //! one that alone drags the edge over its target is told as what it is.
 //!
-//! - A rest of fewer than `minRequests` says nothing. Then it is `Isolated` if exactly one view breaches alone and there
+//! - A rest of fewer than 50 requests says nothing. Then it is `Isolated` if exactly one view breaches alone and there
 //!   are others, and `SystemWide` otherwise: also when all views breach alone, and when there is only one.
 //! - The views have a histogram, and with it a bound, of their own: they may be counted by another exporter than the rest.
 //!   N and S of such views may exceed the source's own, so the rest is never less than nothing.
@@ -15,8 +15,8 @@
 
 use std::time::Duration;
 
-use super::f64_of;
 use super::latency::EPSILON;
+use super::{MIN_REQUESTS, f64_of};
 use crate::model::{NoData, NoDataReason, Observed, Scope, Traffic, ViewTraffic, duration::human};
 
 /// A part of the window's requests.
@@ -43,11 +43,11 @@ impl Part {
 }
 
 /// The scope of a window that was judged to be slow.
-pub(super) fn judge(traffic: &Traffic, quantile: f64, target: Duration, min_requests: u64) -> Scope {
-    assess(traffic, quantile, target, min_requests).unwrap_or_else(Scope::Unknown)
+pub(super) fn judge(traffic: &Traffic, quantile: f64, target: Duration) -> Scope {
+    assess(traffic, quantile, target).unwrap_or_else(Scope::Unknown)
 }
 
-fn assess(traffic: &Traffic, quantile: f64, target: Duration, min_requests: u64) -> Result<Scope, NoData> {
+fn assess(traffic: &Traffic, quantile: f64, target: Duration) -> Result<Scope, NoData> {
     let views = match &traffic.views {
         Observed::Known { value, .. } => value,
         Observed::Missing(no_data) => return Err(no_data.clone()),
@@ -67,7 +67,7 @@ fn assess(traffic: &Traffic, quantile: f64, target: Duration, min_requests: u64)
     let rest = all.without(taken);
     let isolated = if alone.is_empty() {
         false
-    } else if rest.requests < f64_of(min_requests) {
+    } else if rest.requests < f64_of(MIN_REQUESTS) {
         alone.len() == 1 && served.len() > 1
     } else {
         rest.keeps(quantile)
@@ -125,7 +125,6 @@ mod tests {
 
     /// The source judges at 1s, the views at 0.75s: a target of 600ms lies between the bounds of both.
     const TARGET: Duration = Duration::from_millis(600);
-    const MIN_REQUESTS: u64 = 50;
 
     fn buckets(bound: f64, requests: f64, slow: f64) -> Vec<Bucket> {
         let bucket = |le, count| Bucket { le, count };
@@ -152,7 +151,7 @@ mod tests {
 
     /// N and S of the source, then name, N and S of each view.
     fn scope(requests: f64, slow: f64, views: &[(&str, f64, f64)]) -> Scope {
-        judge(&traffic(requests, slow, known(views)), 0.95, TARGET, MIN_REQUESTS)
+        judge(&traffic(requests, slow, known(views)), 0.95, TARGET)
     }
 
     fn only(views: &[&str]) -> Scope {
@@ -226,7 +225,7 @@ mod tests {
     #[test]
     fn views_that_are_not_known_are_not_none() {
         let missing = Observed::missing(NoDataReason::Timeout, "no answer within 5s");
-        let scope = judge(&traffic(1000.0, 100.0, missing), 0.95, TARGET, MIN_REQUESTS);
+        let scope = judge(&traffic(1000.0, 100.0, missing), 0.95, TARGET);
         assert_eq!(unknown(scope), NoData::new(NoDataReason::Timeout, "no answer within 5s"));
     }
 
@@ -242,13 +241,10 @@ mod tests {
     fn a_target_beyond_the_views_own_bounds_is_not_judged_by_another_bound() {
         let mut traffic = traffic(1000.0, 100.0, known(&[("/a", 1000.0, 100.0)]));
         let target = Duration::from_millis(900);
-        let no_data = unknown(judge(&traffic, 0.95, target, MIN_REQUESTS));
+        let no_data = unknown(judge(&traffic, 0.95, target));
         assert_eq!(no_data.reason, NoDataReason::TargetBeyondBuckets);
         assert!(no_data.detail.contains("900ms") && no_data.detail.contains("0.75s"), "{}", no_data.detail);
         traffic.buckets.clear();
-        assert_eq!(
-            unknown(judge(&traffic, 0.95, TARGET, MIN_REQUESTS)).reason,
-            NoDataReason::TargetBeyondBuckets
-        );
+        assert_eq!(unknown(judge(&traffic, 0.95, TARGET)).reason, NoDataReason::TargetBeyondBuckets);
     }
 }

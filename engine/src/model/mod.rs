@@ -14,6 +14,7 @@ mod proposal;
 pub mod ratio;
 mod remediation;
 mod resource;
+mod secret;
 mod situation;
 mod snapshot;
 mod survey;
@@ -41,9 +42,10 @@ pub use ledger::{Admission, Draining, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, 
 pub use memory::{Baseline, BaselineWindow, BreachMemory, Memory, ObjectiveMemory};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{
-    CacheUse, Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy,
-    PolicyRef, PostgresDependency, Preset, ProbeSource, RatioSeverity, RedisDependency, Rung, RungAction,
-    ScaleSettings, Severity, Source, TargetKind, TargetRef, Thresholds, Verification, ViewSource, Writers,
+    CacheUse, Databases, Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective,
+    ObjectiveKind, Policy, PolicyRef, PostgresDependency, Preset, ProbeSource, RatioSeverity,
+    RedisDependency, Rung, RungAction, ScaleSettings, ScaleStep, Severity, Source, TargetKind, TargetRef,
+    Thresholds, UncommittedWrites, Verification, ViewSource,
 };
 pub use probe::{ProbeAnswer, Probed, Scheme, Timing};
 pub use proposal::{Action, ActionKind, Candidate, Scale, SessionTarget, TerminateIdle};
@@ -52,6 +54,7 @@ pub use remediation::{
     RemediationStatus, VerifySpec,
 };
 pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
+pub use secret::{SecretKeys, SecretRef};
 pub use situation::{Overall, Situation};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
 pub use survey::{Root, STORM, Storm, StormOf, Survey, Tally};

@@ -36,7 +36,7 @@ pub enum NoDataReason {
     NotACount,
     /// The newest sample is too old.
     Stale,
-    /// Fewer requests than `minRequests` in the window.
+    /// Too few requests in the window.
     TooFewRequests,
     /// No finite bucket bound is at or above the target, so counts cannot tell.
     TargetBeyondBuckets,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, ByName, Name, Scheme, WarmSettings};
+use super::{ActionKind, ByName, Name, Scheme, SecretRef, WarmSettings};
 
 /// How much the operator may do. A later variant may do more than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,8 +99,6 @@ pub struct Evaluation {
     pub breach_for: Duration,
     /// How long calm must last before an incident is closed.
     pub recover_for: Duration,
-    /// Requests that a window needs before it is judged at all.
-    pub min_requests: u64,
     /// NoData readings in a row after which data counts as unavailable and an unconfirmed breach is forgotten.
     pub missing_data_after: u32,
 }
@@ -132,7 +130,7 @@ pub enum Source {
     Probe(ProbeSource),
 }
 
-/// What is asked for, and of whom. The answer is judged by itself: quantile, window and `minRequests` do not apply.
+/// What is asked for, and of whom. The answer is judged by itself: quantile and window do not apply.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProbeSource {
     /// The Service, in the policy's namespace.
@@ -145,6 +143,10 @@ pub struct ProbeSource {
     pub timeout: Duration,
     /// How it is spoken to.
     pub scheme: Scheme,
+    /// How many of the last `of` answers must be slow or failed for a breach.
+    pub failures: u32,
+    /// How many of the last answers are judged.
+    pub of: u32,
 }
 
 /// Where the views of the application behind a source are counted; in the source's own backend.
@@ -183,14 +185,14 @@ pub enum ObjectiveKind {
         quantile: f64,
         /// The target.
         target: Duration,
-        /// From when on it is worse than P2.
+        /// From when on it is worse.
         severities: Vec<LatencySeverity>,
     },
     /// The share of failed requests stays at or under the target.
     ErrorRatio {
         /// The target, 0 to 1.
         target: f64,
-        /// From when on it is worse than P2.
+        /// From when on it is worse.
         severities: Vec<RatioSeverity>,
     },
 }
@@ -202,6 +204,8 @@ pub struct Objective {
     pub name: String,
     /// What it demands.
     pub kind: ObjectiveKind,
+    /// How bad a breach is that no level makes worse.
+    pub severity: Severity,
     /// Where it is read.
     pub source: Source,
 }
@@ -210,11 +214,17 @@ pub struct Objective {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostgresDependency {
     /// The Secret that says where it is and how to log in.
-    pub secret: String,
+    pub secret: SecretRef,
     /// Roles that the target connects as; empty means the Secret's user.
-    pub users: Vec<String>,
-    /// Roles whose sessions may be signalled; empty means the same as `users`.
-    pub roles: Vec<String>,
+    pub client_roles: Vec<String>,
+    /// Beginnings of the application names of the target's sessions; empty means all.
+    pub client_applications: Vec<String>,
+    /// Roles whose sessions may be signalled; empty means none.
+    pub cancellable_roles: Vec<String>,
+    /// CPU cores of the server, where they are declared.
+    pub cores: Option<u32>,
+    /// Connections that one pod of the target opens, where they are declared.
+    pub connections_per_pod: Option<u32>,
 }
 
 /// What a Redis server is for.
@@ -224,13 +234,15 @@ pub enum CacheUse {
     Cache,
     /// It hands tasks to workers: what it holds exists nowhere else, and lookups that find nothing are normal.
     Broker,
+    /// It is both, so its hit ratio says nothing about the cache.
+    Shared,
 }
 
 /// A Redis server that the target depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedisDependency {
     /// The Secret that says where it is and how to log in.
-    pub secret: String,
+    pub secret: SecretRef,
     /// What it is for.
     pub usage: CacheUse,
 }
@@ -251,6 +263,21 @@ impl Dependency {
         match self {
             Self::Postgres(_) | Self::Redis(_) => None,
         }
+    }
+}
+
+/// Which databases the target uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Databases {
+    /// Those among the dependencies. Where there are none it is not known that one is well.
+    Declared,
+    /// None.
+    None,
+}
+
+impl fmt::Display for Databases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
     }
 }
 
@@ -283,16 +310,16 @@ impl Thresholds {
     }
 }
 
-/// What may be done with a transaction that has written.
+/// What is done with a transaction that has written and has not been committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Writers {
+pub enum UncommittedWrites {
     /// It is left alone: its work would be lost, and rolling it back takes time.
-    Deny,
-    /// It may be cancelled like any other.
-    Allow,
+    Protect,
+    /// It may be cancelled like any other; what it wrote is rolled back.
+    RollBack,
 }
 
-impl fmt::Display for Writers {
+impl fmt::Display for UncommittedWrites {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
@@ -301,30 +328,37 @@ impl fmt::Display for Writers {
 /// How far, and under which conditions, replicas are added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScaleSettings {
-    /// A step, as a share of the replicas there are (0 to 1); at least one replica.
-    pub step: f64,
+    /// How much is added at a time.
+    pub step: ScaleStep,
     /// Never more replicas than these.
     pub max: u32,
-    /// Connections that one pod opens to each declared database.
-    pub connections_per_pod: Option<u32>,
-    /// The target uses no database: its author says so.
-    pub no_database: bool,
+    /// What was added is taken back after this time at the latest.
+    pub max_hold: Duration,
+}
+
+/// How many replicas one step adds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum ScaleStep {
+    /// A share of the replicas there are (0 to 1), rounded up; at least one.
+    Share(f64),
+    /// So many.
+    Count(u32),
 }
 
 /// What a rung does, with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RungAction {
     /// Cancel the running statement that is the cause.
-    CancelQueries {
+    CancelQuery {
         /// Whether a transaction that has written may be cancelled.
-        writers: Writers,
+        writes: UncommittedWrites,
         /// The session is ended when its statement still runs so long after it was cancelled; `None`: never.
         terminate_after: Option<Duration>,
     },
     /// End the session that is idle in a transaction.
     TerminateIdle {
         /// Whether a transaction that has written may be ended.
-        writers: Writers,
+        writes: UncommittedWrites,
         /// So long it must have been idle.
         min_idle: Duration,
     },
@@ -341,9 +375,9 @@ impl RungAction {
     #[must_use]
     pub fn permissions(&self) -> &'static [ActionKind] {
         match self {
-            Self::CancelQueries { terminate_after: None, .. } => &[ActionKind::CancelQueries],
-            Self::CancelQueries { terminate_after: Some(_), .. } => {
-                &[ActionKind::CancelQueries, ActionKind::TerminateIdle]
+            Self::CancelQuery { terminate_after: None, .. } => &[ActionKind::CancelQuery],
+            Self::CancelQuery { terminate_after: Some(_), .. } => {
+                &[ActionKind::CancelQuery, ActionKind::TerminateIdle]
             }
             Self::TerminateIdle { .. } => &[ActionKind::TerminateIdle],
             Self::Scale(_) => &[ActionKind::Scale],
@@ -363,8 +397,8 @@ pub struct Rung {
     pub action: RungAction,
     /// A mode of its own; it lowers the policy's and cannot raise it.
     pub mode: Option<Mode>,
-    /// What can be taken back is taken back after this time at the latest.
-    pub max_hold: Duration,
+    /// The least severity of an incident in which it runs.
+    pub min_severity: Severity,
 }
 
 /// The policy's own limits.
@@ -400,8 +434,6 @@ pub struct Policy {
     pub generation: i64,
     /// How much may be done.
     pub mode: Mode,
-    /// `spec.suspend`.
-    pub suspended: bool,
     /// The workload that is guarded.
     pub target: TargetRef,
     /// How it is looked.
@@ -411,7 +443,9 @@ pub struct Policy {
     /// What the target depends on, by name.
     pub dependencies: ByName<Dependency>,
     /// Requests that one pod of the target serves at a time; without it saturation is not judged.
-    pub workers_per_pod: Option<u32>,
+    pub concurrency_per_pod: Option<u32>,
+    /// Which databases the target uses.
+    pub databases: Databases,
     /// Overridden thresholds, by cause.
     pub thresholds: BTreeMap<Name, Thresholds>,
     /// The ladder; empty means diagnose only.
@@ -422,6 +456,10 @@ pub struct Policy {
     pub verification: Verification,
     /// So many remediations, and so many closed incidents, are kept.
     pub history_limit: usize,
+    /// What this version does not know of it and passes over, each with the field's path and the reason.
+    pub ignored: Vec<String>,
+    /// Paths of what this version stores and does not act on.
+    pub unused: Vec<String>,
 }
 
 impl Policy {

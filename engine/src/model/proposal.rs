@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Confidence, DEADLINE, Mode, Name, PolicyRef, ResourceKey, ServerIdentity, SessionIdentity, Subject,
-    TargetRef, UndoSpec, VerifySpec, WarmCache, Writers,
+    Confidence, DEADLINE, Mode, Name, PolicyRef, ResourceKey, SecretRef, ServerIdentity, SessionIdentity,
+    Subject, TargetRef, UncommittedWrites, UndoSpec, VerifySpec, WarmCache,
 };
 
 /// The kinds of action, as a policy names them. Matches over it are exhaustive on purpose: a new action has to answer
@@ -16,7 +16,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ActionKind {
     /// Cancel a running statement.
-    CancelQueries,
+    CancelQuery,
     /// End a session that is idle in a transaction.
     TerminateIdle,
     /// Add replicas to the target.
@@ -37,7 +37,7 @@ pub struct SessionTarget {
     /// The dependency's name in the policy.
     pub dependency: String,
     /// The Secret that leads to it.
-    pub secret: String,
+    pub secret: SecretRef,
     /// The server that was diagnosed; no other one is touched.
     pub server: ServerIdentity,
     /// The session and its statement; once it has begun another one it is left alone.
@@ -47,7 +47,7 @@ pub struct SessionTarget {
     /// See [`super::Session::fingerprint`].
     pub fingerprint: String,
     /// Whether it may be touched although its transaction has written.
-    pub writers: Writers,
+    pub writes: UncommittedWrites,
 }
 
 /// End a session that is idle in a transaction: no statement runs that could be cancelled.
@@ -94,7 +94,7 @@ impl Action {
     #[must_use]
     pub fn kind(&self) -> ActionKind {
         match self {
-            Self::CancelQuery(_) | Self::TerminateQuery(_) => ActionKind::CancelQueries,
+            Self::CancelQuery(_) | Self::TerminateQuery(_) => ActionKind::CancelQuery,
             Self::TerminateIdle(_) => ActionKind::TerminateIdle,
             Self::Scale(_) => ActionKind::Scale,
             Self::WarmCache(_) => ActionKind::WarmCache,
@@ -117,8 +117,8 @@ impl Action {
     #[must_use]
     pub fn permissions(&self) -> &'static [ActionKind] {
         match self {
-            Self::CancelQuery(_) => &[ActionKind::CancelQueries],
-            Self::TerminateQuery(_) => &[ActionKind::CancelQueries, ActionKind::TerminateIdle],
+            Self::CancelQuery(_) => &[ActionKind::CancelQuery],
+            Self::TerminateQuery(_) => &[ActionKind::CancelQuery, ActionKind::TerminateIdle],
             Self::TerminateIdle(_) => &[ActionKind::TerminateIdle],
             Self::Scale(_) => &[ActionKind::Scale],
             Self::WarmCache(_) => &[ActionKind::WarmCache],

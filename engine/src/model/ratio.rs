@@ -17,7 +17,8 @@ pub enum RatioError {
 /// Says what is wrong with the text.
 pub fn parse(text: &str) -> Result<f64, RatioError> {
     let quoted = || text.chars().take(40).collect::<String>();
-    let (number, divisor) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    // Scaled as text: dividing would make 0.9990000000000001 of 99.9%.
+    let (number, exponent) = text.strip_suffix('%').map_or((text, "e0"), |number| (number, "e-2"));
     let plain = !number.is_empty()
         && number.len() <= 12
         && number.starts_with(|c: char| c.is_ascii_digit())
@@ -25,7 +26,7 @@ pub fn parse(text: &str) -> Result<f64, RatioError> {
     if !plain {
         return Err(RatioError::Syntax(quoted()));
     }
-    let value = number.parse::<f64>().map_err(|_| RatioError::Syntax(quoted()))? / divisor;
+    let value = format!("{number}{exponent}").parse::<f64>().map_err(|_| RatioError::Syntax(quoted()))?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(RatioError::Range(quoted())) }
 }
 
@@ -44,6 +45,7 @@ mod tests {
     fn reads_shares_and_percentages() {
         assert_eq!(parse("0.95"), Ok(0.95));
         assert_eq!(parse("5%"), Ok(0.05));
+        assert_eq!(parse("99.9%"), Ok(0.999));
         assert_eq!(parse("100%"), Ok(1.0));
         assert_eq!(parse("1"), Ok(1.0));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CacheKey, Scheme};
+use super::{CacheKey, Scheme, SecretRef};
 
 /// How a rung warms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,6 @@ pub struct WarmSettings {
     pub in_flight: u32,
     /// It ends after this time at the latest.
     pub within: Duration,
-    /// The target uses no database: its author says so.
-    pub no_database: bool,
 }
 
 impl WarmSettings {
@@ -44,7 +42,7 @@ pub struct WarmCache {
     /// The Redis dependency's name in the policy.
     pub dependency: String,
     /// The Secret that leads to it.
-    pub secret: String,
+    pub secret: SecretRef,
     /// Which cache was found cold.
     pub cache: CacheKey,
     /// How.

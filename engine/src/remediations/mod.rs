@@ -1,6 +1,6 @@
 //! What can be done. One file an action, one line of [`REMEDIES`] each.
 
-mod cancel_queries;
+mod cancel_query;
 pub(crate) mod scale;
 mod sessions;
 mod terminate_idle;
@@ -60,13 +60,13 @@ pub(crate) type Undo = fn(&Snapshot, &Rung, &Action) -> Option<UndoSpec>;
 
 /// All remedies.
 pub const REMEDIES: &[Remedy] =
-    &[cancel_queries::REMEDY, terminate_idle::REMEDY, scale::REMEDY, warm_cache::REMEDY];
+    &[cancel_query::REMEDY, terminate_idle::REMEDY, scale::REMEDY, warm_cache::REMEDY];
 
 /// The remedy that does this action.
 #[must_use]
 pub fn remedy(kind: ActionKind) -> &'static Remedy {
     match kind {
-        ActionKind::CancelQueries => &cancel_queries::REMEDY,
+        ActionKind::CancelQuery => &cancel_query::REMEDY,
         ActionKind::TerminateIdle => &terminate_idle::REMEDY,
         ActionKind::Scale => &scale::REMEDY,
         ActionKind::WarmCache => &warm_cache::REMEDY,
@@ -77,7 +77,7 @@ pub fn remedy(kind: ActionKind) -> &'static Remedy {
 #[must_use]
 pub fn kind_of(rung: &Rung) -> ActionKind {
     match rung.action {
-        RungAction::CancelQueries { .. } => ActionKind::CancelQueries,
+        RungAction::CancelQuery { .. } => ActionKind::CancelQuery,
         RungAction::TerminateIdle { .. } => ActionKind::TerminateIdle,
         RungAction::Scale(_) => ActionKind::Scale,
         RungAction::WarmCache(_) => ActionKind::WarmCache,
@@ -94,8 +94,8 @@ pub enum Condition {
     Rung(RungChanged),
     /// See `sessions.rs`.
     Session(sessions::Condition),
-    /// See `cancel_queries.rs`.
-    CancelQueries(cancel_queries::Condition),
+    /// See `cancel_query.rs`.
+    CancelQuery(cancel_query::Condition),
     /// See `terminate_idle.rs`.
     TerminateIdle(terminate_idle::Condition),
     /// See `scale.rs`.
@@ -110,7 +110,7 @@ impl Condition {
         match self {
             Self::Rung(_) => {}
             Self::Session(condition) => condition.forget_numbers(),
-            Self::CancelQueries(condition) => condition.forget_numbers(),
+            Self::CancelQuery(condition) => condition.forget_numbers(),
             Self::TerminateIdle(condition) => condition.forget_numbers(),
             Self::Scale(condition) => condition.forget_numbers(),
             Self::WarmCache(condition) => condition.forget_numbers(),
@@ -123,7 +123,7 @@ impl fmt::Display for Condition {
         match self {
             Self::Rung(changed) => changed.fmt(f),
             Self::Session(condition) => condition.fmt(f),
-            Self::CancelQueries(condition) => condition.fmt(f),
+            Self::CancelQuery(condition) => condition.fmt(f),
             Self::TerminateIdle(condition) => condition.fmt(f),
             Self::Scale(condition) => condition.fmt(f),
             Self::WarmCache(condition) => condition.fmt(f),
@@ -150,7 +150,7 @@ macro_rules! conditions {
 conditions! {
     Rung: RungChanged,
     Session: sessions::Condition,
-    CancelQueries: cancel_queries::Condition,
+    CancelQuery: cancel_query::Condition,
     TerminateIdle: terminate_idle::Condition,
     Scale: scale::Condition,
     WarmCache: warm_cache::Condition,

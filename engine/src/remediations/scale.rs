@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{Checked, Remedy, RungChanged, Traits, rung};
 use crate::model::{
     Action, ActionKind, Candidate, Finding, NoData, Observed, ResourceKey, Rung, RungAction, Scale,
-    ScaleSettings, Snapshot, Target, TargetRef, UndoSpec, Watch, Workload, WorkloadKey, forget,
+    ScaleSettings, ScaleStep, Snapshot, Target, TargetRef, UndoSpec, Watch, Workload, WorkloadKey, forget,
 };
 
 pub(super) const REMEDY: Remedy = Remedy {
     kind: ActionKind::Scale,
-    does: "adds replicas to the target, `step` of what there is, up to `max`; they are taken away again when calm has returned or after `maxHold`, a quarter of them at a time",
+    does: "adds replicas to the target, `step` of what there is, up to `maxReplicas`; they are taken away again when calm has returned or after `maxHold`, a quarter of them at a time",
     answers: &["WorkersSaturated"],
     traits: Traits { adds_load: true, removes_capacity: false, touches_workload: true, disruptive: false },
     propose,
@@ -40,11 +40,17 @@ fn propose(snapshot: &Snapshot, rung: &Rung, _: &Finding) -> Option<(Action, Res
 
 /// One step up from `from`: at least one replica, never beyond `max`, and never fewer than there are.
 fn stepped(from: u32, settings: &ScaleSettings) -> u32 {
-    let mut step = 1;
-    // Replicas are counted in integers; a share of them is rounded up without a detour over floats that do not fit.
-    while f64::from(step) < f64::from(from) * settings.step && step < from {
-        step += 1;
-    }
+    let step = match settings.step {
+        ScaleStep::Count(count) => count.max(1),
+        ScaleStep::Share(share) => {
+            let mut step = 1;
+            // Replicas are counted in integers; a share of them is rounded up without a detour over floats that do not fit.
+            while f64::from(step) < f64::from(from) * share && step < from {
+                step += 1;
+            }
+            step
+        }
+    };
     from.saturating_add(step).min(settings.max).max(from)
 }
 
@@ -76,7 +82,7 @@ impl fmt::Display for Condition {
                 write!(f, "{target} has no replicas: somebody scaled it to zero on purpose")
             }
             Self::AtMaximum { target, replicas, max } => {
-                write!(f, "{target} has {replicas} of at most {max} replicas (scale.max)")
+                write!(f, "{target} has {replicas} of at most {max} replicas (scale.maxReplicas)")
             }
             Self::TooFar { target, from, most, to } => {
                 write!(f, "{target} may go from {from} to {most} replicas (scale.step), {to} were decided on")
@@ -170,10 +176,10 @@ pub(crate) fn workload(snapshot: &Snapshot) -> Result<(&Target, &Workload), NoWo
 
 /// A quarter of what is added goes at a time, rounded up: at most four steps, and never more than a quarter by mistake.
 fn undo(snapshot: &Snapshot, rung: &Rung, action: &Action) -> Option<UndoSpec> {
-    let Action::Scale(scale) = action else { return None };
+    let (Action::Scale(scale), RungAction::Scale(settings)) = (action, &rung.action) else { return None };
     let policy = &snapshot.policy;
     Some(UndoSpec {
-        max_hold: rung.max_hold,
+        max_hold: settings.max_hold,
         step: scale.to.saturating_sub(scale.from).div_ceil(4).max(1),
         watch: Watch {
             evaluation: policy.evaluation.clone(),
@@ -185,6 +191,8 @@ fn undo(snapshot: &Snapshot, rung: &Rung, action: &Action) -> Option<UndoSpec> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::guards::testing::{Setup, refused};
     use crate::guards::{GuardName, Stage};
@@ -217,7 +225,7 @@ mod tests {
         assert!(full.unwrap().contains("4 of at most 5"));
         let smaller = refusal(|setup| {
             if let RungAction::Scale(settings) = &mut setup.snapshot.policy.rungs[0].action {
-                settings.step = 0.25;
+                settings.step = ScaleStep::Share(0.25);
             }
         });
         assert!(smaller.unwrap().contains("from 4 to 5 replicas (scale.step)"));
@@ -225,9 +233,15 @@ mod tests {
 
     #[test]
     fn a_step_is_a_share_rounded_up_and_never_passes_the_ceiling() {
-        let to = |from, step, max| {
-            stepped(from, &ScaleSettings { step, max, connections_per_pod: None, no_database: true })
+        let to = |from, share, max| {
+            let step = ScaleStep::Share(share);
+            stepped(from, &ScaleSettings { step, max, max_hold: Duration::ZERO })
         };
+        let by = |count, max| {
+            let step = ScaleStep::Count(count);
+            stepped(4, &ScaleSettings { step, max, max_hold: Duration::ZERO })
+        };
+        assert_eq!((by(3, 12), by(0, 12), by(30, 12)), (7, 5, 12));
         assert_eq!(to(4, 0.5, 12), 6);
         assert_eq!(to(3, 0.5, 12), 5);
         assert_eq!(to(1, 0.1, 12), 2);

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Candidate, Coverage, Dependency, Finding, Name, NoData, Observed, PostgresDependency, PostgresFacts,
-    ResourceKey, Session, SessionTarget, Snapshot, Subject, Writers, duration::human, forget,
+    ResourceKey, Session, SessionTarget, Snapshot, Subject, UncommittedWrites, duration::human, forget,
 };
 
 /// The session that a finding is about, and the database that is locked for it.
 pub(super) fn target<'a>(
     snapshot: &'a Snapshot,
     finding: &Finding,
-    writers: Writers,
+    writes: UncommittedWrites,
 ) -> Option<(SessionTarget, ResourceKey, &'a Session)> {
     let Some(Subject::Session { dependency, session }) = &finding.subject else { return None };
     let Dependency::Postgres(declared) = snapshot.policy.dependencies.get(dependency)? else { return None };
@@ -28,7 +28,7 @@ pub(super) fn target<'a>(
         session: session.clone(),
         role: found.role.clone(),
         fingerprint: found.fingerprint.clone(),
-        writers,
+        writes,
     };
     Some((target, resource, found))
 }
@@ -70,6 +70,11 @@ pub enum Condition {
         role: String,
         allowed: Vec<String>,
         dependency: String,
+    },
+    /// Sessions of the role that the operator itself connects as are not touched.
+    OwnRole {
+        role: String,
+        secret: String,
     },
     Privileged {
         role: String,
@@ -116,8 +121,13 @@ impl fmt::Display for Condition {
             }
             Self::RoleNotAllowed { role, allowed, dependency } => write!(
                 f,
-                "role {role} may not be signalled; the policy allows {} (dependencies[{dependency}].postgres.roles)",
-                allowed.join(", ")
+                "role {role} may not be signalled; the policy allows {} (dependencies[{dependency}].postgresql.cancellableRoles)",
+                if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
+            ),
+            Self::OwnRole { role, secret } => write!(
+                f,
+                "role {role} is the one that the operator itself connects as; give the operator a role of its own \
+                 (Secret {secret})"
             ),
             Self::Privileged { role } => {
                 write!(f, "role {role} is a superuser, may replicate, or is protected by the administrator")
@@ -132,8 +142,8 @@ impl fmt::Display for Condition {
                 let age = age.map_or("of unknown age".to_owned(), |age| format!("{} old", human(age)));
                 write!(
                     f,
-                    "the transaction of pid {pid} is {age} and has written, and writers are denied; rolling it back loses \
-                     that work ({allow} would let it be done)"
+                    "the transaction of pid {pid} is {age} and has written, and uncommitted writes are protected; \
+                     cancelling it would lose that work ({allow} would permit it)"
                 )
             }
             Self::MayNotSignal { role, grantee } => {
@@ -162,18 +172,19 @@ impl Condition {
             | Self::OtherServer { .. }
             | Self::Standby { .. }
             | Self::RoleNotAllowed { .. }
+            | Self::OwnRole { .. }
             | Self::Privileged { .. }
             | Self::MayNotSignal { .. } => {}
         }
     }
 }
 
-/// The session as it is now, if it is still the one that was decided about and may be touched. `writers` is what the rung
-/// says now, `allow` the setting that would let writers be touched.
+/// The session as it is now, if it is still the one that was decided about and may be touched. `writes` is what the rung
+/// says now, `allow` the setting that would let uncommitted writes be rolled back.
 pub(super) fn touchable<'a>(
     snapshot: &'a Snapshot,
     candidate: &Candidate,
-    writers: Writers,
+    writes: UncommittedWrites,
     allow: &'static str,
 ) -> Result<(&'a PostgresFacts, &'a Session), Condition> {
     let target = candidate.action.session().ok_or(Condition::NoSession)?;
@@ -187,11 +198,13 @@ pub(super) fn touchable<'a>(
         return Err(Condition::OtherDatabase { pid, database, wanted });
     }
     let role = session.role.clone();
-    let users = facts.users(&declared.users);
-    let roles = if declared.roles.is_empty() { users } else { declared.roles.as_slice() };
-    if !roles.contains(&role) {
+    let allowed = &declared.cancellable_roles;
+    if !allowed.contains(&role) {
         let dependency = target.dependency.clone();
-        return Err(Condition::RoleNotAllowed { role, allowed: roles.to_vec(), dependency });
+        return Err(Condition::RoleNotAllowed { role, allowed: allowed.clone(), dependency });
+    }
+    if role == facts.connected_as {
+        return Err(Condition::OwnRole { role, secret: declared.secret.name.clone() });
     }
     if session.privileged || snapshot.operator.protected_roles.contains(&role) {
         return Err(Condition::Privileged { role });
@@ -203,11 +216,12 @@ pub(super) fn touchable<'a>(
         return Err(Condition::Maintenance { pid });
     }
     // The stricter of what was decided and what the rung says now: an author may have changed his mind.
-    if session.wrote && (target.writers, writers) != (Writers::Allow, Writers::Allow) {
+    if session.wrote && (target.writes, writes) != (UncommittedWrites::RollBack, UncommittedWrites::RollBack)
+    {
         let age = session.xact_start.map(|start| facts.age(start));
         return Err(Condition::HasWritten { pid, age, allow: allow.into() });
     }
-    if !facts.may_signal && role != facts.connected_as {
+    if !facts.may_signal {
         let (role, grantee) = (facts.connected_as.clone(), facts.grantee.clone());
         return Err(Condition::MayNotSignal { role, grantee });
     }
@@ -224,7 +238,7 @@ fn database<'a>(
         return Err(Condition::NotDeclared { dependency });
     };
     if declared.secret != target.secret {
-        let (now, then) = (declared.secret.clone(), target.secret.clone());
+        let (now, then) = (declared.secret.name.clone(), target.secret.name.clone());
         return Err(Condition::OtherSecret { dependency, now, then });
     }
     let facts = match snapshot.databases.get(&dependency) {

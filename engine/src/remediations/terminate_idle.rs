@@ -22,8 +22,8 @@ pub(super) const REMEDY: Remedy = Remedy {
 };
 
 fn propose(snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<(Action, ResourceKey)> {
-    let RungAction::TerminateIdle { writers, min_idle } = rung.action else { return None };
-    let (target, resource, session) = sessions::target(snapshot, finding, writers)?;
+    let RungAction::TerminateIdle { writes, min_idle } = rung.action else { return None };
+    let (target, resource, session) = sessions::target(snapshot, finding, writes)?;
     let idle_since = session.state_change;
     Some((Action::TerminateIdle(TerminateIdle { target, idle_since, min_idle }), resource))
 }
@@ -73,10 +73,11 @@ fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Checked {
     let Action::TerminateIdle(decided) = &candidate.action else {
         return Err(RungChanged::OtherAction.into());
     };
-    let RungAction::TerminateIdle { writers, min_idle } = rung(snapshot, candidate)?.action else {
+    let RungAction::TerminateIdle { writes, min_idle } = rung(snapshot, candidate)?.action else {
         return Err(RungChanged::OtherRung.into());
     };
-    let (facts, session) = sessions::touchable(snapshot, candidate, writers, "terminateIdle.writers: Allow")?;
+    let (facts, session) =
+        sessions::touchable(snapshot, candidate, writes, "terminateIdle.uncommittedWrites: RollBack")?;
     let pid = session.identity.pid;
     if session.state != SessionState::IdleInTransaction || session.state_change != decided.idle_since {
         return Err(Condition::MovedOn { pid }.into());

@@ -140,7 +140,7 @@ fn still_cold<'a>(snapshot: &'a Snapshot, warm: &WarmCache) -> Result<&'a RedisF
         return Err(Condition::NotDeclared { cache });
     };
     if declared.secret != warm.secret {
-        let (now, then) = (declared.secret.clone(), warm.secret.clone());
+        let (now, then) = (declared.secret.name.clone(), warm.secret.name.clone());
         return Err(Condition::OtherSecret { cache, now, then });
     }
     let facts = match snapshot.caches.get(&cache) {

@@ -150,7 +150,7 @@ fn candidate(
 ) -> Candidate {
     let policy = &snapshot.policy;
     let effect_within = match (&action, &rung.action) {
-        (Action::CancelQuery(_), RungAction::CancelQueries { terminate_after, .. }) => *terminate_after,
+        (Action::CancelQuery(_), RungAction::CancelQuery { terminate_after, .. }) => *terminate_after,
         _ => None,
     };
     // What takes its time is verified from its beginning.

@@ -155,9 +155,7 @@ fn judge_objectives(snapshot: &Snapshot, state: &mut Memory) -> Vec<Reading> {
         let memory = state.objectives.entry(objective.name.clone()).or_default();
         memory.is_of(evaluation.window, &objective.source);
         let reading = match &objective.source {
-            Source::Prometheus { .. } => {
-                judge::judge(objective, traffic, hung, memory, evaluation, snapshot.now)
-            }
+            Source::Prometheus { .. } => judge::judge(objective, traffic, hung, memory, snapshot.now),
             Source::Probe(source) => {
                 judge::probe::judge(objective, source, probed(&objective.name), snapshot.now)
             }
@@ -347,7 +345,7 @@ mod tests {
             assert_eq!(state.saturated.since(), expected, "{in_flight}");
         }
         let mut state = saturated();
-        setup.snapshot.policy.workers_per_pod = None;
+        setup.snapshot.policy.concurrency_per_pod = None;
         learn_saturation(&setup.snapshot, &mut state);
         assert_eq!(state.saturated.since(), None);
     }

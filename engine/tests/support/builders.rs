@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    Bucket, ByName, Coverage, Dependency, Evaluation, GuardSettings, Mode, NoDataReason, Objective,
-    ObjectiveKind, Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset,
-    ServerIdentity, Slots, Source, TargetKind, TargetRef, Thresholds, Traffic, TrafficWindow, Verification,
-    earlier,
+    Bucket, ByName, Coverage, Databases, Dependency, Evaluation, GuardSettings, Mode, NoDataReason,
+    Objective, ObjectiveKind, Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook,
+    Preset, ServerIdentity, Severity, Slots, Source, TargetKind, TargetRef, Thresholds, Traffic,
+    TrafficWindow, Verification, earlier,
 };
 use jiff::Timestamp;
 
@@ -25,14 +25,12 @@ pub(crate) fn policy() -> Policy {
         created_at: start(),
         generation: 1,
         mode: Mode::Auto,
-        suspended: false,
         target: TargetRef { kind: TargetKind::Deployment, name: "orders-api".into() },
         evaluation: Evaluation {
             interval: SECOND,
             window: 5 * SECOND,
             breach_for: 3 * SECOND,
             recover_for: 3 * SECOND,
-            min_requests: 50,
             missing_data_after: 3,
         },
         objectives: vec![Objective {
@@ -42,6 +40,7 @@ pub(crate) fn policy() -> Policy {
                 target: Duration::from_millis(500),
                 severities: vec![],
             },
+            severity: Severity::P2,
             source: Source::Prometheus {
                 backend: "default".into(),
                 preset: Preset::Caddy,
@@ -53,8 +52,11 @@ pub(crate) fn policy() -> Policy {
             "db".into(),
             Dependency::Postgres(PostgresDependency {
                 secret: "orders-db".into(),
-                users: vec!["orders".into()],
-                roles: vec!["orders".into(), "reporting".into()],
+                client_roles: vec!["orders".into()],
+                client_applications: vec![],
+                cancellable_roles: vec!["orders".into(), "reporting".into()],
+                cores: None,
+                connections_per_pod: Some(5),
             }),
         )]),
         thresholds: BTreeMap::from([(
@@ -68,7 +70,10 @@ pub(crate) fn policy() -> Policy {
             cooldown: Duration::from_secs(300),
             min_available: 0.6,
         },
-        workers_per_pod: None,
+        databases: Databases::Declared,
+        ignored: vec![],
+        unused: vec![],
+        concurrency_per_pod: None,
         verification: Verification { after: SECOND, within: 30 * SECOND },
         history_limit: 20,
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use engine::model::{
-    CacheUse, Dependency, LatencySeverity, Mode, Objective, ObjectiveKind, Policy, ProbeSource,
-    RedisDependency, Rung, RungAction, ScaleSettings, Scheme, Severity, Source, Thresholds, WarmSettings,
-    Writers, duration,
+    CacheUse, Databases, Dependency, LatencySeverity, Mode, Objective, ObjectiveKind, Policy, ProbeSource,
+    RedisDependency, Rung, RungAction, ScaleSettings, ScaleStep, Scheme, Severity, Source, Thresholds,
+    UncommittedWrites, WarmSettings, duration,
 };
 
 use super::builders;
@@ -92,7 +92,7 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
             let severities = levels.chunks(3).map(level).collect::<Result<_, _>>()?;
             let kind = ObjectiveKind::Latency { quantile: 0.95, target: span(target)?, severities };
             let source = policy.objectives[0].source.clone();
-            policy.objectives = vec![Objective { name: (*name).to_owned(), kind, source }];
+            policy.objectives = vec![objective(name, kind, source)];
         }
         ["probe", name, "under", target, levels @ ..] => {
             let severities = levels.chunks(3).map(level).collect::<Result<_, _>>()?;
@@ -102,9 +102,11 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
                 path: "/api/health".to_owned(),
                 timeout: Duration::from_secs(3),
                 scheme: Scheme::Http,
+                failures: 1,
+                of: 1,
             });
             let kind = ObjectiveKind::Latency { quantile: 0.95, target: span(target)?, severities };
-            policy.objectives.push(Objective { name: (*name).to_owned(), kind, source });
+            policy.objectives.push(objective(name, kind, source));
         }
         ["no", "objective"] => policy.objectives.clear(),
         ["cause", name, "older", "than", age] => {
@@ -124,23 +126,34 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
                 let place = rest.iter().position(|known| *known == word);
                 place.and_then(|place| rest.get(place + 1)).map(|text| span(text)).transpose()
             };
-            let writers = if rest.contains(&"writers") { Writers::Allow } else { Writers::Deny };
+            let writes = if rest.contains(&"writers") {
+                UncommittedWrites::RollBack
+            } else {
+                UncommittedWrites::Protect
+            };
             let causes = rest.iter().filter(|word| word.starts_with(char::is_uppercase));
             policy.rungs.push(Rung {
                 name: (*name).to_owned(),
                 causes: causes.map(|word| (*word).to_owned().into()).collect(),
                 action: if *verb == "cancels" {
-                    RungAction::CancelQueries { writers, terminate_after: after("terminating")? }
+                    RungAction::CancelQuery { writes, terminate_after: after("terminating")? }
                 } else {
-                    RungAction::TerminateIdle { writers, min_idle: after("idle")?.unwrap_or_default() }
+                    RungAction::TerminateIdle { writes, min_idle: after("idle")?.unwrap_or_default() }
                 },
                 mode: rest.contains(&"observing").then_some(Mode::Observe),
-                max_hold: Duration::from_secs(3600),
+                min_severity: Severity::P2,
             });
         }
-        ["rung", name, "scales", rest @ ..] => policy.rungs.push(scales(name, rest)?),
+        ["rung", name, "scales", rest @ ..] => {
+            policy.rungs.push(scales(name, rest)?);
+            if let Some(place) = rest.iter().position(|word| *word == "connections") {
+                let count = rest.get(place + 1).and_then(|count| count.parse().ok()).ok_or("a number")?;
+                connections_per_pod(policy, count);
+            }
+        }
         ["rung", name, "warms", rest @ ..] => policy.rungs.push(warms(name, rest)?),
-        ["workers", count] => policy.workers_per_pod = Some(count.parse().map_err(|_| "a number")?),
+        ["databaseless"] => policy.databases = Databases::None,
+        ["workers", count] => policy.concurrency_per_pod = Some(count.parse().map_err(|_| "a number")?),
         ["cooldown", cooldown] => policy.guards.cooldown = span(cooldown)?,
         ["attempts", most] => {
             policy.guards.max_attempts_per_incident = most.parse().map_err(|_| "a number")?
@@ -151,6 +164,27 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
         _ => return Err("this line of the policy is not understood".to_owned()),
     }
     Ok(())
+}
+
+/// So many connections one pod opens to each declared database.
+fn connections_per_pod(policy: &mut Policy, count: u32) {
+    for (_, dependency) in &mut policy.dependencies {
+        if let Dependency::Postgres(database) = dependency {
+            database.connections_per_pod = Some(count);
+        }
+    }
+}
+
+fn objective(name: &str, kind: ObjectiveKind, source: Source) -> Objective {
+    Objective { name: name.to_owned(), kind, severity: Severity::P2, source }
+}
+
+/// `50%` of the replicas, or so many.
+fn step(text: &str) -> Result<ScaleStep, String> {
+    match text.parse() {
+        Ok(count) => Ok(ScaleStep::Count(count)),
+        Err(_) => engine::model::ratio::parse(text).map(ScaleStep::Share).map_err(|error| error.to_string()),
+    }
 }
 
 /// `rung grow scales WorkersSaturated [by 50%] [to 12] [connections 5] [hold 10m] [observing]`
@@ -165,17 +199,16 @@ fn scales(name: &str, rest: &[&str]) -> Result<Rung, String> {
         name: name.to_owned(),
         causes: causes.map(|word| (*word).to_owned().into()).collect(),
         action: RungAction::Scale(ScaleSettings {
-            step: engine::model::ratio::parse(after("by").unwrap_or("50%")).map_err(|e| e.to_string())?,
+            step: step(after("by").unwrap_or("50%"))?,
             max: count("to")?.unwrap_or(12),
-            connections_per_pod: Some(count("connections")?.unwrap_or(5)),
-            no_database: rest.contains(&"databaseless"),
+            max_hold: after("hold").map_or(Ok(Duration::from_secs(3600)), span)?,
         }),
         mode: rest.contains(&"observing").then_some(Mode::Observe),
-        max_hold: after("hold").map_or(Ok(Duration::from_secs(3600)), span)?,
+        min_severity: Severity::P2,
     })
 }
 
-/// `rung warm warms ColdCache [paths 2] [times 3] [rate 5] [within 20s] [databaseless] [observing]`
+/// `rung warm warms ColdCache [paths 2] [times 3] [rate 5] [within 20s] [observing]`
 fn warms(name: &str, rest: &[&str]) -> Result<Rung, String> {
     let after = |word: &str| {
         let place = rest.iter().position(|known| *known == word);
@@ -195,10 +228,9 @@ fn warms(name: &str, rest: &[&str]) -> Result<Rung, String> {
             rate_per_second: count("rate")?.unwrap_or(5),
             in_flight: 2,
             within: after("within").map_or(Ok(Duration::from_secs(20)), span)?,
-            no_database: rest.contains(&"databaseless"),
         }),
         mode: rest.contains(&"observing").then_some(Mode::Observe),
-        max_hold: Duration::from_secs(3600),
+        min_severity: Severity::P2,
     })
 }
 

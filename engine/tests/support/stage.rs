@@ -372,7 +372,6 @@ impl Stage {
                 self.pauses.push(Pause { by, until: (*until).to_owned(), reason: None });
             }
             ["resume"] => self.pauses.clear(),
-            ["suspend", yes] => self.policy.suspended = *yes == "yes",
             ["opt", "out", value] => self.opt_out = Some((*value).to_owned()),
             ["mode", "Observe"] => self.policy.mode = Mode::Observe,
             ["mode", "Auto"] => self.policy.mode = Mode::Auto,

@@ -135,9 +135,7 @@ impl Told {
             _ if probed == Some(Seen::Breached) => Seen::Breached,
             Traffic::NoData(_) => Seen::Dark,
             #[allow(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
-            Traffic::Flows { requests, in_flight, .. }
-                if *requests < policy.evaluation.min_requests as f64 =>
-            {
+            Traffic::Flows { requests, in_flight, .. } if *requests < engine::judge::MIN_REQUESTS as f64 => {
                 // So few complete and so many wait: they hang.
                 if *in_flight > *requests { Seen::Breached } else { Seen::Quiet }
             }

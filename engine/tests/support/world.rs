@@ -259,7 +259,7 @@ fn term(port: &Port, led: Duration) -> Arc<Controllers<Scenario>> {
     ledger.build(remediations);
     let settings = Settings {
         enabled_actions: vec![
-            ActionKind::CancelQueries,
+            ActionKind::CancelQuery,
             ActionKind::TerminateIdle,
             ActionKind::Scale,
             ActionKind::WarmCache,

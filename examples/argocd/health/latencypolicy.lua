@@ -1,5 +1,5 @@
 -- Health of a LatencyPolicy. It answers for the policy and not for the API: a breach is Healthy, so that a sync that brings the
--- fix is not held up by what it mends. So are a pause and `suspend`: with Suspended a sync that has waves would wait for their end.
+-- fix is not held up by what it mends. So is a pause: with Suspended a sync that has waves would wait for its end.
 local function progressing(message)
   return { status = "Progressing", message = message }
 end
@@ -35,7 +35,7 @@ local within, allowed = conditions.WithinObjective, conditions.RemediationAllowe
 if within ~= nil and within.status == "False" then
   return { status = "Healthy", message = sentence(within) }
 end
-if allowed ~= nil and (allowed.reason == "Paused" or allowed.reason == "Suspended") then
+if allowed ~= nil and allowed.reason == "Paused" then
   return { status = "Healthy", message = sentence(allowed) }
 end
 return { status = "Healthy", message = sentence(ready) }

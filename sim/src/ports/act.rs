@@ -15,7 +15,7 @@ use crate::world::setup::{database_of, place_of_target};
 
 impl Act for Port {
     async fn signal(&self, remediation: &Remediation, action: &Action, fence: Timestamp) -> EffectReport {
-        let Some(place) = action.session().and_then(|target| database_of(&target.secret)) else {
+        let Some(place) = action.session().and_then(|target| database_of(&target.secret.name)) else {
             return EffectReport::Refused("there is no such database".to_owned());
         };
         let key = (remediation.namespace.clone(), remediation.name.clone());

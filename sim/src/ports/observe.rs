@@ -64,11 +64,11 @@ impl Observe for Port {
         dependency: &PostgresDependency,
         cadence: Cadence,
     ) -> Observed<PostgresFacts> {
-        self.0.facts(&dependency.secret, cadence).await
+        self.0.facts(&dependency.secret.name, cadence).await
     }
 
     async fn redis(&self, _: &str, dependency: &RedisDependency, cadence: Cadence) -> Observed<RedisFacts> {
-        self.0.facts(&dependency.secret, cadence).await
+        self.0.facts(&dependency.secret.name, cadence).await
     }
 
     async fn target(&self, namespace: &str, target: &TargetRef, detail: Detail) -> Observed<Target> {

@@ -6,7 +6,7 @@ use engine::advance::Look;
 use engine::invariants::{Signal, SignalKind, Victim, What};
 use engine::model::{
     Action, Coverage, EntryKey, LockWait, NoData, NoDataReason, PostgresFacts, PostgresLook, ServerIdentity,
-    Session, SessionIdentity, SessionState, Slots, Writers, elapsed,
+    Session, SessionIdentity, SessionState, Slots, UncommittedWrites, elapsed,
 };
 use jiff::Timestamp;
 
@@ -252,7 +252,7 @@ impl Database {
             && found.role == target.role
             && !protected_roles.contains(&found.role)
             && found.database == target.server.database
-            && (target.writers == Writers::Allow || !found.wrote)
+            && (target.writes == UncommittedWrites::RollBack || !found.wrote)
             && !found.privileged
             && !found.maintenance
             && !found.protected
@@ -336,7 +336,7 @@ impl World {
     pub fn session(&self, action: &Action) -> Look {
         let unreadable = |reason| Look::Unreadable(NoData::new(reason, "it cannot be asked for"));
         let Some(target) = action.session() else { return unreadable(NoDataReason::NotFound) };
-        match database_of(&target.secret).and_then(|place| self.databases.get(place)) {
+        match database_of(&target.secret.name).and_then(|place| self.databases.get(place)) {
             Some(database) if self.now >= database.down_until.max(database.mute_until) => {
                 if database.runs(action, &target.session) { Look::Running } else { Look::Gone }
             }

@@ -159,7 +159,7 @@ impl World {
                 self.note(&format!("stored {}: {}{undo}: {}", stored.name, status.phase, status.message));
             }
             What::Policy(policy) => {
-                self.note(&format!("policy {}: {} suspended {}", policy.id, policy.mode, policy.suspended));
+                self.note(&format!("policy {}: {}", policy.id, policy.mode));
             }
             What::PolicyGone(_)
             | What::Paused { .. }
@@ -224,8 +224,8 @@ impl World {
     /// An act reached the world.
     pub fn acted(&mut self, action: &Action) {
         let kind = match action {
-            Action::CancelQuery(_) => "CancelQueries (cancel)",
-            Action::TerminateQuery(_) => "CancelQueries (terminate)",
+            Action::CancelQuery(_) => "CancelQuery (cancel)",
+            Action::TerminateQuery(_) => "CancelQuery (terminate)",
             Action::TerminateIdle(_) => "TerminateIdle",
             Action::Scale(_) => "Scale",
             Action::WarmCache(_) => "WarmCache",

@@ -6,15 +6,16 @@ use std::time::Duration;
 use controller::report::PolicyReport;
 use engine::invariants::{Replicas, What};
 use engine::model::{
-    ByName, CacheUse, Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind, Policy,
-    PolicyRef, PostgresDependency, Preset, ProbeSource, RedisDependency, Rung, RungAction, ScaleSettings,
-    Scheme, Source, TargetKind, TargetRef, Thresholds, Verification, WarmSettings, Writers, earlier,
+    ByName, CacheUse, Databases, Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind,
+    Policy, PolicyRef, PostgresDependency, Preset, ProbeSource, RedisDependency, Rung, RungAction,
+    ScaleSettings, ScaleStep, Scheme, Severity, Source, TargetKind, TargetRef, Thresholds, UncommittedWrites,
+    Verification, WarmSettings, earlier,
 };
 
 use super::api::PolicyObject;
 use super::cache::Cache;
 use super::database::Database;
-use super::target::{LEAST, Target, WORKERS};
+use super::target::{Target, WORKERS};
 use super::{START, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -89,8 +90,6 @@ pub fn policy(place: usize, life: u64) -> Policy {
         window: 60 * SECOND,
         breach_for: 30 * SECOND,
         recover_for: 120 * SECOND,
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small constant")]
-        min_requests: LEAST as u64,
         missing_data_after: 3,
     };
     Policy {
@@ -102,7 +101,6 @@ pub fn policy(place: usize, life: u64) -> Policy {
         created_at: earlier(START, Duration::from_secs(days.saturating_sub(life) * 86_400)),
         generation: 1,
         mode: Mode::Auto,
-        suspended: false,
         target: target_name(target),
         evaluation,
         objectives: objectives(place),
@@ -110,17 +108,23 @@ pub fn policy(place: usize, life: u64) -> Policy {
             (
                 "db".into(),
                 Dependency::Postgres(PostgresDependency {
-                    secret: database.to_owned(),
-                    users: vec!["orders".into()],
-                    roles: vec!["orders".into(), "reporting".into()],
+                    secret: database.into(),
+                    client_roles: vec!["orders".into()],
+                    client_applications: vec![],
+                    cancellable_roles: vec!["orders".into(), "reporting".into()],
+                    cores: None,
+                    connections_per_pod: Some(5),
                 }),
             ),
             (
                 "cache".into(),
-                Dependency::Redis(RedisDependency { secret: cache.to_owned(), usage: CacheUse::Cache }),
+                Dependency::Redis(RedisDependency { secret: cache.into(), usage: CacheUse::Cache }),
             ),
         ]),
-        workers_per_pod: Some(WORKERS),
+        databases: Databases::Declared,
+        ignored: vec![],
+        unused: vec![],
+        concurrency_per_pod: Some(WORKERS),
         thresholds: BTreeMap::from([(
             "RunawayQuery".into(),
             Thresholds { older_than: Some(10 * SECOND), ..Thresholds::NONE },
@@ -152,6 +156,8 @@ fn objectives(place: usize) -> Vec<Objective> {
         path: "/health".into(),
         timeout: 3 * SECOND,
         scheme: Scheme::Http,
+        failures: 1,
+        of: 1,
     });
     let objective = |name: &str, source| Objective {
         name: name.into(),
@@ -160,6 +166,7 @@ fn objectives(place: usize) -> Vec<Objective> {
             target: Duration::from_millis(500),
             severities: vec![],
         },
+        severity: Severity::P2,
         source,
     };
     let mut objectives = vec![objective("p95", measured)];
@@ -175,25 +182,25 @@ fn rungs(place: usize) -> Vec<Rung> {
         causes: causes.iter().map(|cause| (*cause).into()).collect(),
         action,
         mode: None,
-        max_hold: Duration::from_secs(if place.is_multiple_of(2) { 1800 } else { 900 }),
+        min_severity: Severity::P2,
     };
-    let writers = if place.is_multiple_of(2) { Writers::Deny } else { Writers::Allow };
+    let writes =
+        if place.is_multiple_of(2) { UncommittedWrites::Protect } else { UncommittedWrites::RollBack };
     let step = if place == 4 { 1.0 } else { 0.5 };
     vec![
         rung(
             "cancel",
             &["RunawayQuery", "BlockingQuery"],
-            RungAction::CancelQueries { writers, terminate_after: Some(20 * SECOND) },
+            RungAction::CancelQuery { writes, terminate_after: Some(20 * SECOND) },
         ),
-        rung("idle", &["IdleInTransaction"], RungAction::TerminateIdle { writers, min_idle: 20 * SECOND }),
+        rung("idle", &["IdleInTransaction"], RungAction::TerminateIdle { writes, min_idle: 20 * SECOND }),
         rung(
             "grow",
             &["WorkersSaturated"],
             RungAction::Scale(ScaleSettings {
-                step,
+                step: ScaleStep::Share(step),
                 max: 10,
-                connections_per_pod: Some(5),
-                no_database: false,
+                max_hold: Duration::from_secs(if place.is_multiple_of(2) { 1800 } else { 900 }),
             }),
         ),
         rung(
@@ -209,7 +216,6 @@ fn rungs(place: usize) -> Vec<Rung> {
                 rate_per_second: if place.is_multiple_of(2) { 2 } else { 1 },
                 in_flight: 2,
                 within: 60 * SECOND,
-                no_database: false,
             }),
         ),
     ]

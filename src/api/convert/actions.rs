@@ -7,12 +7,11 @@ use super::{MOST_PROBLEMS, Problem};
 /// The fields of the policy's rungs that ask for an action that is not among the enabled ones.
 #[must_use]
 pub fn switched_off(policy: &Policy, enabled: &[ActionKind]) -> Vec<Problem> {
-    let rungs = policy.rungs.iter().enumerate();
-    let off = |(index, rung): (usize, &Rung)| -> Vec<Problem> {
+    let off = |rung: &Rung| -> Vec<Problem> {
         let off = rung.action.permissions().iter().filter(|kind| !enabled.contains(kind));
-        off.map(|kind| problem(index, rung, *kind)).collect()
+        off.map(|kind| problem(rung, *kind)).collect()
     };
-    let mut problems: Vec<Problem> = rungs.flat_map(off).collect();
+    let mut problems: Vec<Problem> = policy.rungs.iter().flat_map(off).collect();
     let more = problems.len().saturating_sub(MOST_PROBLEMS);
     problems.truncate(MOST_PROBLEMS);
     if more > 0 {
@@ -22,15 +21,13 @@ pub fn switched_off(policy: &Policy, enabled: &[ActionKind]) -> Vec<Problem> {
     problems
 }
 
-fn problem(index: usize, rung: &Rung, kind: ActionKind) -> Problem {
-    let path = format!("spec.remediations[{index}].action");
+fn problem(rung: &Rung, kind: ActionKind) -> Problem {
+    let path = format!("spec.remediations[{}].action", rung.name);
     // What a rung does besides what its type says, another field of it asks for.
     let besides = kind != engine::remediations::kind_of(rung);
     let (field, fix) = match &rung.action {
-        RungAction::CancelQueries { .. } if besides => {
-            ("cancelQueries.terminateAfter", "leave the field out")
-        }
-        RungAction::CancelQueries { .. }
+        RungAction::CancelQuery { .. } if besides => ("cancelQuery.terminateAfter", "leave the field out"),
+        RungAction::CancelQuery { .. }
         | RungAction::TerminateIdle { .. }
         | RungAction::Scale(_)
         | RungAction::WarmCache(_) => ("type", "take this rung out"),
@@ -59,26 +56,26 @@ mod tests {
 
     #[test]
     fn each_field_that_asks_for_it_is_named_with_the_way_out() {
-        let cancel = json!({"type": "CancelQueries", "cancelQueries": {"terminateAfter": "20s"}});
+        let cancel = json!({"type": "CancelQuery", "cancelQuery": {"terminateAfter": "20s"}});
         let rungs = json!([
             {"name": "cancel", "causes": ["RunawayQuery"], "action": cancel},
-            {"name": "plain", "causes": ["RunawayQuery"], "action": {"type": "CancelQueries"}},
-            {"name": "grow", "causes": ["WorkersSaturated"], "action": {"type": "Scale", "scale": {"max": 4}}},
+            {"name": "plain", "causes": ["RunawayQuery"], "action": {"type": "CancelQuery", "cancelQuery": {}}},
+            {"name": "grow", "causes": ["WorkersSaturated"], "action": {"type": "Scale", "scale": {"maxReplicas": 4}}},
         ]);
         let all = engine::remediations::REMEDIES.iter().map(|remedy| remedy.kind).collect::<Vec<_>>();
         assert_eq!(off(&rungs, &all), [""; 0]);
         // Whoever forbids that sessions are ended means those too whose statement was cancelled in vain.
         let words = "is switched off in the operator's configuration (actions);";
         let switch = "or have the administrator switch it on";
-        let path = |index: u8, field: &str| format!("spec.remediations[{index}].action.{field}");
+        let path = |name: &str, field: &str| format!("spec.remediations[{name}].action.{field}");
         assert_eq!(
-            off(&rungs, &[ActionKind::CancelQueries]),
+            off(&rungs, &[ActionKind::CancelQuery]),
             [
                 format!(
                     "{}: TerminateIdle {words} leave the field out, {switch}",
-                    path(0, "cancelQueries.terminateAfter")
+                    path("cancel", "cancelQuery.terminateAfter")
                 ),
-                format!("{}: Scale {words} take this rung out, {switch}", path(2, "type")),
+                format!("{}: Scale {words} take this rung out, {switch}", path("grow", "type")),
             ]
         );
         assert_eq!(off(&rungs, &[]).len(), 4);
@@ -86,15 +83,15 @@ mod tests {
 
     #[test]
     fn what_the_rung_may_come_to_needs_what_its_acts_need() {
-        let cancel = json!({"type": "CancelQueries", "cancelQueries": {"terminateAfter": "20s"}});
+        let cancel = json!({"type": "CancelQuery", "cancelQuery": {"terminateAfter": "20s"}});
         let rungs = json!([{"name": "cancel", "causes": ["RunawayQuery"], "action": cancel}]);
-        assert_eq!(off(&rungs, &[ActionKind::CancelQueries, ActionKind::TerminateIdle]), [""; 0]);
+        assert_eq!(off(&rungs, &[ActionKind::CancelQuery, ActionKind::TerminateIdle]), [""; 0]);
         assert_eq!(off(&rungs, &[ActionKind::TerminateIdle]).len(), 1);
     }
 
     #[test]
     fn they_are_bounded_in_number() {
-        let rung = |number: u8| json!({"name": format!("n{number}"), "causes": ["RunawayQuery"], "action": {"type": "CancelQueries"}});
+        let rung = |number: u8| json!({"name": format!("n{number}"), "causes": ["RunawayQuery"], "action": {"type": "CancelQuery", "cancelQuery": {}}});
         let rungs: Vec<_> = (0..30).map(rung).collect();
         let problems = off(&json!(rungs), &[]);
         assert_eq!(problems.len(), MOST_PROBLEMS + 1);

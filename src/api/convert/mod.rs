@@ -6,7 +6,7 @@ mod budget;
 mod objectives;
 mod policy;
 mod remediation;
-mod service;
+pub(super) mod service;
 mod undo;
 mod warming;
 
@@ -18,6 +18,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use engine::model::{duration, ratio};
 
 use super::text::{self, shown};
+use super::unions::{Misfit, Union, listed};
 
 pub use actions::switched_off;
 pub use budget::{budget, unknown_actions};
@@ -51,13 +52,29 @@ const MOST_PROBLEMS: usize = 20;
 
 /// Collects problems while reading an object on: its author learns many of them at once.
 #[derive(Debug, Default)]
-struct Reader {
+pub(super) struct Reader {
     problems: Vec<Problem>,
     more: usize,
+    ignored: Vec<String>,
+    unused: Vec<String>,
 }
 
 impl Reader {
-    fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    /// Something unknown that is passed over alone: the rest of the object stays in force.
+    pub(super) fn ignore(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        if self.ignored.len() < MOST_PROBLEMS {
+            self.ignored.push(Problem::new(path, message).to_string());
+        }
+    }
+
+    /// Something known that this version stores and does not act on.
+    pub(super) fn unused(&mut self, path: impl Into<String>) {
+        if self.unused.len() < MOST_PROBLEMS {
+            self.unused.push(path.into());
+        }
+    }
+
+    pub(super) fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
         if self.problems.len() < MOST_PROBLEMS {
             self.problems.push(Problem::new(path, message));
         } else {
@@ -66,7 +83,7 @@ impl Reader {
     }
 
     /// What cannot be understood.
-    fn problems(mut self) -> Vec<Problem> {
+    pub(super) fn problems(mut self) -> Vec<Problem> {
         if self.more > 0 {
             let message = format!("{} more fields of it cannot be understood", self.more);
             self.problems.push(Problem::new("spec", message));
@@ -74,7 +91,7 @@ impl Reader {
         self.problems
     }
 
-    fn duration(&mut self, path: &str, text: &text::Duration, least: Duration) -> Duration {
+    pub(super) fn duration(&mut self, path: &str, text: &text::Duration, least: Duration) -> Duration {
         match duration::parse(&text.0) {
             Ok(span) if span < least => {
                 self.problem(
@@ -92,7 +109,7 @@ impl Reader {
     }
 
     /// A number that is not below `least`. The schema says so too; what is stored may be older than it.
-    fn count(&mut self, path: &str, number: i32, least: u32) -> u32 {
+    pub(super) fn count(&mut self, path: &str, number: i32, least: u32) -> u32 {
         match u32::try_from(number) {
             Ok(count) if count >= least => count,
             _ => {
@@ -102,11 +119,37 @@ impl Reader {
         }
     }
 
-    fn ratio(&mut self, path: &str, text: &text::Ratio) -> f64 {
+    pub(super) fn ratio(&mut self, path: &str, text: &text::Ratio) -> f64 {
         ratio::parse(&text.0).unwrap_or_else(|error| {
             self.problem(path, error.to_string());
             0.0
         })
+    }
+
+    /// Whether a union is of a known type with exactly its member; `None` where a problem was found.
+    pub(super) fn fits(
+        &mut self,
+        path: &str,
+        union: &Union,
+        word: &text::Word,
+        set: &[(&'static str, bool)],
+    ) -> Option<()> {
+        match union.check(&word.0, set) {
+            Ok(()) => return Some(()),
+            Err(Misfit::UnknownType(message)) => self.problem(format!("{path}.type"), message),
+            Err(Misfit::Member(member, message)) => self.problem(format!("{path}.{member}"), message),
+        }
+        None
+    }
+
+    /// One of these words.
+    pub(super) fn one_of<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        word: &text::Word,
+        known: &[&str],
+    ) -> Option<T> {
+        self.word(path, word, &listed(known))
     }
 
     /// A word of a fixed vocabulary.
@@ -143,7 +186,10 @@ mod tests {
     }
 
     fn scale(change: impl FnOnce(&mut Value)) -> Vec<String> {
-        let watch = json!({"evaluation": {}, "objectives": []});
+        let objective = json!({"name": "p95", "type": "Latency", "latency": {"threshold": "500ms"}, "source": {
+            "type": "Prometheus", "prometheus": {"preset": "Django"},
+        }});
+        let watch = json!({"evaluation": {}, "objectives": [objective]});
         let mut object = json!({
             "metadata": {"name": "r", "namespace": "shop"},
             "spec": {
@@ -181,20 +227,21 @@ mod tests {
     #[test]
     fn a_number_below_the_least_is_a_problem_and_not_another_number() {
         let problems = policy_problems(&json!({
-            "evaluation": {"minRequests": -5, "missingDataAfter": 0},
-            "remediations": [{
-                "name": "grow", "causes": ["WorkersSaturated"],
-                "action": {"type": "Scale", "scale": {"max": -1, "connectionsPerPod": -3}},
+            "target": {"concurrencyPerPod": -5},
+            "dependencies": [{
+                "name": "db", "type": "PostgreSQL", "secretRef": {"name": "s"}, "postgresql": {"connectionsPerPod": -3},
             }],
+            "remediations": [{"name": "grow", "action": {"type": "Scale", "scale": {"maxReplicas": -1, "step": 0}}}],
         }));
         let scale = "spec.remediations[0].action.scale";
         assert_eq!(
             problems,
             [
-                "spec.evaluation.minRequests: -5 is too little; the least is 1".to_owned(),
-                "spec.evaluation.missingDataAfter: 0 is too little; the least is 1".to_owned(),
-                format!("{scale}.max: -1 is too little; the least is 1"),
-                format!("{scale}.connectionsPerPod: -3 is too little; the least is 0"),
+                "spec.dependencies[0].postgresql.connectionsPerPod: -3 is too little; the least is 0"
+                    .to_owned(),
+                "spec.target.concurrencyPerPod: -5 is too little; the least is 1".to_owned(),
+                format!("{scale}.step: 0 is too little; the least is 1"),
+                format!("{scale}.maxReplicas: -1 is too little; the least is 1"),
             ]
         );
     }

@@ -1,25 +1,28 @@
-//! Objectives and their sources, with what stands for those that a policy leaves out.
+//! Objectives, and where they are read.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::model::{
-    LatencySeverity, Objective, ObjectiveKind, Preset, ProbeSource, RatioSeverity, Severity, Source,
-    ViewSource, duration,
+    LatencySeverity, Objective, ObjectiveKind, RatioSeverity, Severity, Source, duration, ratio,
 };
 
-use super::{Reader, service};
-use crate::api::policy as api;
-use crate::connections::http::UrlPath;
+use super::Reader;
+use crate::api::policy::{self as api, OBJECTIVE_TYPES, SEVERITIES};
+use crate::api::sources;
+use crate::api::text::{self, Bound, Label, Percentile, Ratio, Word};
 
-const LEVELS: &str = "P0, P1 and P2";
-/// A probe may wait no shorter and no longer.
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(30);
+/// The least latency that anything is compared with.
+const LEAST: Duration = Duration::from_millis(1);
 
-pub(super) fn objectives(reader: &mut Reader, path: &str, objectives: &[api::Objective]) -> Vec<Objective> {
+/// The engine's objectives. `default` is where those are read that name no source of their own.
+pub(super) fn objectives(
+    reader: &mut Reader,
+    path: &str,
+    objectives: &[api::Objective],
+    default: Option<&Source>,
+) -> Vec<Objective> {
     if objectives.is_empty() {
-        return defaults();
+        reader.problem(path, "name at least one, or leave the field out for the default objectives");
     }
     let mut known: Vec<Objective> = Vec::new();
     for (index, objective) in objectives.iter().enumerate() {
@@ -28,110 +31,87 @@ pub(super) fn objectives(reader: &mut Reader, path: &str, objectives: &[api::Obj
             reader.problem(format!("{path}.name"), format!("there are two objectives {}", objective.name.0));
         }
         let source = match &objective.source {
-            Some(source) => self::source(reader, &format!("{path}.source"), source),
-            None => Some(known.first().map_or_else(default_source, |first| first.source.clone())),
+            Some(source) => source.read(reader, &format!("{path}.source")),
+            None => default.cloned(),
         };
-        let kind = kind(reader, &path, objective);
-        if let (Some(kind), Some(source)) = (kind, source) {
+        let severity = reader.one_of(&format!("{path}.severity"), &objective.severity, SEVERITIES);
+        let kind = kind(reader, &path, objective, severity);
+        if let (Some(kind), Some(source), Some(severity)) = (kind, source, severity) {
             fits(reader, &path, &kind, &source);
-            known.push(Objective { name: objective.name.0.clone(), kind, source });
+            known.push(Objective { name: objective.name.0.clone(), kind, severity, source });
         }
     }
     known
 }
 
-/// The runbooks' thresholds: p95 within 200 ms is the baseline, above 2 s it is P1; p99 above 5 s is P0; more than 5% of
-/// requests failed is P1.
-fn defaults() -> Vec<Objective> {
-    let millis = Duration::from_millis;
-    let objective = |name: &str, kind| Objective { name: name.to_owned(), kind, source: default_source() };
-    vec![
-        objective(
-            "p95",
-            ObjectiveKind::Latency {
-                quantile: 0.95,
-                target: millis(200),
-                severities: vec![LatencySeverity { level: Severity::P1, above: millis(2_000) }],
-            },
-        ),
-        objective(
-            "p99",
-            ObjectiveKind::Latency {
-                quantile: 0.99,
-                target: millis(5_000),
-                severities: vec![LatencySeverity { level: Severity::P0, above: millis(5_000) }],
-            },
-        ),
-        objective(
-            "errors",
-            ObjectiveKind::ErrorRatio {
-                target: 0.05,
-                severities: vec![RatioSeverity { level: Severity::P1, above: 0.05 }],
-            },
-        ),
-    ]
-}
-
-fn default_source() -> Source {
-    Source::Prometheus {
-        backend: "default".to_owned(),
-        preset: Preset::Django,
-        match_labels: BTreeMap::new(),
-        views: None,
+fn kind(
+    reader: &mut Reader,
+    path: &str,
+    objective: &api::Objective,
+    severity: Option<Severity>,
+) -> Option<ObjectiveKind> {
+    let set = [("latency", objective.latency.is_some()), ("errorRatio", objective.error_ratio.is_some())];
+    reader.fits(path, &OBJECTIVE_TYPES, &objective.r#type, &set)?;
+    if let Some(latency) = &objective.latency {
+        let place = format!("{path}.latency.threshold");
+        let target = reader.duration(&place, &latency.threshold, LEAST);
+        let levels = raise(reader, path, objective, severity, |reader, place, above| {
+            let above = reader.duration(place, &text::Duration(above.0.clone()), LEAST);
+            if above <= target {
+                reader.problem(place, format!("it must be above the threshold {}", duration::format(target)));
+            }
+            above
+        });
+        let severities = levels.into_iter().map(|(level, above)| LatencySeverity { level, above }).collect();
+        let quantile = quantile(reader, &format!("{path}.latency.percentile"), &latency.percentile);
+        return Some(ObjectiveKind::Latency { quantile, target, severities });
     }
-}
-
-fn kind(reader: &mut Reader, path: &str, objective: &api::Objective) -> Option<ObjectiveKind> {
-    match objective.r#type.0.as_str() {
-        "Latency" => {
-            let Some(latency) = &objective.latency else {
-                reader.problem(format!("{path}.latency"), "type Latency needs it");
-                return None;
-            };
-            Some(self::latency(reader, &format!("{path}.latency"), latency))
+    let error_ratio = objective.error_ratio.as_ref()?;
+    let target = reader.ratio(&format!("{path}.errorRatio.threshold"), &error_ratio.threshold);
+    let levels = raise(reader, path, objective, severity, |reader, place, above| {
+        let above = reader.ratio(place, &Ratio(above.0.clone()));
+        if above < target {
+            reader.problem(place, format!("it must not be below the threshold {}", ratio::percent(target)));
         }
-        "ErrorRatio" => {
-            let Some(ratio) = &objective.error_ratio else {
-                reader.problem(format!("{path}.errorRatio"), "type ErrorRatio needs it");
-                return None;
-            };
-            let path = format!("{path}.errorRatio");
-            let target = reader.ratio(&format!("{path}.target"), &ratio.target);
-            let severities = ratio.severities.iter().enumerate().filter_map(|(index, level)| {
-                let path = format!("{path}.severities[{index}]");
-                let above = reader.ratio(&format!("{path}.above"), &level.above);
-                let level = reader.word(&format!("{path}.level"), &level.level, LEVELS)?;
-                Some(RatioSeverity { level, above })
-            });
-            Some(ObjectiveKind::ErrorRatio { severities: severities.collect(), target })
-        }
-        other => {
-            let message = format!("this version does not know {other}; it knows Latency and ErrorRatio");
-            reader.problem(format!("{path}.type"), message);
-            None
-        }
-    }
-}
-
-fn latency(reader: &mut Reader, path: &str, latency: &api::LatencyObjective) -> ObjectiveKind {
-    let quantile = reader.ratio(&format!("{path}.quantile"), &latency.quantile);
-    if quantile <= 0.0 || quantile >= 1.0 {
-        let message =
-            format!("{} is no quantile; it lies between 0 and 1, for example 0.95", latency.quantile.0);
-        reader.problem(format!("{path}.quantile"), message);
-    }
-    let least = Duration::from_millis(1);
-    let severities = latency.severities.iter().enumerate().filter_map(|(index, level)| {
-        let path = format!("{path}.severities[{index}]");
-        let above = reader.duration(&format!("{path}.above"), &level.above, least);
-        let level = reader.word(&format!("{path}.level"), &level.level, LEVELS)?;
-        Some(LatencySeverity { level, above })
+        above
     });
-    let severities = severities.collect();
-    ObjectiveKind::Latency {
-        quantile,
-        target: reader.duration(&format!("{path}.target"), &latency.target, least),
-        severities,
+    let severities = levels.into_iter().map(|(level, above)| RatioSeverity { level, above }).collect();
+    Some(ObjectiveKind::ErrorRatio { target, severities })
+}
+
+/// The levels of an objective, each worse than its severity.
+fn raise<T>(
+    reader: &mut Reader,
+    path: &str,
+    objective: &api::Objective,
+    severity: Option<Severity>,
+    mut bound: impl FnMut(&mut Reader, &str, &Bound) -> T,
+) -> Vec<(Severity, T)> {
+    let mut levels = Vec::new();
+    for (index, raise) in objective.raise.iter().enumerate() {
+        let path = format!("{path}.raise[{index}]");
+        let above = bound(reader, &format!("{path}.above"), &raise.above);
+        let place = format!("{path}.level");
+        let Some(level) = reader.one_of(&place, &raise.level, SEVERITIES) else { continue };
+        if severity.is_some_and(|severity| level <= severity) {
+            reader.problem(place, "it must be worse than severity; P0 is worse than P1, P1 worse than P2");
+        }
+        levels.push((level, above));
+    }
+    levels
+}
+
+fn quantile(reader: &mut Reader, path: &str, percentile: &Percentile) -> f64 {
+    let quantile = ratio::parse(&format!("{percentile}%")).ok().filter(|share| (0.0..1.0).contains(share));
+    match quantile.filter(|share| *share > 0.0) {
+        Some(quantile) => quantile,
+        None => {
+            let message = format!(
+                "{percentile} is not a percentile; write a number between 0 and 100, such as 95 or \"99.9\""
+            );
+            reader.problem(path, message);
+            0.5
+        }
     }
 }
 
@@ -146,7 +126,7 @@ fn fits(reader: &mut Reader, path: &str, kind: &ObjectiveKind, source: &Source) 
         ObjectiveKind::Latency { target, .. } if probe.timeout <= *target => {
             let (timeout, target) = (duration::format(probe.timeout), duration::format(*target));
             let message = format!(
-                "{timeout} is not longer than the target {target}, which would never be seen to be kept"
+                "{timeout} is not longer than the threshold {target}; no answer could be seen to exceed it"
             );
             reader.problem(format!("{path}.source.probe.timeout"), message);
         }
@@ -154,105 +134,40 @@ fn fits(reader: &mut Reader, path: &str, kind: &ObjectiveKind, source: &Source) 
     }
 }
 
-fn source(reader: &mut Reader, path: &str, source: &api::Source) -> Option<Source> {
-    if source.prometheus.is_some() && source.probe.is_some() {
-        reader.problem(path, "a source is one thing: prometheus or probe");
-    }
-    match source.r#type.0.as_str() {
-        "Prometheus" => {
-            let Some(prometheus) = &source.prometheus else {
-                reader.problem(format!("{path}.prometheus"), "type Prometheus needs it");
-                return None;
-            };
-            self::prometheus(reader, &format!("{path}.prometheus"), prometheus)
-        }
-        "Probe" => {
-            let Some(probe) = &source.probe else {
-                reader.problem(format!("{path}.probe"), "type Probe needs it");
-                return None;
-            };
-            self::probe(reader, &format!("{path}.probe"), probe).map(Source::Probe)
-        }
-        other => {
-            let message = format!("this version does not know {other}; it knows Prometheus and Probe");
-            reader.problem(format!("{path}.type"), message);
-            None
-        }
-    }
-}
-
-fn probe(reader: &mut Reader, path: &str, probe: &api::ProbeSource) -> Option<ProbeSource> {
-    service::check(reader, path, &probe.service, &probe.port);
-    if let Err(problem) = UrlPath::parse(&probe.path.0) {
-        reader.problem(format!("{path}.path"), problem);
-    }
-    let timeout = reader.duration(&format!("{path}.timeout"), &probe.timeout, SHORTEST);
-    if timeout > LONGEST {
-        let (timeout, longest) = (duration::format(timeout), duration::format(LONGEST));
-        reader.problem(format!("{path}.timeout"), format!("{timeout} is too long; the most is {longest}"));
-    }
-    Some(ProbeSource {
-        service: probe.service.0.clone(),
-        port: probe.port.to_string(),
-        path: probe.path.0.clone(),
-        timeout,
-        scheme: reader.word(&format!("{path}.scheme"), &probe.scheme, "HTTP and HTTPS")?,
-    })
-}
-
-fn prometheus(reader: &mut Reader, path: &str, prometheus: &api::PrometheusSource) -> Option<Source> {
-    let preset: Preset = reader.word(&format!("{path}.preset"), &prometheus.preset, "Django and Caddy")?;
-    let match_labels = match_labels(reader, path, &prometheus.match_labels);
-    if preset == Preset::Caddy && prometheus.match_labels.is_empty() {
-        let message =
-            "an edge serves many; name the labels that tell this target's series, for example server: orders";
-        reader.problem(format!("{path}.matchLabels"), message);
-    }
-    let path = format!("{path}.views");
-    let views = match (&prometheus.views, preset) {
-        (None, _) => None,
-        (Some(_), Preset::Django) => {
-            reader.problem(path, "Django counts its views itself; leave it out");
-            None
-        }
-        (Some(views), Preset::Caddy) => self::views(reader, &path, views),
+/// How the operator stores a copy of it.
+pub(super) fn stored(objective: &Objective) -> api::Objective {
+    let mut object = api::Objective {
+        name: Label(objective.name.clone()),
+        r#type: Word::text("Latency"),
+        latency: None,
+        error_ratio: None,
+        source: Some(sources::Source::stored(&objective.source)),
+        severity: Word(objective.severity.to_string()),
+        raise: Vec::new(),
     };
-    Some(Source::Prometheus { backend: prometheus.backend.0.clone(), preset, match_labels, views })
-}
-
-fn views(reader: &mut Reader, path: &str, views: &api::Views) -> Option<ViewSource> {
-    let preset: Preset = reader.word(&format!("{path}.preset"), &views.preset, "Django")?;
-    match preset {
-        Preset::Django => {}
-        Preset::Caddy => {
-            reader.problem(format!("{path}.preset"), "Caddy counts no views; use Django");
-            return None;
+    match &objective.kind {
+        ObjectiveKind::Latency { quantile, target, severities } => {
+            object.latency = Some(api::LatencyObjective {
+                percentile: Percentile::of(*quantile),
+                threshold: text::Duration::of(*target),
+            });
+            let raise = |level: &LatencySeverity| api::Raise {
+                level: Word(level.level.to_string()),
+                above: Bound(duration::format(level.above)),
+            };
+            object.raise = severities.iter().map(raise).collect();
+        }
+        ObjectiveKind::ErrorRatio { target, severities } => {
+            object.r#type = Word::text("ErrorRatio");
+            object.error_ratio = Some(api::ErrorRatioObjective { threshold: Ratio::of(*target) });
+            let raise = |level: &RatioSeverity| api::Raise {
+                level: Word(level.level.to_string()),
+                above: Bound(Ratio::of(level.above).0),
+            };
+            object.raise = severities.iter().map(raise).collect();
         }
     }
-    Some(ViewSource { preset, match_labels: match_labels(reader, path, &views.match_labels) })
-}
-
-fn match_labels(
-    reader: &mut Reader,
-    path: &str,
-    labels: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    for label in labels.keys().filter(|label| !is_label_name(label)) {
-        let shown: String = label.chars().take(40).collect();
-        reader.problem(
-            format!("{path}.matchLabels"),
-            format!("\"{shown}\" is not the name of a Prometheus label"),
-        );
-    }
-    labels.clone()
-}
-
-/// The data model of Prometheus: `[a-zA-Z_][a-zA-Z0-9_]*`, and a bound.
-fn is_label_name(label: &str) -> bool {
-    label.len() <= 128
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && !label.starts_with(|first: char| first.is_ascii_digit())
-        && !label.is_empty()
+    object
 }
 
 #[cfg(test)]
@@ -262,28 +177,21 @@ mod tests {
 
     use super::*;
 
-    fn read(prometheus: &Value) -> (Option<Source>, Vec<String>) {
-        let object: api::Source =
-            serde_json::from_value(json!({"type": "Prometheus", "prometheus": prometheus})).unwrap();
+    fn read(object: Value) -> (Vec<Objective>, Vec<String>) {
+        let object: api::Objective = serde_json::from_value(object).unwrap();
         let mut reader = Reader::default();
-        let read = source(&mut reader, "source", &object);
+        let default = sources::Source::default().read(&mut reader, "source");
+        let read = objectives(&mut reader, "objectives", &[object], default.as_ref());
         (read, reader.problems.iter().map(ToString::to_string).collect())
-    }
-
-    fn edge(views: &Value) -> (Option<Source>, Vec<String>) {
-        read(&json!({"preset": "Caddy", "matchLabels": {"server": "orders"}, "views": views}))
     }
 
     fn probed(change: impl FnOnce(&mut Value)) -> (Vec<Objective>, Vec<String>) {
         let mut object = json!({
-            "name": "health", "type": "Latency", "latency": {"target": "300ms"},
-            "source": {"type": "Probe", "probe": {"service": "orders-api", "port": "http", "path": "/api/health"}},
+            "name": "health", "type": "Latency", "latency": {"threshold": "300ms"},
+            "source": {"type": "Probe", "probe": {"serviceName": "orders-api", "port": "http", "path": "/api/health"}},
         });
         change(&mut object);
-        let object: api::Objective = serde_json::from_value(object).unwrap();
-        let mut reader = Reader::default();
-        let read = objectives(&mut reader, "objectives", &[object]);
-        (read, reader.problems.iter().map(ToString::to_string).collect())
+        read(object)
     }
 
     #[test]
@@ -293,29 +201,29 @@ mod tests {
             assert_eq!(problems, [""; 0]);
             let Source::Probe(probe) = &objectives[0].source else { panic!("no probe") };
             assert_eq!((probe.port.as_str(), probe.timeout), (read, Duration::from_secs(3)));
-            assert_eq!(probe.scheme, Scheme::Http);
+            assert_eq!((probe.scheme, probe.failures, probe.of), (Scheme::Http, 2, 3));
         }
     }
 
     #[test]
-    fn a_probe_that_cannot_be_is_named_with_its_path() {
+    fn a_wrong_probe_is_named_with_its_path() {
         type Change = fn(&mut Value);
-        let change: [(Change, &str); 12] = [
+        let change: [(Change, &str); 13] = [
             (
                 |o| drop(o["source"].as_object_mut().unwrap().remove("probe")),
                 "source.probe: type Probe needs it",
             ),
             (
                 |o| o["source"]["prometheus"] = json!({"preset": "Django"}),
-                "source: a source is one thing: prometheus or probe",
+                "source.prometheus: it does not belong to type Probe; remove it",
             ),
             (
                 |o| o["source"]["type"] = "Sonde".into(),
                 "source.type: this version does not know Sonde; it knows Prometheus and Probe",
             ),
             (
-                |o| o["source"]["probe"]["service"] = "a.b/../c".into(),
-                "source.probe.service: it is not the name of a Service",
+                |o| o["source"]["probe"]["serviceName"] = "a.b/../c".into(),
+                "source.probe.serviceName: it is not the name of a Service",
             ),
             (
                 |o| o["source"]["probe"]["port"] = 0.into(),
@@ -342,13 +250,18 @@ mod tests {
                 "source.probe.scheme: this version does not know FTP; it knows HTTP and HTTPS",
             ),
             (
-                |o| o["latency"]["target"] = "3s".into(),
-                "source.probe.timeout: 3s is not longer than the target 3s, which would never be seen to be kept",
+                |o| o["source"]["probe"]["failures"] = 4.into(),
+                "source.probe.failures: 4 is more than 3, the value of of",
+            ),
+            (
+                |o| o["latency"]["threshold"] = "3s".into(),
+                "source.probe.timeout: 3s is not longer than the threshold 3s; no answer could be seen to exceed it",
             ),
             (
                 |o| {
                     o["type"] = "ErrorRatio".into();
-                    o["errorRatio"] = json!({"target": "1%"});
+                    o["errorRatio"] = json!({"threshold": "1%"});
+                    o.as_object_mut().unwrap().remove("latency");
                 },
                 "source: a Probe measures latency; an ErrorRatio needs another source",
             ),
@@ -360,33 +273,67 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_may_name_where_its_views_are_counted() {
-        let (source, problems) = edge(&json!({"preset": "Django", "matchLabels": {"job": "orders"}}));
-        assert_eq!(problems, [""; 0]);
-        let Some(Source::Prometheus { preset, views, .. }) = source else { panic!("no source") };
-        let match_labels = BTreeMap::from([("job".to_owned(), "orders".to_owned())]);
-        assert_eq!(
-            (preset, views),
-            (Preset::Caddy, Some(ViewSource { preset: Preset::Django, match_labels }))
-        );
+    fn percentiles_are_numbers_or_texts() {
+        let quantile = |percentile: Value| {
+            let latency = json!({"percentile": percentile, "threshold": "1s"});
+            let (read, problems) = read(json!({"name": "o", "type": "Latency", "latency": latency}));
+            assert_eq!(problems, [""; 0]);
+            let ObjectiveKind::Latency { quantile, .. } = read[0].kind else { panic!("it is latency") };
+            assert_eq!(Percentile::of(quantile).to_string(), percentile.to_string().trim_matches('"'));
+            quantile
+        };
+        assert!((quantile(json!(95)) - 0.95).abs() < 1e-12);
+        assert!((quantile(json!("99.9")) - 0.999).abs() < 1e-12);
+        for wrong in [json!(0), json!(100), json!("p95"), json!(-5)] {
+            let latency = json!({"percentile": wrong, "threshold": "1s"});
+            let (_, problems) = read(json!({"name": "o", "type": "Latency", "latency": latency}));
+            assert!(problems[0].starts_with("objectives[0].latency.percentile: "), "{problems:?}");
+        }
     }
 
     #[test]
-    fn views_that_cannot_be_are_named_with_their_path() {
-        for (views, problem) in [
-            (json!({"preset": "Caddy"}), "source.prometheus.views.preset: Caddy counts no views; use Django"),
-            (
-                json!({"preset": "Rails"}),
-                "source.prometheus.views.preset: this version does not know Rails; it knows Django",
-            ),
-            (
-                json!({"preset": "Django", "matchLabels": {"a-b": "c"}}),
-                "source.prometheus.views.matchLabels: \"a-b\" is not the name of a Prometheus label",
-            ),
+    fn a_level_is_worse_than_the_severity_and_above_the_threshold() {
+        let problems = |raise: Value| {
+            let latency = json!({"threshold": "1s"});
+            read(
+                json!({"name": "o", "type": "Latency", "latency": latency, "severity": "P1", "raise": raise}),
+            )
+            .1
+        };
+        assert_eq!(problems(json!([{"level": "P0", "above": "2s"}])), [""; 0]);
+        for (raise, problem) in [
+            (json!([{"level": "P1", "above": "2s"}]), "raise[0].level: it must be worse than severity"),
+            (json!([{"level": "P0", "above": "1s"}]), "raise[0].above: it must be above the threshold 1s"),
+            (json!([{"level": "P0", "above": "5%"}]), "raise[0].above: "),
+            (json!([{"level": "P9", "above": "2s"}]), "raise[0].level: this version does not know P9"),
         ] {
-            assert_eq!(edge(&views).1, [problem]);
+            let problems = problems(raise);
+            assert!(problems[0].starts_with(&format!("objectives[0].{problem}")), "{problem}: {problems:?}");
         }
-        let (_, problems) = read(&json!({"preset": "Django", "views": {"preset": "Django"}}));
-        assert_eq!(problems, ["source.prometheus.views: Django counts its views itself; leave it out"]);
+    }
+
+    #[test]
+    fn an_objective_is_stored_as_it_was_read() {
+        for (port, scheme) in [("http", Scheme::Http), ("8443", Scheme::Https)] {
+            let source = Source::Probe(engine::model::ProbeSource {
+                service: "orders-api".to_owned(),
+                port: port.to_owned(),
+                path: "/api/health".to_owned(),
+                timeout: Duration::from_secs(3),
+                scheme,
+                failures: 1,
+                of: 5,
+            });
+            let kind = ObjectiveKind::Latency {
+                quantile: 0.999,
+                target: Duration::from_millis(300),
+                severities: vec![LatencySeverity { level: Severity::P0, above: Duration::from_secs(2) }],
+            };
+            let objective = Objective { name: "health".to_owned(), kind, severity: Severity::P2, source };
+            let mut reader = Reader::default();
+            let read = objectives(&mut reader, "objectives", &[stored(&objective)], None);
+            assert!(reader.problems.is_empty(), "{:?}", reader.problems);
+            assert_eq!(read, [objective]);
+        }
     }
 }

@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use engine::causes::{self, CAUSES};
 use engine::model::{
-    ByName, Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, PostgresDependency,
-    RedisDependency, Rung, RungAction, ScaleSettings, TargetKind, TargetRef, Thresholds, Verification,
-    Writers,
+    ActionKind, ByName, Databases, Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef,
+    Rung, RungAction, Severity, TargetKind, TargetRef, Thresholds, Verification,
 };
-use engine::remediations::{REMEDIES, kind_of, remedy};
+use engine::remediations::{kind_of, remedy};
 use kube::ResourceExt;
 
-use super::{Problem, Reader, objectives, warming};
-use crate::api::policy::{self as api, LatencyPolicy};
+use super::{Problem, Reader, objectives};
+use crate::api::policy::{
+    self as api, APPROVAL_SCOPES, LatencyPolicy, NOTIFICATION_EVENTS, NOTIFICATION_TYPES, SEVERITIES,
+    WINDOW_TYPES,
+};
 use crate::api::text::Word;
+use crate::api::unions::listed;
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long a verdict is waited for at least, where the policy does not say.
+const SHORTEST_WITHIN: Duration = Duration::from_secs(300);
 
 /// The engine's policy, or everything that is wrong with the object.
 ///
@@ -26,6 +31,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
     let mut reader = Reader::default();
     let spec = &object.spec;
+    let evaluation = evaluation(&mut reader, "spec.evaluation", &spec.evaluation);
+    let source = spec.source.read(&mut reader, "spec.source");
     let policy = Policy {
         id: PolicyRef {
             namespace: object.namespace().unwrap_or_default(),
@@ -35,25 +42,45 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
         created_at: object.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
         generation: object.metadata.generation.unwrap_or_default(),
         mode: mode(&mut reader, "spec.mode", &spec.mode),
-        suspended: spec.suspend,
         target: target(&mut reader, &spec.target_ref),
-        evaluation: evaluation(&mut reader, "spec.evaluation", &spec.evaluation),
-        objectives: objectives::objectives(&mut reader, "spec.objectives", &spec.objectives),
+        verification: verification(&mut reader, &spec.verification, &evaluation),
+        evaluation,
+        objectives: objectives::objectives(&mut reader, "spec.objectives", &spec.objectives, source.as_ref()),
         dependencies: dependencies(&mut reader, "spec.dependencies", &spec.dependencies),
-        workers_per_pod: spec
-            .diagnosis
-            .workers_per_pod
-            .map(|workers| reader.count("spec.diagnosis.workersPerPod", workers, 1)),
+        concurrency_per_pod: spec
+            .target
+            .concurrency_per_pod
+            .map(|count| reader.count("spec.target.concurrencyPerPod", count, 1)),
+        databases: databases(&mut reader, &spec.target),
         thresholds: thresholds(&mut reader, &spec.diagnosis),
         rungs: rungs(&mut reader, &spec.remediations),
         guards: guards(&mut reader, &spec.guards),
-        verification: Verification {
-            after: reader.duration("spec.verification.after", &spec.verification.after, SECOND),
-            within: reader.duration("spec.verification.within", &spec.verification.within, SECOND),
-        },
         history_limit: usize::try_from(spec.history_limit).unwrap_or(1).max(1),
+        ignored: Vec::new(),
+        unused: Vec::new(),
     };
-    if reader.problems.is_empty() { Ok(policy) } else { Err(reader.problems()) }
+    approval(&mut reader, &spec.approval);
+    notifications(&mut reader, spec);
+    cancellable(&mut reader, spec, &policy);
+    let (ignored, unused) = (std::mem::take(&mut reader.ignored), std::mem::take(&mut reader.unused));
+    if reader.problems.is_empty() { Ok(Policy { ignored, unused, ..policy }) } else { Err(reader.problems()) }
+}
+
+/// Where sessions may be touched their roles must be named: no default decides whose work is lost.
+fn cancellable(reader: &mut Reader, spec: &api::LatencyPolicySpec, policy: &Policy) {
+    let touches = |rung: &Rung| {
+        matches!(rung.action, RungAction::CancelQuery { .. } | RungAction::TerminateIdle { .. })
+            && policy.mode_of(rung) != Mode::Observe
+    };
+    if !policy.rungs.iter().any(touches) {
+        return;
+    }
+    for (index, dependency) in spec.dependencies.iter().enumerate() {
+        if dependency.postgresql.as_ref().is_some_and(|postgresql| postgresql.cancellable_roles.is_none()) {
+            let path = format!("spec.dependencies[{index}].postgresql.cancellableRoles");
+            reader.problem(path, "name the roles whose sessions may be touched, or write [] for none");
+        }
+    }
 }
 
 fn mode(reader: &mut Reader, path: &str, word: &Word) -> Mode {
@@ -82,27 +109,49 @@ fn target(reader: &mut Reader, target: &api::TargetRef) -> TargetRef {
     TargetRef { kind: kind.unwrap_or(TargetKind::Deployment), name: target.name.0.clone() }
 }
 
+fn databases(reader: &mut Reader, target: &api::Target) -> Databases {
+    let databases = reader.word("spec.target.databases", &target.databases, "Declared and None");
+    databases.unwrap_or(Databases::Declared)
+}
+
 pub(super) fn evaluation(reader: &mut Reader, path: &str, evaluation: &api::Evaluation) -> Evaluation {
     let field = |name: &str| format!("{path}.{name}");
+    let interval = reader.duration(&field("interval"), &evaluation.interval, SECOND);
+    let no_data_after = reader.duration(&field("noDataAfter"), &evaluation.no_data_after, SECOND);
+    let missing = no_data_after.as_millis().div_ceil(interval.as_millis().max(1)).max(1);
     Evaluation {
-        interval: reader.duration(&field("interval"), &evaluation.interval, SECOND),
+        interval,
         window: reader.duration(&field("window"), &evaluation.window, 5 * SECOND),
         breach_for: reader.duration(&field("breachFor"), &evaluation.breach_for, SECOND),
         recover_for: reader.duration(&field("recoverFor"), &evaluation.recover_for, SECOND),
-        min_requests: reader.count(&field("minRequests"), evaluation.min_requests, 1).into(),
-        missing_data_after: reader.count(&field("missingDataAfter"), evaluation.missing_data_after, 1),
+        missing_data_after: u32::try_from(missing).unwrap_or(u32::MAX),
     }
+}
+
+/// A verdict needs a whole window after the effect, and two evaluations.
+fn verification(
+    reader: &mut Reader,
+    verification: &api::Verification,
+    evaluation: &Evaluation,
+) -> Verification {
+    let after = reader.duration("spec.verification.after", &verification.after, SECOND);
+    let least = after.saturating_add(evaluation.window).saturating_add(evaluation.interval.saturating_mul(2));
+    let within = match &verification.within {
+        Some(within) => reader.duration("spec.verification.within", within, SECOND),
+        None => least.max(SHORTEST_WITHIN),
+    };
+    Verification { after, within }
 }
 
 pub(super) fn dependencies(
     reader: &mut Reader,
     path: &str,
-    dependencies: &[api::Dependency],
+    dependencies: &[crate::api::dependencies::Dependency],
 ) -> ByName<Dependency> {
     let mut known = ByName::new();
     for (index, dependency) in dependencies.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let Some(declared) = declared(reader, &path, dependency) else { continue };
+        let Some(declared) = dependency.read(reader, &path) else { continue };
         if known.insert(dependency.name.0.clone(), declared).is_some() {
             reader
                 .problem(format!("{path}.name"), format!("there are two dependencies {}", dependency.name.0));
@@ -111,174 +160,123 @@ pub(super) fn dependencies(
     known
 }
 
-fn declared(reader: &mut Reader, path: &str, dependency: &api::Dependency) -> Option<Dependency> {
-    let needed = |reader: &mut Reader, part: &str| {
-        reader.problem(format!("{path}.{part}"), format!("type {} needs it", dependency.r#type.0));
-    };
-    if dependency.postgres.is_some() && dependency.redis.is_some() {
-        reader.problem(path, "a dependency is one thing: postgres or redis");
-    }
-    match &*dependency.r#type.0 {
-        "PostgreSQL" => {
-            let Some(postgres) = &dependency.postgres else {
-                needed(reader, "postgres");
-                return None;
-            };
-            let names =
-                |roles: &[crate::api::text::RoleName]| roles.iter().map(|role| role.0.clone()).collect();
-            Some(Dependency::Postgres(PostgresDependency {
-                secret: postgres.secret_ref.name.0.clone(),
-                users: names(&postgres.users),
-                roles: names(&postgres.roles),
-            }))
-        }
-        "Redis" => {
-            let Some(redis) = &dependency.redis else {
-                needed(reader, "redis");
-                return None;
-            };
-            let usage = reader.word(&format!("{path}.redis.use"), &redis.r#use, "Cache and Broker")?;
-            Some(Dependency::Redis(RedisDependency { secret: redis.secret_ref.name.0.clone(), usage }))
-        }
-        unknown => {
-            let message = format!("this version does not know {unknown}; it knows PostgreSQL and Redis");
-            reader.problem(format!("{path}.type"), message);
-            None
-        }
-    }
-}
-
+/// Thresholds of causes that this version does not know, or that have no such threshold, are passed over.
 fn thresholds(reader: &mut Reader, diagnosis: &api::Diagnosis) -> BTreeMap<Name, Thresholds> {
     let mut known = BTreeMap::new();
     for (index, threshold) in diagnosis.thresholds.iter().enumerate() {
         let path = format!("spec.diagnosis.thresholds[{index}]");
-        let Some(cause) = cause(reader, &format!("{path}.cause"), &threshold.cause) else { continue };
+        let Some(cause) = causes::cause(&threshold.cause.0) else {
+            reader.ignore(format!("{path}.cause"), unknown_cause(&threshold.cause));
+            continue;
+        };
         let older_than = threshold
             .older_than
             .as_ref()
             .map(|older_than| reader.duration(&format!("{path}.olderThan"), older_than, SECOND));
-        if older_than.is_some() && cause.thresholds.older_than.is_none() {
-            reader.problem(format!("{path}.olderThan"), format!("{} has no threshold of age", cause.name));
+        let above = threshold.above.as_ref().map(|ratio| reader.ratio(&format!("{path}.above"), ratio));
+        let below = threshold.below.as_ref().map(|ratio| reader.ratio(&format!("{path}.below"), ratio));
+        let more_than =
+            threshold.more_than.map(|count| u64::from(reader.count(&format!("{path}.moreThan"), count, 0)));
+        let known_ones = cause.thresholds;
+        for (field, is_set, is_known) in [
+            ("olderThan", older_than.is_some(), known_ones.older_than.is_some()),
+            ("above", above.is_some(), known_ones.above.is_some()),
+            ("below", below.is_some(), known_ones.below.is_some()),
+            ("moreThan", more_than.is_some(), known_ones.more_than.is_some()),
+        ] {
+            if is_set && !is_known {
+                reader.ignore(format!("{path}.{field}"), format!("{} has no such threshold", cause.name));
+            }
         }
-        let hit_ratio_below = threshold
-            .hit_ratio_below
-            .as_ref()
-            .map(|ratio| reader.ratio(&format!("{path}.hitRatioBelow"), ratio));
-        if hit_ratio_below.is_some() && cause.thresholds.below.is_none() {
-            reader.problem(format!("{path}.hitRatioBelow"), format!("{} has no hit ratio", cause.name));
-        }
-        known
-            .insert(cause.name.into(), Thresholds { older_than, below: hit_ratio_below, ..Thresholds::NONE });
+        let thresholds = Thresholds {
+            older_than: older_than.filter(|_| known_ones.older_than.is_some()),
+            above: above.filter(|_| known_ones.above.is_some()),
+            below: below.filter(|_| known_ones.below.is_some()),
+            more_than: more_than.filter(|_| known_ones.more_than.is_some()),
+        };
+        known.insert(cause.name.into(), thresholds);
     }
     known
 }
 
-fn cause(reader: &mut Reader, path: &str, word: &Word) -> Option<&'static causes::Cause> {
-    let known = causes::cause(&word.0);
-    if known.is_none() {
-        let names: Vec<&str> = CAUSES.iter().map(|cause| cause.name).collect();
-        reader.problem(
-            path,
-            format!("this version does not know the cause {}; it knows {}", word.0, names.join(", ")),
-        );
-    }
-    known
+fn unknown_cause(word: &Word) -> String {
+    let names: Vec<&str> = CAUSES.iter().map(|cause| cause.name).collect();
+    format!("this version does not know the cause {}; it knows {}", word.0, names.join(", "))
 }
 
-fn rungs(reader: &mut Reader, rungs: &[api::Rung]) -> Vec<Rung> {
+fn rungs(reader: &mut Reader, rungs: &[api::PolicyRemediation]) -> Vec<Rung> {
     let mut ladder: Vec<Rung> = Vec::new();
     for (index, rung) in rungs.iter().enumerate() {
         let path = format!("spec.remediations[{index}]");
         if ladder.iter().any(|known| known.name == rung.name.0) {
-            reader.problem(format!("{path}.name"), format!("there are two rungs {}", rung.name.0));
+            reader.problem(format!("{path}.name"), format!("there are two remediations {}", rung.name.0));
         }
         let own_mode = rung.mode.as_ref().map(|word| mode(reader, &format!("{path}.mode"), word));
-        let Some(action) = action(reader, &format!("{path}.action"), &rung.action) else { continue };
-        let max_hold = reader.duration(&format!("{path}.maxHold"), &rung.max_hold, SECOND);
+        let min_severity = rung.min_severity.as_ref().and_then(|word| {
+            let place = format!("{path}.minSeverity");
+            let severity: Severity = reader.one_of(&place, word, SEVERITIES)?;
+            reader.unused(place);
+            Some(severity)
+        });
+        let Some(action) = rung.action.read(reader, &format!("{path}.action")) else { continue };
         let name = rung.name.0.clone();
-        let mut known = Rung { name, causes: Vec::new(), action, mode: own_mode, max_hold };
+        let mut known = Rung { name, causes: Vec::new(), action, mode: own_mode, min_severity: Severity::P2 };
         let remedy = remedy(kind_of(&known));
-        for (index, word) in rung.causes.iter().enumerate() {
-            let path = format!("{path}.causes[{index}]");
-            let Some(cause) = cause(reader, &path, word) else { continue };
-            if !remedy.answers.contains(&cause.name) {
-                let answers = remedy.answers.join(" and ");
-                reader.problem(
-                    path,
-                    format!("{} does not help against {}; it answers {answers}", remedy.kind, cause.name),
-                );
-            }
-            known.causes.push(cause.name.into());
-        }
+        known.min_severity = min_severity.unwrap_or_else(|| least_severity(remedy.kind));
+        known.causes = causes_of(reader, &format!("{path}.causes"), &rung.causes, remedy);
         ladder.push(known);
     }
     ladder
 }
 
-fn action(reader: &mut Reader, path: &str, action: &api::Action) -> Option<RungAction> {
-    match &*action.r#type.0 {
-        "CancelQueries" => {
-            let settings = action.cancel_queries.as_ref();
-            let path = format!("{path}.cancelQueries");
-            let terminate_after = settings
-                .and_then(|settings| settings.terminate_after.as_ref())
-                .map(|text| reader.duration(&format!("{path}.terminateAfter"), text, SECOND));
-            if terminate_after.is_some_and(|span| span > HOUR) {
-                reader.problem(format!("{path}.terminateAfter"), "it is too long; the most is 1h");
-            }
-            let writers = writers(reader, &path, settings.map(|settings| &settings.writers));
-            writers.map(|writers| RungAction::CancelQueries { writers, terminate_after })
-        }
-        "TerminateIdle" => {
-            let settings = action.terminate_idle.clone().unwrap_or_default();
-            let path = format!("{path}.terminateIdle");
-            let min_idle = reader.duration(&format!("{path}.minIdle"), &settings.min_idle, SECOND);
-            let writers = writers(reader, &path, Some(&settings.writers));
-            writers.map(|writers| RungAction::TerminateIdle { writers, min_idle })
-        }
-        "Scale" => scale(reader, &format!("{path}.scale"), action.scale.as_ref()),
-        "WarmCache" => {
-            let path = format!("{path}.warmCache");
-            let Some(warm) = &action.warm_cache else {
-                reader.problem(path, "type WarmCache needs it: the Service, and what to ask for (paths)");
-                return None;
-            };
-            warming::settings(reader, &path, warm).map(RungAction::WarmCache)
-        }
-        unknown => {
-            let known: Vec<String> = REMEDIES.iter().map(|remedy| remedy.kind.to_string()).collect();
-            let message =
-                format!("this version does not know the action {unknown}; it knows {}", known.join(", "));
-            reader.problem(format!("{path}.type"), message);
-            None
-        }
+/// Ending a session that did nothing wrong but wait costs more than a mild breach.
+fn least_severity(kind: ActionKind) -> Severity {
+    match kind {
+        ActionKind::TerminateIdle => Severity::P1,
+        ActionKind::CancelQuery | ActionKind::Scale | ActionKind::WarmCache => Severity::P2,
     }
 }
 
-fn scale(reader: &mut Reader, path: &str, settings: Option<&api::Scale>) -> Option<RungAction> {
-    let Some(settings) = settings else {
-        reader.problem(path, "type Scale needs it: how many replicas there may be at most (max)");
-        return None;
-    };
-    let step = reader.ratio(&format!("{path}.step"), &settings.step);
-    if step <= 0.0 {
-        reader.problem(format!("{path}.step"), "a step adds something; write for example \"50%\"");
+/// The causes that a remediation answers: those that it names, else all that its action can answer.
+fn causes_of(
+    reader: &mut Reader,
+    path: &str,
+    words: &[Word],
+    remedy: &engine::remediations::Remedy,
+) -> Vec<Name> {
+    if words.is_empty() {
+        return remedy.answers.iter().map(|cause| (*cause).into()).collect();
     }
-    Some(RungAction::Scale(ScaleSettings {
-        step,
-        max: reader.count(&format!("{path}.max"), settings.max, 1),
-        connections_per_pod: settings
-            .connections_per_pod
-            .map(|count| reader.count(&format!("{path}.connectionsPerPod"), count, 0)),
-        no_database: settings.no_database,
-    }))
-}
-
-fn writers(reader: &mut Reader, path: &str, word: Option<&Word>) -> Option<Writers> {
-    word.map_or(Some(Writers::Deny), |word| reader.word(&format!("{path}.writers"), word, "Deny and Allow"))
+    let mut known = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let Some(cause) = causes::cause(&word.0) else {
+            reader.problem(path, unknown_cause(word));
+            continue;
+        };
+        if !remedy.answers.contains(&cause.name) {
+            let answers = remedy.answers.join(" and ");
+            reader.problem(
+                path,
+                format!("{} does not help against {}; it answers {answers}", remedy.kind, cause.name),
+            );
+        }
+        known.push(cause.name.into());
+    }
+    known
 }
 
 fn guards(reader: &mut Reader, guards: &api::Guards) -> GuardSettings {
+    for (index, window) in guards.windows.iter().enumerate() {
+        let path = format!("spec.guards.windows[{index}]");
+        reader.duration(&format!("{path}.duration"), &window.duration, MINUTE);
+        if !WINDOW_TYPES.contains(&&*window.r#type.0) {
+            let message =
+                format!("this version does not know {}; it knows {}", window.r#type.0, listed(WINDOW_TYPES));
+            reader.problem(format!("{path}.type"), message);
+        }
+        reader.unused(path);
+    }
     GuardSettings {
         max_actions_per_hour: reader.count("spec.guards.maxActionsPerHour", guards.max_actions_per_hour, 0),
         max_attempts_per_incident: reader.count(
@@ -288,5 +286,159 @@ fn guards(reader: &mut Reader, guards: &api::Guards) -> GuardSettings {
         ),
         cooldown: reader.duration("spec.guards.cooldown", &guards.cooldown, SECOND),
         min_available: reader.ratio("spec.guards.minAvailable", &guards.min_available),
+    }
+}
+
+fn approval(reader: &mut Reader, approval: &api::Approval) {
+    reader.duration("spec.approval.timeout", &approval.timeout, MINUTE);
+    if !APPROVAL_SCOPES.contains(&&*approval.scope.0) {
+        let message =
+            format!("this version does not know {}; it knows {}", approval.scope.0, listed(APPROVAL_SCOPES));
+        reader.problem("spec.approval.scope", message);
+    }
+}
+
+fn notifications(reader: &mut Reader, spec: &api::LatencyPolicySpec) {
+    reader.duration("spec.escalation.after", &spec.escalation.after, MINUTE);
+    for (index, notification) in spec.notifications.iter().enumerate() {
+        let path = format!("spec.notifications[{index}]");
+        let mut known = true;
+        let mut check = |field: String, word: &Word, words: &[&str]| {
+            if !words.contains(&&*word.0) {
+                known = false;
+                let message = format!("this version does not know {}; it knows {}", word.0, listed(words));
+                reader.ignore(format!("{path}.{field}"), message);
+            }
+        };
+        check("type".to_owned(), &notification.r#type, NOTIFICATION_TYPES);
+        check("minSeverity".to_owned(), &notification.min_severity, SEVERITIES);
+        for (place, event) in notification.events.iter().enumerate() {
+            check(format!("events[{place}]"), event, NOTIFICATION_EVENTS);
+        }
+        if known {
+            reader.unused(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(change: Value) -> Result<Policy, Vec<Problem>> {
+        let mut spec = json!({"targetRef": {"name": "t"}});
+        for (field, value) in change.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        policy(&serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap())
+    }
+
+    fn remediation(action: Value) -> Value {
+        json!({"remediations": [{"name": "one", "action": action}, {"name": "grow", "action": {
+            "type": "Scale", "scale": {"maxReplicas": 4},
+        }}]})
+    }
+
+    #[test]
+    fn an_unknown_action_notification_or_threshold_is_passed_over_alone() {
+        let policy = read(remediation(json!({"type": "Reboot"}))).unwrap();
+        assert_eq!(policy.rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(), ["grow"]);
+        let known = "it knows CancelQuery, TerminateIdle, WarmCache and Scale";
+        assert_eq!(
+            policy.ignored,
+            [format!("spec.remediations[0].action.type: this version does not know Reboot; {known}")]
+        );
+        let notifications = json!([{"name": "a", "type": "Fax", "secretRef": {"name": "s"}}]);
+        let policy = read(json!({"notifications": notifications})).unwrap();
+        assert!(policy.ignored[0].starts_with("spec.notifications[0].type: this version does not know Fax"));
+        let thresholds =
+            json!([{"cause": "Sunspots", "moreThan": 3}, {"cause": "RunawayQuery", "below": "5%"}]);
+        let policy = read(json!({"diagnosis": {"thresholds": thresholds}})).unwrap();
+        assert!(
+            policy.ignored[0].starts_with("spec.diagnosis.thresholds[0].cause: this version does not know")
+        );
+        assert_eq!(
+            policy.ignored[1],
+            "spec.diagnosis.thresholds[1].below: RunawayQuery has no such threshold"
+        );
+        assert_eq!(policy.thresholds["RunawayQuery"], Thresholds::NONE);
+    }
+
+    #[test]
+    fn what_is_stored_and_not_acted_on_is_named() {
+        let window = json!({"name": "friday", "type": "Deny", "schedule": "0 9 * * FRI", "duration": "8h"});
+        let notification = json!({"name": "oncall", "type": "Slack", "secretRef": {"name": "slack"}});
+        let policy = read(json!({"guards": {"windows": [window]}, "notifications": [notification]})).unwrap();
+        assert_eq!(policy.ignored, [""; 0]);
+        assert_eq!(policy.unused, ["spec.guards.windows[0]", "spec.notifications[0]"]);
+        assert_eq!(read(json!({})).unwrap().unused, [""; 0], "defaults are not worth a word");
+    }
+
+    #[test]
+    fn an_unknown_objective_dependency_or_mode_is_a_problem() {
+        for (change, path) in [
+            (json!({"mode": "Panic"}), "spec.mode"),
+            (json!({"mode": "Approve"}), "spec.mode"),
+            (json!({"objectives": [{"name": "o", "type": "Happiness"}]}), "spec.objectives[0].type"),
+            (
+                json!({"dependencies": [{"name": "d", "type": "Oracle", "secretRef": {"name": "s"}}]}),
+                "spec.dependencies[0].type",
+            ),
+            (json!({"source": {"type": "Entrails"}}), "spec.source.type"),
+            (json!({"objectives": []}), "spec.objectives"),
+        ] {
+            let problems = read(change).unwrap_err();
+            assert_eq!((problems[0].path.as_str(), problems.len()), (path, 1), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn without_causes_a_remediation_answers_all_that_its_action_can() {
+        let policy = read(remediation(json!({"type": "CancelQuery", "cancelQuery": {}}))).unwrap();
+        let rung = &policy.rungs[0];
+        assert_eq!(rung.causes, ["BlockingQuery", "RunawayQuery"]);
+        assert_eq!(rung.min_severity, Severity::P2);
+    }
+
+    #[test]
+    fn where_sessions_may_be_touched_their_roles_are_named() {
+        let spec = |mode: &str, roles: Option<Value>| {
+            let mut postgresql = json!({});
+            if let Some(roles) = roles {
+                postgresql["cancellableRoles"] = roles;
+            }
+            let mut spec = remediation(json!({"type": "CancelQuery", "cancelQuery": {}}));
+            spec["mode"] = mode.into();
+            let dependency = json!({"name": "db", "type": "PostgreSQL", "secretRef": {"name": "s"}});
+            spec["dependencies"] = json!([dependency]);
+            spec["dependencies"][0]["postgresql"] = postgresql;
+            read(spec)
+        };
+        assert!(spec("Observe", None).is_ok() && spec("Auto", Some(json!([]))).is_ok());
+        let problems = spec("Auto", None).unwrap_err();
+        assert_eq!(problems[0].path, "spec.dependencies[0].postgresql.cancellableRoles");
+    }
+
+    #[test]
+    fn the_time_for_a_verdict_follows_from_the_window() {
+        let within = |change: Value| read(change).unwrap().verification.within;
+        assert_eq!(within(json!({})), SHORTEST_WITHIN);
+        assert_eq!(within(json!({"evaluation": {"interval": "1s", "window": "10s"}})), SHORTEST_WITHIN);
+        let long = json!({"evaluation": {"window": "1h"}});
+        assert_eq!(within(long), Duration::from_secs(3600 + 60), "never too short for one window");
+        assert_eq!(within(json!({"verification": {"within": "4m"}})), Duration::from_secs(240));
+    }
+
+    #[test]
+    fn the_time_without_data_is_counted_in_intervals() {
+        let missing = |interval: &str, after: &str| {
+            let evaluation = json!({"interval": interval, "noDataAfter": after});
+            read(json!({"evaluation": evaluation})).unwrap().evaluation.missing_data_after
+        };
+        assert_eq!(missing("15s", "45s"), 3);
+        assert_eq!(missing("10s", "45s"), 5);
+        assert_eq!(missing("1h", "1s"), 1);
     }
 }

@@ -11,8 +11,10 @@ use kube::ResourceExt;
 
 use super::{Problem, Reader, undo, warming};
 use crate::api::FINALIZER;
+use crate::api::actions::UNCOMMITTED_WRITES;
+use crate::api::dependencies::SecretRef;
 use crate::api::incident::PolicyReference;
-use crate::api::policy::{self, SecretRef};
+use crate::api::policy;
 use crate::api::remediation as api;
 use crate::api::text::{self, Instant, Label, ObjectName, RoleName, Sentence, Word};
 
@@ -110,10 +112,10 @@ fn action(reader: &mut Reader, namespace: &str, action: &api::Action) -> Option<
             let path = format!("{path}.warmCache");
             warming::action(reader, namespace, &path, warm_cache.as_ref()?).map(Action::WarmCache)
         }
-        ("CancelQueries", Some(cancel), None, None) => {
+        ("CancelQuery", Some(cancel), None, None) => {
             target(reader, &format!("{path}.cancelQuery"), cancel).map(Action::CancelQuery)
         }
-        ("CancelQueries", None, Some(terminate), None) => {
+        ("CancelQuery", None, Some(terminate), None) => {
             target(reader, &format!("{path}.terminateQuery"), terminate).map(Action::TerminateQuery)
         }
         ("TerminateIdle", None, None, Some(idle)) => {
@@ -131,10 +133,11 @@ fn action(reader: &mut Reader, namespace: &str, action: &api::Action) -> Option<
 }
 
 fn target(reader: &mut Reader, path: &str, target: &api::SessionTarget) -> Option<SessionTarget> {
-    let writers = reader.word(&format!("{path}.writers"), &target.writers, "Deny and Allow")?;
+    let place = format!("{path}.uncommittedWrites");
+    let writes = reader.one_of(&place, &target.uncommitted_writes, UNCOMMITTED_WRITES)?;
     Some(SessionTarget {
         dependency: target.dependency.0.clone(),
-        secret: target.secret_ref.name.0.clone(),
+        secret: target.secret_ref.read(),
         server: ServerIdentity {
             system_identifier: target.server.system_identifier.clone(),
             database: target.server.database.clone(),
@@ -148,7 +151,7 @@ fn target(reader: &mut Reader, path: &str, target: &api::SessionTarget) -> Optio
         },
         role: target.session.role.0.clone(),
         fingerprint: target.session.fingerprint.clone(),
-        writers,
+        writes,
     })
 }
 
@@ -262,7 +265,7 @@ fn target_ref_of(target: &TargetRef) -> policy::TargetRef {
 fn target_of(target: &SessionTarget) -> api::SessionTarget {
     api::SessionTarget {
         dependency: Label(target.dependency.clone()),
-        secret_ref: SecretRef { name: ObjectName(target.secret.clone()) },
+        secret_ref: SecretRef::stored(&target.secret),
         server: api::Server {
             system_identifier: target.server.system_identifier.clone(),
             database: target.server.database.clone(),
@@ -276,7 +279,7 @@ fn target_of(target: &SessionTarget) -> api::SessionTarget {
             role: RoleName(target.role.clone()),
             fingerprint: target.fingerprint.clone(),
         },
-        writers: Word(target.writers.to_string()),
+        uncommitted_writes: Word(target.writes.to_string()),
     }
 }
 

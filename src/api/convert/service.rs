@@ -4,9 +4,9 @@ use super::Reader;
 use crate::api::text::{ServiceName, ServicePort};
 
 /// Names what is wrong with them: what is stored may be older than the schema, and the name goes into the Host header.
-pub(super) fn check(reader: &mut Reader, path: &str, service: &ServiceName, port: &ServicePort) {
+pub(in crate::api) fn check(reader: &mut Reader, path: &str, service: &ServiceName, port: &ServicePort) {
     if !is_label(&service.0) {
-        reader.problem(format!("{path}.service"), "it is not the name of a Service");
+        reader.problem(format!("{path}.serviceName"), "it is not the name of a Service");
     }
     let is_port = match port {
         ServicePort::Number(number) => (1..=65_535).contains(number),

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use engine::judge;
 use engine::model::{
-    BaselineWindow, Bucket, Evaluation, NoData, NoDataReason, Objective, ObjectiveKind, ObjectiveMemory,
-    Observed, Preset, Source, Traffic, Verdict, later,
+    BaselineWindow, Bucket, NoData, NoDataReason, Objective, ObjectiveKind, ObjectiveMemory, Observed,
+    Preset, Source, Traffic, Verdict, later,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -230,14 +230,6 @@ fn judged(traffic: &Traffic) -> [Verdict; 2] {
         let at = later(now, Duration::from_secs(second));
         memory.baseline.learn(BaselineWindow { at, completed: USUAL.0, in_flight: USUAL.1 });
     }
-    let evaluation = Evaluation {
-        interval: Duration::from_secs(1),
-        window: Duration::from_secs(10),
-        breach_for: Duration::from_secs(1),
-        recover_for: Duration::from_secs(1),
-        min_requests: 50,
-        missing_data_after: 3,
-    };
     let observed = Observed::Known { at: now, value: traffic.clone() };
     let target = Duration::from_secs_f64(TARGET);
     let kinds = [
@@ -248,8 +240,8 @@ fn judged(traffic: &Traffic) -> [Verdict; 2] {
         let match_labels = BTreeMap::new();
         let source =
             Source::Prometheus { backend: "b".into(), preset: Preset::Django, match_labels, views: None };
-        let objective = Objective { name: "o".into(), kind, source };
-        let reading = judge::judge(&objective, Some(&observed), None, &memory, &evaluation, now);
+        let objective = Objective { name: "o".into(), kind, severity: engine::model::Severity::P2, source };
+        let reading = judge::judge(&objective, Some(&observed), None, &memory, now);
         if let Some(measured) = &reading.measured {
             let said = &measured.sentence;
             assert!(!said.contains("NaN") && !said.contains("inf"), "it is said: {said}");

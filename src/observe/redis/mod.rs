@@ -9,7 +9,7 @@ mod hostile;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::model::{NoData, NoDataReason, Observed, RedisFacts, RedisServer};
+use engine::model::{NoData, NoDataReason, Observed, RedisFacts, RedisServer, SecretRef};
 use jiff::Timestamp;
 use redis::Value;
 
@@ -53,7 +53,12 @@ impl Caches {
     }
 
     /// What the server behind a Secret says, not older than `max_age`.
-    pub async fn facts(&self, namespace: &str, secret: &str, max_age: Duration) -> Observed<RedisFacts> {
+    pub async fn facts(
+        &self,
+        namespace: &str,
+        secret: &SecretRef,
+        max_age: Duration,
+    ) -> Observed<RedisFacts> {
         let credentials = match self.secrets.redis(namespace, secret).await {
             Ok(credentials) => credentials,
             Err(no_data) => return Observed::Missing(no_data),

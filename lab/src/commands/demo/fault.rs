@@ -132,7 +132,7 @@ impl Fault {
     /// The action that heals it.
     pub(super) fn remedy(self) -> &'static str {
         match self {
-            Self::Runaway | Self::Blocker => "CancelQueries",
+            Self::Runaway | Self::Blocker => "CancelQuery",
             Self::Idle => "TerminateIdle",
             Self::Saturation => "Scale",
             Self::Coldcache => "WarmCache",
@@ -283,6 +283,6 @@ mod tests {
         let policy = database::read(&Fault::Saturation.policy()).unwrap();
         // Workers times threads of one Pod.
         let gunicorn = database::read("demo/app/gunicorn.conf.py").unwrap();
-        assert!(gunicorn.contains("\"WEB_CONCURRENCY\", \"2\"") && policy.contains("workersPerPod: 2"));
+        assert!(gunicorn.contains("\"WEB_CONCURRENCY\", \"2\"") && policy.contains("concurrencyPerPod: 2"));
     }
 }

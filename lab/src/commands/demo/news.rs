@@ -183,7 +183,7 @@ mod tests {
     fn a_remediation_is_read_from_its_object() {
         let object: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyRemediation", "metadata": {"name": "one"},
-            "spec": {"action": {"type": "CancelQueries", "cancelQuery": {"session": {"pid": 42}}}, "cause": "RunawayQuery"},
+            "spec": {"action": {"type": "CancelQuery", "cancelQuery": {"session": {"pid": 42}}}, "cause": "RunawayQuery"},
             "status": {"phase": "Verifying", "actedAt": "2026-11-23T07:00:00.5Z"},
         }))
         .unwrap();

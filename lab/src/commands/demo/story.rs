@@ -298,7 +298,7 @@ pub(super) mod tests {
         assert!(!story.hears(&event("c", 99, "DataUnavailable")), "it is older than the fault");
         story.hears(&News::Remediation(Remediation {
             name: "one".into(),
-            action: "CancelQueries".into(),
+            action: "CancelQuery".into(),
             pid: Some(42),
             phase: "Completed".into(),
             outcome: "Healed".into(),

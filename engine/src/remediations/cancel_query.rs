@@ -1,4 +1,4 @@
-//! `CancelQueries`: cancels the one statement that is the cause. Its transaction fails, its session lives.
+//! `CancelQuery`: cancels the one statement that is the cause. Its transaction fails, its session lives.
 //!
 //! A statement that was cancelled and runs all the same (a lost network, a function that catches everything) may be met by
 //! ending its session, where the rung says after how long: an act of its own, which every guard sees again.
@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 pub(super) const REMEDY: Remedy = Remedy {
-    kind: ActionKind::CancelQueries,
+    kind: ActionKind::CancelQuery,
     does: "cancels the one statement that is the cause; its transaction fails, its session lives. With `terminateAfter`, a session whose statement still runs so long after that is ended",
     answers: &["BlockingQuery", "RunawayQuery"],
     traits: Traits { adds_load: false, removes_capacity: false, touches_workload: false, disruptive: true },
@@ -24,8 +24,8 @@ pub(super) const REMEDY: Remedy = Remedy {
 };
 
 fn propose(snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<(Action, ResourceKey)> {
-    let RungAction::CancelQueries { writers, terminate_after } = rung.action else { return None };
-    let (target, resource, _) = sessions::target(snapshot, finding, writers)?;
+    let RungAction::CancelQuery { writes, terminate_after } = rung.action else { return None };
+    let (target, resource, _) = sessions::target(snapshot, finding, writes)?;
     let action = if terminate_after.is_some() && was_in_vain(snapshot, rung, &target) {
         Action::TerminateQuery(target)
     } else {
@@ -62,7 +62,7 @@ impl fmt::Display for Condition {
             Self::RunsNothing { pid } => {
                 write!(f, "pid {pid} runs no statement; cancelling would do nothing")
             }
-            Self::NoTerminateAfter => f.write_str("the rung has no cancelQueries.terminateAfter any more"),
+            Self::NoTerminateAfter => f.write_str("the rung has no cancelQuery.terminateAfter any more"),
         }
     }
 }
@@ -77,10 +77,11 @@ impl Condition {
 }
 
 fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Checked {
-    let RungAction::CancelQueries { writers, terminate_after } = rung(snapshot, candidate)?.action else {
+    let RungAction::CancelQuery { writes, terminate_after } = rung(snapshot, candidate)?.action else {
         return Err(RungChanged::OtherRung.into());
     };
-    let (facts, session) = sessions::touchable(snapshot, candidate, writers, "cancelQueries.writers: Allow")?;
+    let (facts, session) =
+        sessions::touchable(snapshot, candidate, writes, "cancelQuery.uncommittedWrites: RollBack")?;
     let pid = session.identity.pid;
     if session.state != SessionState::Active {
         return Err(Condition::RunsNothing { pid }.into());

@@ -1,0 +1,195 @@
+//! What the target depends on, one file for each type: its fields, and how the engine gets them.
+
+mod postgresql;
+mod redis;
+
+use engine::model;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::postgresql::Postgresql;
+pub use self::redis::Redis;
+use super::convert::Reader;
+use super::text::{Label, ObjectName, SecretKey, Word};
+use super::unions::Union;
+
+/// The types of dependencies.
+pub const TYPES: Union = Union::new(&[("PostgreSQL", Some("postgresql")), ("Redis", Some("redis"))]);
+
+/// Something that the target depends on. Set the member that belongs to the type: postgresql for PostgreSQL, redis for Redis.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = TYPES.rule())]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    /// Name of the dependency within the policy; Events and status use it. Example: db
+    pub name: Label,
+    /// What it is: PostgreSQL (14 or later) or Redis (6 or later). The operator connects to it directly, not through a pooler.
+    pub r#type: Word,
+    /// Secret of the policy's namespace with the address and the login. Example: {name: orders-db}
+    pub secret_ref: SecretRef,
+    /// Settings for type PostgreSQL. Example: {clientRoles: [orders], cancellableRoles: [orders, reporting]}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgresql: Option<Postgresql>,
+    /// Settings for type Redis. Example: {role: Cache}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
+}
+
+/// A Secret of the policy's namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct SecretRef {
+    /// Name of the Secret. Example: orders-db
+    pub name: ObjectName,
+    /// What this Secret calls what the operator looks for, where it uses names of its own. Left out: uri, or host, port, dbname,
+    /// user and password, and ca.crt; the keys that CloudNativePG and common charts write are found as well. Example:
+    /// {uri: DATABASE_URL}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<SecretKeys>,
+}
+
+/// Keys of a Secret. With one of host, dbname or user the Secret's uri is not used.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SecretKeys {
+    /// Key with a connection URI. Default: uri. Example: DATABASE_URL
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uri: Option<SecretKey>,
+    /// Key with the host. Default: host or hostname. Example: POSTGRES_HOST
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<SecretKey>,
+    /// Key with the port. Default: port. Example: POSTGRES_PORT
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<SecretKey>,
+    /// Key with the name of the database, for Redis its number. Default: dbname or database, for Redis db or database. Example:
+    /// POSTGRES_DB
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dbname: Option<SecretKey>,
+    /// Key with the user. Default: user or username. Example: POSTGRES_USER
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<SecretKey>,
+    /// Key with the password. Default: password. Example: POSTGRES_PASSWORD
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretKey>,
+    /// Key with the PEM certificates to trust instead of the system's. Default: ca.crt. Example: server-ca.pem
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<SecretKey>,
+}
+
+impl Dependency {
+    /// What the engine knows about it; `None` when a problem was found.
+    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<model::Dependency> {
+        let set = [("postgresql", self.postgresql.is_some()), ("redis", self.redis.is_some())];
+        reader.fits(path, &TYPES, &self.r#type, &set)?;
+        let secret = self.secret_ref.read();
+        match (&self.postgresql, &self.redis) {
+            (Some(postgresql), _) => Some(model::Dependency::Postgres(postgresql.read(reader, path, secret))),
+            (None, Some(redis)) => redis.read(reader, path, secret).map(model::Dependency::Redis),
+            (None, None) => None,
+        }
+    }
+
+    /// How the operator stores a copy of it.
+    pub(super) fn stored(name: &str, dependency: &model::Dependency) -> Self {
+        let (secret, r#type, postgresql, redis) = match dependency {
+            model::Dependency::Postgres(postgres) => {
+                (&postgres.secret, "PostgreSQL", Some(Postgresql::stored(postgres)), None)
+            }
+            model::Dependency::Redis(redis) => (&redis.secret, "Redis", None, Some(Redis::stored(redis))),
+        };
+        Self {
+            name: Label(name.to_owned()),
+            r#type: Word::text(r#type),
+            secret_ref: SecretRef::stored(secret),
+            postgresql,
+            redis,
+        }
+    }
+}
+
+impl SecretRef {
+    pub(super) fn read(&self) -> model::SecretRef {
+        let name = |key: &Option<SecretKey>| key.as_ref().map(|key| key.0.clone());
+        let keys = self.keys.as_ref().map_or_else(model::SecretKeys::default, |keys| model::SecretKeys {
+            uri: name(&keys.uri),
+            host: name(&keys.host),
+            port: name(&keys.port),
+            dbname: name(&keys.dbname),
+            user: name(&keys.user),
+            password: name(&keys.password),
+            ca_cert: name(&keys.ca_cert),
+        });
+        model::SecretRef { name: self.name.0.clone(), keys }
+    }
+
+    pub(super) fn stored(secret: &model::SecretRef) -> Self {
+        let key = |name: &Option<String>| name.clone().map(SecretKey);
+        let model::SecretRef { name, keys } = secret;
+        let stored = (*keys != model::SecretKeys::default()).then(|| SecretKeys {
+            uri: key(&keys.uri),
+            host: key(&keys.host),
+            port: key(&keys.port),
+            dbname: key(&keys.dbname),
+            user: key(&keys.user),
+            password: key(&keys.password),
+            ca_cert: key(&keys.ca_cert),
+        });
+        Self { name: ObjectName(name.clone()), keys: stored }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(object: Value) -> (Option<model::Dependency>, Vec<String>) {
+        let object: Dependency = serde_json::from_value(object).unwrap();
+        let mut reader = Reader::default();
+        let read = object.read(&mut reader, "dependencies[0]");
+        (read, reader.problems().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_dependency_is_stored_as_it_was_read() {
+        let keys = json!({"uri": "DATABASE_URL", "caCert": "server-ca.pem"});
+        for object in [
+            json!({"name": "db", "type": "PostgreSQL", "secretRef": {"name": "s", "keys": keys}, "postgresql": {
+                "clientRoles": ["orders"], "clientApplications": ["gunicorn"], "cancellableRoles": [], "cores": 4,
+                "connectionsPerPod": 10,
+            }}),
+            json!({"name": "cache", "type": "Redis", "secretRef": {"name": "s"}, "redis": {"role": "Shared"}}),
+        ] {
+            let (read, problems) = read(object.clone());
+            assert_eq!(problems, [""; 0]);
+            let name = object["name"].as_str().unwrap();
+            assert_eq!(serde_json::to_value(Dependency::stored(name, &read.unwrap())).unwrap(), object);
+        }
+    }
+
+    #[test]
+    fn a_wrong_dependency_is_named_with_its_path() {
+        let secret = json!({"name": "s"});
+        for (object, problem) in [
+            (
+                json!({"name": "db", "type": "PostgreSQL", "secretRef": secret}),
+                "dependencies[0].postgresql: type PostgreSQL needs it",
+            ),
+            (
+                json!({"name": "db", "type": "Redis", "secretRef": secret, "redis": {}, "postgresql": {}}),
+                "dependencies[0].postgresql: it does not belong to type Redis; remove it",
+            ),
+            (
+                json!({"name": "db", "type": "MySQL", "secretRef": secret}),
+                "dependencies[0].type: this version does not know MySQL; it knows PostgreSQL and Redis",
+            ),
+            (
+                json!({"name": "db", "type": "Redis", "secretRef": secret, "redis": {"role": "Queue"}}),
+                "dependencies[0].redis.role: this version does not know Queue; it knows Cache, Broker and Shared",
+            ),
+        ] {
+            assert_eq!(read(object).1, [problem]);
+        }
+    }
+}
