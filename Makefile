@@ -113,9 +113,11 @@ test: ## Run everything that CI runs, with real servers; builds or unpacks missi
 	.ci/test
 
 .PHONY: crds
-crds: ## Generate crds/ and the chart's copies from the types
+crds: ## Generate crds/, schemas/ and the chart's copies from the types
 	$(CARGO) run --quiet --bin latency-operator -- crds --directory crds
 	$(CARGO) run --quiet --bin latency-operator -- crds --directory charts/latency-operator/files/crds
+	@# Schemas for editors, and the words that the chart's admission policy knows.
+	UPDATE_SCHEMAS=1 $(CARGO) test --quiet -p latency-operator --test crds
 
 .PHONY: chart
 chart: ## Lint and render the chart, and test it on a real API server: helm, promtool, every value, every right

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer};
 
 /// The only version of the file that this binary reads.
 pub const API_VERSION: &str = "config.latency-operator.dev/v1alpha1";
+/// The only kind of the file.
+pub const KIND: &str = "OperatorConfig";
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Must be [`API_VERSION`].
     pub api_version: String,
+    /// Must be [`KIND`].
+    pub kind: String,
     /// Metrics backends that policies may name.
     #[serde(default)]
     pub backends: Vec<Backend>,
@@ -65,6 +69,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
             backends: Vec::new(),
             watch_namespaces: Vec::new(),
             lease: LeaseConfig::default(),
@@ -250,6 +255,9 @@ impl Config {
         if self.api_version != API_VERSION {
             return Some(format!("apiVersion is {}, this version reads {API_VERSION}", self.api_version));
         }
+        if self.kind != KIND {
+            return Some(format!("kind is {}, it must be {KIND}", self.kind));
+        }
         for (index, backend) in self.backends.iter().enumerate() {
             if self.backends.iter().take(index).any(|other| other.name == backend.name) {
                 return Some(format!("backends[{index}].name: there are two backends {}", backend.name));
@@ -307,12 +315,13 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        Config::parse(&format!("apiVersion: {API_VERSION}\n{text}")).expect_err("it was accepted")
+        Config::parse(&format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{text}"))
+            .expect_err("it was accepted")
     }
 
     #[test]
     fn the_least_file_has_all_defaults() {
-        let config = Config::parse(&format!("apiVersion: {API_VERSION}")).unwrap();
+        let config = Config::parse(&format!("apiVersion: {API_VERSION}\nkind: {KIND}")).unwrap();
         assert_eq!(
             config.actions,
             vec![
@@ -344,7 +353,7 @@ mod tests {
     #[test]
     fn a_whole_file_is_read() {
         let config = Config::parse(&format!(
-            "apiVersion: {API_VERSION}\nbackends:\n- name: default\n  url: http://prometheus:9090\n  scrapeInterval: 1s\n  \
+            "apiVersion: {API_VERSION}\nkind: {KIND}\nbackends:\n- name: default\n  url: http://prometheus:9090\n  scrapeInterval: 1s\n  \
              edgeNamespaceLabel: exported_namespace\nsecrets: AuthorChecked\nwatchNamespaces: [shop]\nlease: {{duration: 3s, renewDeadline: 2s, \
              retryPeriod: 500ms}}\nactions: []\nprotectedRoles: [postgres]\n"
         ))
@@ -372,14 +381,18 @@ mod tests {
         }
         assert_eq!(without_values(r#"a "b\"c" d "e""#), r#"a "…" d "…""#);
         let config = format!(
-            "apiVersion: {API_VERSION}\nbackends: [{{name: a, url: 'http://u:s3cret@x', headers: {{h: s3cret}}}}]"
+            "apiVersion: {API_VERSION}\nkind: {KIND}\nbackends: [{{name: a, url: 'http://u:s3cret@x', headers: {{h: s3cret}}}}]"
         );
         assert!(!format!("{:?}", Config::parse(&config).unwrap()).contains("s3cret"));
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        assert!(Config::parse("apiVersion: other/v1").unwrap_err().contains("other/v1"));
+        assert!(
+            Config::parse("apiVersion: other/v1\nkind: OperatorConfig").unwrap_err().contains("other/v1")
+        );
+        let other = format!("apiVersion: {API_VERSION}\nkind: LatencyPolicy");
+        assert_eq!(Config::parse(&other).unwrap_err(), "kind is LatencyPolicy, it must be OperatorConfig");
         assert!(refused("nonsense: 1").contains("nonsense"));
         assert!(refused("backends: [{name: a, url: 'ftp://x'}]").contains("ftp"));
         assert!(

@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use kube::CustomResourceExt;
-use latency_operator::api::{self, LatencyBudget, LatencyPolicy};
+use latency_operator::api::{self, LatencyBudget, LatencyPolicy, vocabulary};
 use serde_json::{Value, json};
 
 #[test]
@@ -29,6 +29,61 @@ fn the_folder_holds_what_the_binary_prints() {
         let printed = format!("---\n{}", serde_saphyr::to_string(&definition).expect("YAML"));
         let stored = std::fs::read_to_string(&path).expect("the file");
         assert!(stored == printed, "{} is not what the code says; run: make crds", path.display());
+    }
+}
+
+/// Compares a generated file with what the code says, or with UPDATE_SCHEMAS writes it.
+fn generated(path: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("the folder");
+        std::fs::write(&file, text).expect("the file");
+    }
+    let stored = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(stored == text, "{path} is not what the code says; run: make crds");
+}
+
+fn definition_of(kind: &str) -> Value {
+    let found = api::definitions().into_iter().find(|definition| definition.spec.names.kind == kind);
+    let schema = serde_json::to_value(&found.expect("the kind").spec.versions[0].schema).expect("a schema");
+    schema["openAPIV3Schema"].clone()
+}
+
+#[test]
+fn editors_get_the_words_that_fields_know() {
+    let schema = vocabulary::editor_schema("LatencyPolicy", &definition_of("LatencyPolicy"));
+    assert_eq!(schema["properties"]["spec"]["properties"]["mode"]["enum"], json!(["Observe", "Auto"]));
+    let remediation = &schema["properties"]["spec"]["properties"]["remediations"]["items"]["properties"];
+    assert!(remediation["causes"]["items"]["enum"].as_array().is_some_and(|causes| causes.len() >= 4));
+    generated(
+        "schemas/latencypolicy.json",
+        &format!("{}\n", serde_json::to_string_pretty(&schema).expect("JSON")),
+    );
+    let warnings = serde_saphyr::to_string(&vocabulary::warnings()).expect("YAML");
+    generated("charts/latency-operator/files/words.yaml", &warnings);
+}
+
+#[test]
+fn every_word_is_in_the_description_of_its_field() {
+    for field in vocabulary::fields() {
+        let mut here = definition_of(field.kind);
+        let mut description = String::new();
+        for step in field.path.split('.') {
+            here = here["properties"][step.trim_end_matches("[]")].clone();
+            description = here["description"].as_str().unwrap_or_default().to_owned();
+            if step.ends_with("[]") {
+                here = here["items"].clone();
+            }
+        }
+        assert!(here["type"] == "string", "{} is no word: {here}", field.path);
+        // Causes are a list of their own in the documents.
+        for word in field.words.iter().filter(|_| !field.path.ends_with("causes[]")) {
+            assert!(
+                description.contains(word),
+                "the description of {} lacks {word}: {description}",
+                field.path
+            );
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Rig {
 
 fn source(url: &str) -> Source {
     let config = format!(
-        "apiVersion: config.latency-operator.dev/v1alpha1\nbackends:\n- name: default\n  url: {url}\n  scrapeInterval: 1s\n  \
+        "apiVersion: config.latency-operator.dev/v1alpha1\nkind: OperatorConfig\nbackends:\n- name: default\n  url: {url}\n  scrapeInterval: 1s\n  \
          timeout: 1s\n  edgeNamespaceLabel: exported_namespace\n"
     );
     let config = Config::parse(&config).expect("valid");

@@ -187,7 +187,7 @@ impl Fleet {
 
     pub(crate) fn options(&self) -> OperatorOptions {
         let config = format!(
-            "apiVersion: config.latency-operator.dev/v1alpha1\nbackends: [{{name: default, url: '{}'}}]\nlease: \
+            "apiVersion: config.latency-operator.dev/v1alpha1\nkind: OperatorConfig\nbackends: [{{name: default, url: '{}'}}]\nlease: \
              {{namespace: {ACCOUNT}}}\n",
             self.prometheus.url()
         );

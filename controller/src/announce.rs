@@ -128,7 +128,7 @@ impl<'a> Step<'a> {
         let RecordKind::Undo { state, overdue, sentence, .. } = record else { return None };
         let writing = status.undo.as_ref().and_then(|undo| undo.writing);
         // A step of a rollback is announced when it begins; that they are done is announced when all are.
-        let told = *state != UndoState::Owed || *overdue || writing.is_some();
+        let told = *state != UndoState::Pending || *overdue || writing.is_some();
         let reason = reasons::undo(*state, *overdue && writing.is_none()).filter(|_| told);
         Some(Self { sentence, reason, identity: format!("undo/{state}/{overdue}/{writing:?}") })
     }

@@ -37,7 +37,7 @@ impl Stalled {
         ),
         (
             Self::ActionDisabled,
-            "a rung asks for an action that is switched off in the operator's configuration; take the rung out, or have the \
+            "a remediation asks for an action that is switched off in the operator's configuration; remove it, or have the \
              administrator switch the action on, and it goes on by itself",
         ),
         (
@@ -92,8 +92,8 @@ sayings! {
     AUTO, REMEDIATION_ALLOWED, True, "Auto", "What the guards let through is done.";
     PAUSED, REMEDIATION_ALLOWED, False, "Paused", "Policy, target or namespace are paused.";
     OPTED_OUT, REMEDIATION_ALLOWED, False, "OptedOut", "The target's owner wants nothing done.";
-    NO_REMEDIATIONS, REMEDIATION_ALLOWED, False, "NoRemediations", "The policy has no rungs.";
-    OBSERVE_ONLY, REMEDIATION_ALLOWED, False, "ObserveOnly", "Every rung is in mode Observe.";
+    NO_REMEDIATIONS, REMEDIATION_ALLOWED, False, "NoRemediations", "The policy has no remediations.";
+    OBSERVE_ONLY, REMEDIATION_ALLOWED, False, "ObserveOnly", "Every remediation is in mode Observe.";
 }
 
 /// Reasons for which a dependency is not merely unreadable: somebody has to mend what the policy refers to, and it is not

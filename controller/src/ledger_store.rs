@@ -234,7 +234,7 @@ mod tests {
             incident: "orders-1".into(),
             rung: "grow".into(),
             attempt: 1,
-            dry_run: false,
+            mode: engine::model::Mode::Auto,
             cause: "WorkersSaturated".into(),
             confidence: Confidence::Certain,
             reason: "it is full".into(),

@@ -26,7 +26,7 @@ reasons! {
     OBJECTIVE_BREACHED, "ObjectiveBreached", true, "A breach has lasted for `breachFor` and an incident is open (again, where the last one ended less than 30 minutes before), or it has become more severe.";
     CAUSE_FOUND, "CauseFound", true, "A cause was found, with what was measured.";
     REMEDIATION_PROPOSED, "RemediationProposed", false, "Mode Observe: what would be done.";
-    REMEDIATION_BLOCKED, "RemediationBlocked", true, "A rung would act and is refused; the guards and their numbers.";
+    REMEDIATION_BLOCKED, "RemediationBlocked", true, "A remediation would act and is refused; the guards and their numbers.";
     REMEDIATION_STARTED, "RemediationStarted", false, "The intent is durable; the act follows at once.";
     REMEDIATION_COMPLETED, "RemediationCompleted", false, "The act was judged and the objectives are kept again.";
     REMEDIATION_INEFFECTIVE, "RemediationIneffective", true, "The act was judged and the objectives are still broken.";
@@ -34,11 +34,11 @@ reasons! {
     REMEDIATION_INCONCLUSIVE, "RemediationInconclusive", true, "Whether the act helped, or was done at all, cannot be said; it is not repeated.";
     REMEDIATION_REFUSED, "RemediationRefused", true, "A guard refused at the last moment; nothing was done.";
     REMEDIATION_FAILED, "RemediationFailed", true, "It could not be done; nothing happened as far as the world shows.";
-    UNDO_STEP, "UndoStep", false, "What was done is being taken back, a step at a time.";
-    REMEDIATION_UNDONE, "RemediationUndone", false, "What was done has been taken back.";
-    UNDO_OVERDUE, "UndoOverdue", true, "What was done has been held for `maxHold` and cannot be taken back yet; why.";
-    UNDO_CONTESTED, "UndoContested", true, "Somebody else has changed since what was done: theirs stands, nothing is taken back.";
-    UNDO_ABANDONED, "UndoAbandoned", true, "What was done stays: its target or policy is gone, or the operator is being uninstalled; the command that takes it back, where there is something to take back.";
+    ROLLBACK_STEP, "RollbackStep", false, "What was done is being taken back, a step at a time.";
+    REMEDIATION_ROLLED_BACK, "RemediationRolledBack", false, "What was done has been taken back.";
+    ROLLBACK_OVERDUE, "RollbackOverdue", true, "What was done has been held for `maxHold` and cannot be taken back yet; why.";
+    ROLLBACK_CONTESTED, "RollbackContested", true, "Somebody else has changed since what was done: theirs stands, nothing is taken back.";
+    ROLLBACK_ABANDONED, "RollbackAbandoned", true, "What was done stays: its target or policy is gone, or the operator is being uninstalled; the command that takes it back, where there is something to take back.";
     OBJECTIVE_RECOVERED, "ObjectiveRecovered", false, "Calm has lasted for `recoverFor` and the incident is closed.";
     INCIDENT_ESCALATED, "IncidentEscalated", true, "The operator is at its end; people have to decide.";
     DATA_UNAVAILABLE, "DataUnavailable", true, "An objective, a dependency or the target cannot be read; why, and what to mend.";
@@ -84,11 +84,11 @@ pub fn of(record: &DecisionRecord, before: Option<&Key>) -> Option<Reason> {
 pub fn undo(state: UndoState, overdue: bool) -> Option<Reason> {
     match state {
         UndoState::None => None,
-        UndoState::Owed if overdue => Some(UNDO_OVERDUE),
-        UndoState::Owed => Some(UNDO_STEP),
-        UndoState::Done => Some(REMEDIATION_UNDONE),
-        UndoState::Contested => Some(UNDO_CONTESTED),
-        UndoState::Abandoned => Some(UNDO_ABANDONED),
+        UndoState::Pending if overdue => Some(ROLLBACK_OVERDUE),
+        UndoState::Pending => Some(ROLLBACK_STEP),
+        UndoState::Done => Some(REMEDIATION_ROLLED_BACK),
+        UndoState::Contested => Some(ROLLBACK_CONTESTED),
+        UndoState::Abandoned => Some(ROLLBACK_ABANDONED),
     }
 }
 
@@ -107,6 +107,14 @@ pub fn remediation(phase: Phase, outcome: Option<Outcome>) -> Option<Reason> {
         }
         (Phase::Refused, _) => Some(REMEDIATION_REFUSED),
         (Phase::Failed, _) => Some(REMEDIATION_FAILED),
-        (Phase::Admitted | Phase::Verifying | Phase::DryRun, _) => None,
+        (
+            Phase::AwaitingApproval
+            | Phase::Admitted
+            | Phase::Verifying
+            | Phase::Denied
+            | Phase::Expired
+            | Phase::DryRun,
+            _,
+        ) => None,
     }
 }

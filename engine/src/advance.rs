@@ -18,9 +18,9 @@ use jiff::Timestamp;
 use crate::causes;
 use crate::guards::{self, Context, GuardName, GuardVerdict, Stage, freshness, leadership, precondition};
 use crate::model::{
-    Action, Admission, Candidate, Draining, EffectSeen, Executing, Mode, NoData, ObjectiveAfter, Outcome,
-    Phase, Policy, Reading, Refusal, Remediation, RemediationStatus, Scale, Snapshot, UndoState, Verdict,
-    Warmed, WorkloadNow, duration::human, elapsed, later,
+    Action, Admission, Candidate, Draining, EffectSeen, Executing, NoData, ObjectiveAfter, Outcome, Phase,
+    Policy, Reading, Refusal, Remediation, RemediationStatus, Scale, Snapshot, UndoState, Verdict, Warmed,
+    WorkloadNow, duration::human, elapsed, later,
 };
 use crate::model::{Overall, Situation};
 use crate::record::RecordKind;
@@ -141,17 +141,25 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn advance(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     match remediation.status.phase {
+        Phase::AwaitingApproval => {
+            let sentence = "this version asks nobody for approval; nothing was done".to_owned();
+            end(remediation, seen, Phase::Expired, sentence)
+        }
         Phase::Admitted => admitted(remediation, seen),
         Phase::Executing => executing(remediation, seen),
         Phase::Verifying => verifying(remediation, seen),
-        Phase::Completed | Phase::Refused | Phase::Failed | Phase::DryRun | Phase::OutcomeUnknown => {
-            undo::next(remediation, seen)
-        }
+        Phase::Completed
+        | Phase::Denied
+        | Phase::Expired
+        | Phase::Refused
+        | Phase::Failed
+        | Phase::DryRun
+        | Phase::OutcomeUnknown => undo::next(remediation, seen),
     }
 }
 
 fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
-    if remediation.spec.dry_run {
+    if remediation.spec.is_dry_run() {
         let sentence =
             format!("dry run: {}; {}", remediation.spec.action.sentence(), remediation.spec.reason);
         return end(remediation, seen, Phase::DryRun, sentence);
@@ -415,7 +423,7 @@ fn candidate_of(remediation: &Remediation, policy: &Policy) -> Candidate {
         incident: spec.incident.clone(),
         rung: spec.rung.clone(),
         attempt: spec.attempt,
-        mode: if spec.dry_run { Mode::Observe } else { Mode::Auto },
+        mode: spec.mode,
         cause: spec.cause.clone(),
         confidence: spec.confidence,
         // Every action today is done to what its cause was found in.

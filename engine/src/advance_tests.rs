@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guards::testing::Setup;
-use crate::model::{Fleet, Ledger, Limits, NoDataReason, Pause, PausedBy, earlier};
+use crate::model::{Fleet, Ledger, Limits, Mode, NoDataReason, Pause, PausedBy, earlier};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -172,8 +172,27 @@ fn what_is_being_deleted_is_not_begun_and_a_dry_run_is_written_down() {
     remediation.deleting = true;
     assert_eq!(eyes.step(&remediation), Step::Done);
     let mut remediation = eyes.admitted();
-    remediation.spec.dry_run = true;
+    remediation.spec.mode = Mode::Observe;
     eyes.written(&remediation, Phase::DryRun);
+}
+
+#[test]
+fn what_waits_for_approval_expires_and_is_never_begun() {
+    let eyes = Eyes::open();
+    let mut remediation = eyes.admitted();
+    remediation.spec.mode = Mode::Approve;
+    assert_eq!(refused_by_mode(&eyes, &remediation), "Mode", "whatever a later version had admitted");
+    remediation.status.phase = Phase::AwaitingApproval;
+    let status = eyes.written(&remediation, Phase::Expired);
+    assert!(status.completed_at.is_some() && status.acted_at.is_none());
+    for over in [Phase::Expired, Phase::Denied] {
+        remediation.status = RemediationStatus { phase: over, ..status.clone() };
+        assert_eq!(eyes.step(&remediation), Step::Done, "{over}");
+    }
+}
+
+fn refused_by_mode(eyes: &Eyes, remediation: &Remediation) -> String {
+    eyes.written(remediation, Phase::Refused).refused.expect("a guard").guard.to_string()
 }
 
 #[test]

@@ -284,7 +284,7 @@ impl DecisionRecord {
             RecordKind::Blocked { rung, .. } | RecordKind::Proposed { rung, .. } => format!("rung/{rung}"),
             RecordKind::Escalated { .. } => "escalation".to_owned(),
             RecordKind::Remediation { name, .. } => format!("remediation/{name}"),
-            RecordKind::Undo { name, .. } => format!("undo/{name}"),
+            RecordKind::Undo { name, .. } => format!("rollback/{name}"),
         })
     }
 
@@ -386,13 +386,15 @@ impl DecisionRecord {
             }
             RecordKind::Blocked { rung, action, refusals, .. } => {
                 let refusals: Vec<String> = refusals.iter().map(GuardVerdict::to_string).collect();
-                format!("rung {rung} would {action}; refused by {}", refusals.join("; "))
+                format!("remediation {rung} would {action}; refused by {}", refusals.join("; "))
             }
             RecordKind::Proposed { rung, cause, action, dry_run: true, .. } => {
-                format!("rung {rung} would {action} because of {cause}; nothing is done in mode Observe")
+                format!(
+                    "remediation {rung} would {action} because of {cause}; nothing is done in mode Observe"
+                )
             }
             RecordKind::Proposed { rung, cause, action, .. } => {
-                format!("rung {rung} proposes to {action} because of {cause}")
+                format!("remediation {rung} proposes to {action} because of {cause}")
             }
             RecordKind::Escalated { sentence, .. }
             | RecordKind::Remediation { sentence, .. }

@@ -36,7 +36,8 @@ pub fn expired<'a>(
 /// Whether nothing needs it any more.
 #[must_use]
 pub fn may_go(remediation: &Remediation, now: Timestamp) -> bool {
-    let did_nothing = matches!(remediation.status.phase, Phase::DryRun | Phase::Refused);
+    let did_nothing =
+        matches!(remediation.status.phase, Phase::DryRun | Phase::Refused | Phase::Denied | Phase::Expired);
     let counted = if did_nothing { IDLE } else { LONGEST_COOLDOWN };
     #[cfg(planted_bugs)]
     let counted = if crate::planted::is("history_removed_at_once") { Duration::ZERO } else { counted };
@@ -89,7 +90,7 @@ mod tests {
     fn what_is_open_owed_held_or_of_the_open_incident_stays() {
         let setup = Setup::scaling();
         let mut owed = done(&setup, "owed", 900);
-        owed.status.undo = Some(setup.owed(UndoState::Owed));
+        owed.status.undo = Some(setup.owed(UndoState::Pending));
         let mut held = done(&setup, "held", 900);
         held.held = true;
         let mut running = done(&setup, "running", 900);

@@ -159,7 +159,7 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
             let incident = &remediation.spec.incident;
             // What was refused at its gate did nothing.
             let attempts = stage.remediations.values().map(|stored| &stored.value).filter(|r| {
-                r.spec.incident == *incident && !r.spec.dry_run && r.status.phase != Phase::Refused
+                r.spec.incident == *incident && !r.spec.is_dry_run() && r.status.phase != Phase::Refused
             });
             assert!(
                 attempts.count() <= policy.guards.max_attempts_per_incident as usize,
@@ -184,7 +184,8 @@ fn play(policy: Policy, ticks: &[(u64, Traffic, Vec<String>)]) -> usize {
         *by_name.entry(name).or_default() += 1;
     }
     assert!(by_name.values().all(|count| *count == 1), "one intent, two effects: {by_name:?}");
-    for remediation in stage.remediations.values().map(|stored| &stored.value).filter(|r| r.spec.dry_run) {
+    for remediation in stage.remediations.values().map(|stored| &stored.value).filter(|r| r.spec.is_dry_run())
+    {
         assert!(!stage.effects_sent.contains(&remediation.name), "a dry run acted");
     }
     stage.effects_sent.len()

@@ -15,6 +15,7 @@ pub mod sources;
 pub mod stored;
 pub mod text;
 pub mod unions;
+pub mod vocabulary;
 
 pub use budget::{LatencyBudget, LatencyBudgetSpec};
 pub use incident::{LatencyIncident, LatencyIncidentSpec, LatencyIncidentStatus};
@@ -35,7 +36,7 @@ pub const PAUSED_REASON: &str = "latency-operator.dev/paused-reason";
 /// On a target: leave it alone.
 pub const OPT_OUT: &str = "latency-operator.dev/opt-out";
 /// On a LatencyRemediation: it stays until nothing is owed any more.
-pub const FINALIZER: &str = "latency-operator.dev/undo";
+pub const FINALIZER: &str = "latency-operator.dev/rollback";
 /// On the Lease: the operator is being uninstalled; until then (RFC 3339) what is owed is taken back.
 pub const DRAINING_UNTIL: &str = "latency-operator.dev/draining-until";
 /// On everything that belongs to a policy: the policy's name.

@@ -1,5 +1,7 @@
 //! `LatencyRemediation`: one action, from admission to outcome.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,9 +11,48 @@ use super::dependencies::{Dependency, SecretRef};
 use super::incident::PolicyReference;
 use super::policy::{Evaluation, Objective, TargetRef};
 use super::text::{Duration, Instant, Label, ObjectName, RoleName, Sentence, Word};
+use super::unions::Union;
 
-/// One action, from admission to outcome; or, as a dry run, what would have been done. Written by the operator. It outlives
-/// its policy: all of them together are the ledger of what was done to which resource.
+/// The types of actions, as they are carried out.
+pub const TYPES: Union = Union::new(&[
+    ("CancelQuery", Some("cancelQuery")),
+    ("TerminateQuery", Some("terminateQuery")),
+    ("TerminateIdle", Some("terminateIdle")),
+    ("WarmCache", Some("warmCache")),
+    ("Scale", Some("scale")),
+]);
+
+/// The types of changes that a rollback takes back.
+pub const CHANGES: Union = Union::new(&[("Replicas", Some("replicas"))]);
+
+/// Fields of the spec that are always there, and those that may be left out. None of them ever changes.
+const ALWAYS: &[&str] = &[
+    "policyRef",
+    "targetRef",
+    "incident",
+    "remediation",
+    "attempt",
+    "mode",
+    "cause",
+    "action",
+    "cooldown",
+    "deadline",
+    "verification",
+];
+const OPTIONAL: &[&str] = &["rollback"];
+
+/// The rule that nothing but `approval` changes.
+fn immutable() -> Rule {
+    let mut parts: Vec<String> =
+        ALWAYS.iter().map(|field| format!("self.{field} == oldSelf.{field}")).collect();
+    parts.extend(OPTIONAL.iter().map(|field| {
+        format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})")
+    }));
+    Rule::new(parts.join(" && ")).message("the spec of a LatencyRemediation is immutable but for approval")
+}
+
+/// One action, from admission to outcome; or, as a dry run, what would have been done. The operator writes it. It outlives its
+/// policy: all LatencyRemediations together are the ledger of what was done to which resource.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "latency-operator.dev",
@@ -23,160 +64,194 @@ use super::text::{Duration, Instant, Label, ObjectName, RoleName, Sentence, Word
     namespaced,
     status = "LatencyRemediationStatus",
     derive = "PartialEq",
-    doc = "One action, from admission to outcome; or, as a dry run, what would have been done. Written by the operator.",
+    doc = "One action, from admission to outcome; or, as a dry run, what would have been done. The operator writes it.",
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policyRef.name"),
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.action.type"),
-    printcolumn(name = "Cause", type_ = "string", json_path = ".spec.cause"),
+    printcolumn(name = "Cause", type_ = "string", json_path = ".spec.cause.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Outcome", type_ = "string", json_path = ".status.outcome"),
-    printcolumn(name = "Undo", type_ = "string", json_path = ".status.undo.state"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Rollback", type_ = "string", json_path = ".status.rollback.state"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Subject", type_ = "string", json_path = ".spec.cause.subject", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
-#[x_kube(validation = Rule::new("self == oldSelf").message("the spec of a LatencyRemediation is immutable"))]
+#[x_kube(validation = immutable())]
+#[x_kube(validation = Rule::new(
+    "!has(oldSelf.approval) || (has(self.approval) && self.approval == oldSelf.approval)"
+).message("approval is written once; it cannot be changed or removed").field_path(".approval"))]
 #[serde(rename_all = "camelCase")]
 pub struct LatencyRemediationSpec {
-    /// The policy that it was made for.
+    /// Policy that the remediation was made for.
     pub policy_ref: PolicyReference,
-    /// The workload that is guarded.
+    /// Workload that the policy guards.
     pub target_ref: TargetRef,
-    /// The incident.
+    /// Name of the LatencyIncident.
     pub incident: ObjectName,
-    /// The rung of the policy's ladder.
-    pub rung: Label,
-    /// Counts from 1 within incident and rung.
+    /// Name of the entry in the policy's `remediations`.
+    pub remediation: Label,
+    /// Number of the attempt within incident and remediation, from 1.
     #[schemars(range(min = 1))]
     pub attempt: i32,
-    /// It is only written down, never done.
-    #[serde(default)]
-    pub dry_run: bool,
-    /// The cause that it answers.
-    pub cause: Word,
-    /// How sure that was: Possible, Likely or Certain.
-    pub confidence: Word,
-    /// What was found, with the numbers.
-    pub reason: Sentence,
-    /// What is to be done.
+    /// Mode in which it was made. It says what a missing status means: Observe (a dry run), Approve (it waits for approval) or
+    /// Auto (it was admitted). This version makes none in mode Approve, and carries none out.
+    pub mode: Word,
+    /// Cause that it answers.
+    pub cause: Cause,
+    /// Action to carry out.
     pub action: Action,
-    /// Rest of the resource after it.
+    /// How long the resource is left alone after the action.
     pub cooldown: Duration,
-    /// Length of time from the passing of the gate after which nothing is sent any more.
+    /// How long after the gate the action may still be sent. Nothing is sent later.
     pub deadline: Duration,
-    /// How it is judged.
-    pub verify: Verify,
-    /// How it is taken back, where it can be.
+    /// How its effect is judged.
+    pub verification: Verification,
+    /// How it is rolled back. Left out for actions that cannot be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undo: Option<UndoSpec>,
+    pub rollback: Option<Rollback>,
+    /// Decision of a person, in mode Approve. Written once. This version asks nobody and reads no decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
 }
 
-/// How an act is taken back.
+/// Cause that a remediation answers, as it was when the remediation was made.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Cause {
+    /// Name of the cause. Example: RunawayQuery
+    pub name: Word,
+    /// Confidence in it: Possible, Likely or Certain.
+    pub confidence: Word,
+    /// Object that it was found in, for people. Example: pid 21226 of db
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Sentence>,
+    /// Evidence, with the numbers.
+    pub message: Sentence,
+}
+
+/// Decision of a person about a remediation that waits for approval.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Approval {
+    /// Approved or Denied.
+    pub decision: Word,
+    /// Name of the user who decided, as the API server knows it.
+    #[schemars(length(min = 1, max = 253))]
+    pub user: String,
+    /// Reason, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Sentence>,
+}
+
+/// How an action is rolled back.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct UndoSpec {
-    /// It is due so long after the act, if nothing else has made it due before.
+pub struct Rollback {
+    /// How long after the action the rollback is due, if nothing else makes it due before.
     pub max_hold: Duration,
-    /// So many replicas are taken away at a time, a full window apart.
+    /// Number of replicas removed at a time, with a full window between steps.
     #[schemars(range(min = 1))]
     pub step: i32,
-    /// What must be seen to be well before capacity is taken back: a copy of the policy's, which may be gone by then.
+    /// Objectives and dependencies that must be well before capacity is removed: a copy of the policy's, which may be gone by
+    /// then.
     pub watch: Watch,
 }
 
-/// What is looked at while something is owed.
+/// What is evaluated while a rollback is pending.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Watch {
-    /// How it is looked.
+    /// How often and over which span the objectives are evaluated.
     pub evaluation: Evaluation,
-    /// What users are promised.
+    /// Objectives of the policy.
     #[schemars(length(max = 8))]
     pub objectives: Vec<Objective>,
-    /// What the target depends on.
+    /// Dependencies of the policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub dependencies: Vec<Dependency>,
 }
 
-/// What is to be done.
+/// Action to carry out, with everything that it needs. The member that belongs to the type is set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = TYPES.rule())]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// CancelQuery, TerminateIdle, Scale or WarmCache.
+    /// CancelQuery, TerminateQuery (ends a session whose statement was cancelled and runs all the same), TerminateIdle, WarmCache
+    /// or Scale.
     pub r#type: Word,
-    /// For type CancelQuery: the statement that is cancelled.
+    /// For type CancelQuery: statement to cancel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_query: Option<SessionTarget>,
-    /// For type CancelQuery: the session that is ended, because its statement was cancelled and runs all the same.
+    /// For type TerminateQuery: session to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminate_query: Option<SessionTarget>,
-    /// For type TerminateIdle: the session that is ended.
+    /// For type TerminateIdle: session to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminate_idle: Option<TerminateIdle>,
-    /// For type Scale: the replicas that are set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale: Option<Scale>,
-    /// For type WarmCache: the cache that is warmed, and how.
+    /// For type WarmCache: cache to warm, and how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_cache: Option<WarmCache>,
+    /// For type Scale: replicas to set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
 }
 
-/// Warm one cache.
+/// Cache to warm.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct WarmCache {
-    /// The dependency's name in the policy.
-    pub dependency: Label,
-    /// The Secret that leads to the cache.
+    /// Name of the dependency in the policy.
+    pub dependency_name: Label,
+    /// Secret with the address and credentials of the cache.
     pub secret_ref: SecretRef,
-    /// The cache that was found cold; another one is not warmed.
+    /// Cache that was found cold. No other cache is warmed.
     pub cache: CacheServer,
-    /// How, as the rung said it.
+    /// Settings, as in the policy.
     pub settings: actions::WarmCache,
 }
 
-/// One database of one Redis server. A restart makes no other one of it.
+/// One database of one Redis server. It stays the same one after a restart.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CacheServer {
-    /// The host as the Secret names it, qualified with the namespace.
+    /// Host as the Secret names it, qualified with the namespace.
     #[schemars(length(max = 253))]
     pub host: String,
-    /// The port.
+    /// Port.
     #[schemars(range(min = 0, max = 65_535))]
     pub port: i32,
-    /// The number of the database.
+    /// Number of the database.
     #[schemars(range(min = 0))]
     pub database: i32,
-    /// The address that the operator connected to.
+    /// Address that the operator connected to.
     #[schemars(length(max = 320))]
     pub peer: String,
 }
 
-/// Set the replicas of a workload.
+/// Replicas to set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Scale {
-    /// Which workload.
+    /// Workload to scale.
     pub target_ref: TargetRef,
-    /// Which life of it; another one of the same name is not touched.
+    /// Its uid. Another workload of the same name is not scaled.
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// The replicas that were seen; with any other number nothing is done.
+    /// Number of replicas that was seen. With any other number nothing is done.
     #[schemars(range(min = 0))]
     pub from: i32,
-    /// The replicas that are to be.
+    /// Number of replicas to set.
     #[schemars(range(min = 0))]
     pub to: i32,
 }
 
-/// End a session that is idle in a transaction.
+/// Session that is idle in a transaction, to end.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TerminateIdle {
-    /// Which session.
+    /// The session.
     pub target: SessionTarget,
-    /// Since when it is idle; another instant means that it has done something since, and it is left alone.
+    /// Time since which it has been idle. With another time it has done something since, and is left alone.
     pub idle_since: Instant,
-    /// So long it must have been idle.
+    /// Minimum time that it must have been idle.
     pub min_idle: Duration,
 }
 
@@ -184,32 +259,32 @@ pub struct TerminateIdle {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionTarget {
-    /// The dependency's name in the policy.
-    pub dependency: Label,
-    /// The Secret that leads to the database.
+    /// Name of the dependency in the policy.
+    pub dependency_name: Label,
+    /// Secret with the address and credentials of the database.
     pub secret_ref: SecretRef,
-    /// The server that was diagnosed; another one is not touched.
+    /// Server that was diagnosed. No other server is touched.
     pub server: Server,
-    /// The statement; another one of the same session is not touched.
+    /// Statement. No other statement of the same session is touched.
     pub session: Session,
-    /// What happens to a transaction that has written: Protect (it is not touched) or RollBack.
+    /// Whether a transaction that has written may be rolled back: Protect (it is left alone) or RollBack.
     pub uncommitted_writes: Word,
 }
 
-/// A database server, and which life of it.
+/// A database of a server, between two restarts.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
-    /// Its system identifier; clones share it.
+    /// System identifier of the server. Clones share it.
     #[schemars(length(max = 32))]
     pub system_identifier: String,
-    /// The database.
+    /// Database.
     #[schemars(length(max = 63))]
     pub database: String,
-    /// The address that the operator connected to.
+    /// Address that the operator connected to.
     #[schemars(length(max = 320))]
     pub peer: String,
-    /// When it was started.
+    /// Start of the server.
     pub started_at: Instant,
 }
 
@@ -217,125 +292,169 @@ pub struct Server {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
-    /// The backend's process id.
+    /// Process id of the backend.
     pub pid: i32,
-    /// When the backend was started.
+    /// Start of the backend.
     pub backend_start: Instant,
-    /// When the statement was started.
+    /// Start of the statement.
     pub query_start: Instant,
-    /// The role.
+    /// Role.
     pub role: RoleName,
-    /// The query id, or a hash of the text where the server computes none.
+    /// Query id, or a hash of the text where the server computes none.
     #[schemars(length(max = 64))]
     pub fingerprint: String,
 }
 
-/// How an act is judged.
+/// How the effect of an action is judged.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct Verify {
-    /// The judged window begins this long after the effect.
+pub struct Verification {
+    /// Time between the effect and the begin of the judged window.
     pub after: Duration,
-    /// Without a verdict by then it is inconclusive.
+    /// Time after which it is judged inconclusive, without a verdict.
     pub within: Duration,
-    /// The window's length.
+    /// Length of the window.
     pub window: Duration,
-    /// Where something stronger follows: without an effect by then, and with the breach still there, the act has failed.
+    /// For an action that a stronger one follows: time after which it has failed if no effect is seen and the breach goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect_within: Option<Duration>,
 }
 
-/// What has become of it. Written by the remediation controller only.
+/// State of the remediation. Only the remediation controller writes it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LatencyRemediationStatus {
-    /// Admitted (also where there is no status yet), Executing, Verifying, Completed, Refused, Failed, DryRun or
-    /// OutcomeUnknown.
+    /// AwaitingApproval, Admitted, Executing, Verifying, Completed, Denied, Expired, Refused, Failed, DryRun or OutcomeUnknown.
+    /// Without a status, `spec.mode` tells the phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Word>,
-    /// Who passed the gate: the intent, durable before the effect.
+    /// Complete (reason: the outcome, or the phase where there is none) and RollbackPending.
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Operator that passed the gate: the intent, durable before the effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executing: Option<Executing>,
-    /// When the effect was sent.
+    /// Time at which the effect was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acted_at: Option<Instant>,
     /// Whether the effect was seen: Confirmed, NotSeen or Unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Word>,
-    /// When that was known.
+    /// Time at which that was known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect_at: Option<Instant>,
-    /// Where the objective stands: Recovered, NotRecovered, Worse or Inconclusive.
+    /// Objectives after the action: Recovered, NotRecovered, Worse or Inconclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objective: Option<Word>,
-    /// The two together: Healed, RecoveredUnattributed, Ineffective, Worse or Inconclusive.
+    /// Effect and objectives together: Healed, RecoveredUnattributed, Ineffective, Worse or Inconclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Word>,
-    /// How taking it back stands, from the passing of the gate on.
+    /// State of the rollback, from the gate on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub undo: Option<Undo>,
-    /// The guard that refused, in the phase Refused.
+    pub rollback: Option<RollbackStatus>,
+    /// Guard that refused, in phase Refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_by: Option<RefusedBy>,
-    /// One sentence, with the numbers.
+    /// State in one sentence, with the numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Sentence>,
-    /// When it was over.
+    /// Time at which it was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Instant>,
 }
 
-/// How taking an act back stands. Written before the act.
+/// State of a rollback. Written before the action.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct Undo {
-    /// None, Owed, Done, Contested (somebody else's later value stands) or Abandoned (it stays as it is).
+pub struct RollbackStatus {
+    /// None, Pending, Done, Contested (a later value of somebody else stands) or Abandoned (the change stays).
     pub state: Word,
-    /// The replicas before the act.
-    #[schemars(range(min = 0))]
-    pub baseline: i32,
-    /// The replicas that the operator wrote last.
-    #[schemars(range(min = 0))]
-    pub wrote: i32,
-    /// The replicas that are about to be written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub writing: Option<i32>,
-    /// When it is due at the latest; once it is due, since when.
+    /// Change to take back.
+    pub change: Change,
+    /// Time at which it is due at the latest; once it is due, the time since then.
     pub due_at: Instant,
-    /// What made it due: Calm, MaxHold, Worse or Drain (the operator was being uninstalled).
+    /// Reason for which it became due: Calm, MaxHold, Worse or Drain (the operator is being uninstalled).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_by: Option<Word>,
-    /// When the last step was seen to be done.
+    /// Time at which the last step was seen to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stepped_at: Option<Instant>,
-    /// It is due by MaxHold and cannot be carried out; that has been said.
+    /// Whether it is past `maxHold` and cannot be carried out, which an Event has said.
     #[serde(default)]
     pub overdue: bool,
 }
 
-/// Who passed the gate.
+/// Change to take back. The member that belongs to the type is set.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = CHANGES.rule())]
+pub struct Change {
+    /// Replicas.
+    pub r#type: Word,
+    /// For type Replicas: number of replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<ReplicasChange>,
+}
+
+/// Change of a number of replicas.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ReplicasChange {
+    /// Number before the action.
+    #[schemars(range(min = 0))]
+    pub baseline: i32,
+    /// Number that the operator wrote last.
+    #[schemars(range(min = 0))]
+    pub wrote: i32,
+    /// Number that is about to be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub writing: Option<i32>,
+}
+
+/// Operator that passed the gate.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Executing {
-    /// The operator's identity.
+    /// Identity of the operator.
     #[schemars(length(max = 253))]
     pub holder: String,
-    /// Its term: the Lease's transitions.
+    /// Its term: the transitions of the Lease.
     #[schemars(range(min = 0))]
     pub epoch: i64,
-    /// When, by its clock.
+    /// Time, by its clock.
     pub started_at: Instant,
-    /// How long an effect may take: counted by the holder from before the write was sent, by a successor from when it first
-    /// saw it.
+    /// How long the effect may take. The holder counts from before it sent the write, a successor from its first sight of it.
     pub deadline: Duration,
 }
 
-/// The guard that refused.
+/// Guard that refused.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct RefusedBy {
-    /// The guard.
+    /// Name of the guard.
     pub guard: Word,
-    /// Why, with the numbers.
+    /// Reason, with the numbers.
     pub message: Sentence,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use kube::CustomResourceExt;
+
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_spec_but_approval_is_immutable() {
+        let definition = serde_json::to_value(LatencyRemediation::crd()).unwrap();
+        let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let required: BTreeSet<&str> =
+            spec["required"].as_array().unwrap().iter().flat_map(|f| f.as_str()).collect();
+        assert_eq!(required, ALWAYS.iter().copied().collect());
+        let fields: BTreeSet<&str> =
+            spec["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let known = ALWAYS.iter().chain(OPTIONAL).copied().chain(["approval"]).collect();
+        assert_eq!(fields, known);
+    }
 }

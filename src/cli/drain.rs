@@ -294,8 +294,10 @@ fn key_of(one: &Remediation) -> EntryKey {
 /// Whether somebody has yet to do something about it. A verdict that is merely waited for is none of that.
 fn is_unsettled(one: &Remediation) -> bool {
     let begun = match one.status.phase {
-        Phase::Admitted | Phase::Executing => !one.spec.dry_run,
+        Phase::AwaitingApproval | Phase::Admitted | Phase::Executing => !one.spec.is_dry_run(),
         Phase::Verifying
+        | Phase::Denied
+        | Phase::Expired
         | Phase::Completed
         | Phase::Refused
         | Phase::Failed
@@ -327,18 +329,21 @@ fn waiting_for(waiting: &Waiting, lease: &Sight) -> String {
 fn standing(one: &Remediation) -> String {
     let name = format!("{}/{}", one.namespace, one.name);
     match (&one.status.undo, one.status.phase) {
-        (Some(undo), _) if undo.state == UndoState::Owed => format!(
+        (Some(undo), _) if undo.state == UndoState::Pending => format!(
             "{name} owes its undo, {} has {} replicas and had {} before",
             one.spec.target, undo.wrote, undo.baseline
         ),
-        (_, Phase::Admitted) if !one.spec.dry_run => {
+        (_, Phase::Admitted) if !one.spec.is_dry_run() => {
             format!("{name} was admitted and is about to be refused")
         }
         (_, Phase::Executing) => format!("{name} is being carried out"),
         (
             _,
-            Phase::Admitted
+            Phase::AwaitingApproval
+            | Phase::Admitted
             | Phase::Verifying
+            | Phase::Denied
+            | Phase::Expired
             | Phase::Completed
             | Phase::Refused
             | Phase::Failed

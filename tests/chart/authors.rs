@@ -179,7 +179,7 @@ fn whoever_may_edit_a_policy_may_always_stop_it_and_nothing_more() {
             json!({"spec": {"mode": "Approve"}}),
             json!({"spec": {"guards": {"maxActionsPerHour": 7}}}),
             json!({"spec": {"remediations": [
-                {"name": "warm", "causes": ["ColdCache"], "action": {"type": "CancelQuery", "cancelQuery": {}}},
+                {"name": "warm", "action": {"type": "WarmCache", "warmCache": {"serviceName": "orders-api", "port": "http", "paths": ["/"]}}},
             ]}}),
         ] {
             place.stored(&written).await;

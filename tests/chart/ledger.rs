@@ -9,7 +9,7 @@ use crate::support::{Cluster, NAMESPACE, SOON, find, installed, rendered, run};
 
 const NAME: &str = "latency-operator-ledger";
 const ACCOUNT: &str = "system:serviceaccount:latency-operator:latency-operator";
-const UNDO: &str = "latency-operator.dev/undo";
+const UNDO: &str = "latency-operator.dev/rollback";
 const KINDS: [&str; 3] = ["latencyremediations", "latencyincidents", "latencypolicies"];
 
 /// What somebody has who was given far too much.
@@ -31,11 +31,11 @@ fn remediation() -> Value {
         "metadata": {"name": "orders-api-1-grow-1", "finalizers": [UNDO]},
         "spec": {
             "policyRef": {"name": "orders-api", "uid": "p"}, "targetRef": {"name": "orders-api"},
-            "incident": "orders-api-1", "rung": "grow", "attempt": 1, "dryRun": false, "cause": "WorkersSaturated",
-            "confidence": "Certain", "reason": "because", "cooldown": "5m", "deadline": "5s",
+            "incident": "orders-api-1", "remediation": "grow", "attempt": 1, "mode": "Auto",
+            "cause": {"name": "WorkersSaturated", "confidence": "Certain", "message": "because"}, "cooldown": "5m", "deadline": "5s",
             "action": {"type": "Scale", "scale": {"targetRef": {"name": "orders-api"}, "uid": "u", "from": 2, "to": 3}},
-            "verify": {"after": "1s", "within": "30s", "window": "5s"},
-            "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
+            "verification": {"after": "1s", "within": "30s", "window": "5s"},
+            "rollback": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
                 "name": "p95", "type": "Latency", "latency": {"threshold": "500ms"},
                 "source": {"type": "Prometheus", "prometheus": {"preset": "Django"}},
             }]}},

@@ -20,4 +20,5 @@ mod rights;
 mod support;
 mod tenants;
 mod values;
+mod words;
 mod working;

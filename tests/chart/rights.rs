@@ -146,7 +146,7 @@ fn in_named_namespaces_the_rights_are_theirs_alone() {
         assert_eq!(server["metadata"]["namespace"], "default");
         let wanted = ["/services[kubernetes] get", "discovery.k8s.io/endpointslices list"];
         assert_eq!(grants(server), set(&wanted));
-        for name in ["latency-operator-author-rights", "latency-operator-ledger"] {
+        for name in ["latency-operator-author-rights", "latency-operator-ledger", "latency-operator-words"] {
             let binding = find(&all, "ValidatingAdmissionPolicyBinding", name);
             let selected = &binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0];
             assert_eq!(selected["values"], json!(["shop", "web"]), "{name}");

@@ -66,7 +66,7 @@ fn refused(events: &[AuditEvent]) -> Vec<String> {
 
 fn config(namespaces: &str, name: &str) -> String {
     format!(
-        "apiVersion: config.latency-operator.dev/v1alpha1\nwatchNamespaces: {namespaces}\nlease: {}\n",
+        "apiVersion: config.latency-operator.dev/v1alpha1\nkind: OperatorConfig\nwatchNamespaces: {namespaces}\nlease: {}\n",
         lab::operator::lease("latency-operator", name)
     )
 }

@@ -101,13 +101,13 @@ fn status(phase: Phase) -> RemediationStatus {
 fn spec(namespace: &str) -> RemediationSpec {
     let spec = json!({
         "policyRef": {"name": "orders-api", "uid": "p"}, "targetRef": {"name": "orders-api"},
-        "incident": "orders-api-1", "rung": "grow", "attempt": 1, "dryRun": false, "cause": "WorkersSaturated",
-        "confidence": "Certain", "reason": "because", "cooldown": "5m", "deadline": "5s",
+        "incident": "orders-api-1", "remediation": "grow", "attempt": 1, "mode": "Auto",
+        "cause": {"name": "WorkersSaturated", "confidence": "Certain", "message": "because"}, "cooldown": "5m", "deadline": "5s",
         "action": {"type": "Scale", "scale": {
             "targetRef": {"name": "orders-api"}, "uid": "u", "from": 2, "to": 3,
         }},
-        "verify": {"after": "1s", "within": "30s", "window": "5s"},
-        "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
+        "verification": {"after": "1s", "within": "30s", "window": "5s"},
+        "rollback": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
                 "name": "p95", "type": "Latency", "latency": {"threshold": "500ms"},
                 "source": {"type": "Prometheus", "prometheus": {"preset": "Django"}},
             }]}},

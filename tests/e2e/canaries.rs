@@ -408,7 +408,7 @@ async fn liars(stage: &Stage) {
 async fn broken_configurations(stage: &mut Stage) {
     let backend = |lines: &str| {
         format!(
-            "apiVersion: config.latency-operator.dev/v1alpha1\nbackends:\n- name: default\n  headers: {{X-Lab: {}}}\n{lines}",
+            "apiVersion: config.latency-operator.dev/v1alpha1\nkind: OperatorConfig\nbackends:\n- name: default\n  headers: {{X-Lab: {}}}\n{lines}",
             canary::HEADER
         )
     };

@@ -100,7 +100,7 @@ fn the_leader_takes_back_begins_nothing_more_and_leaves_no_lease() {
         assert!(said.contains(&format!("drained/{name} has been taken back")), "{said}");
         assert_eq!(world.replicas().await, 2);
         let done = world.remediations().get(&name).await.expect("it");
-        let undo = done.status.and_then(|status| status.undo).expect("an undo");
+        let undo = done.status.and_then(|status| status.rollback).expect("an undo");
         assert_eq!((undo.state.0.as_str(), undo.due_by.map(|by| by.0).as_deref()), ("Done", Some("Drain")));
         assert!(done.metadata.finalizers.unwrap_or_default().is_empty());
 
@@ -185,7 +185,7 @@ fn what_is_still_needed_stays_and_people_are_told_how_to_take_it_back() {
         until_released(&world, &name).await;
         let told = eventually("it is told", SOON, async || {
             let events = world.events_on("Deployment", "orders-api").await;
-            events.into_iter().find(|event| event.starts_with("UndoAbandoned"))
+            events.into_iter().find(|event| event.starts_with("RollbackAbandoned"))
         })
         .await;
         assert!(told.contains(command) && told.contains("the objectives are broken"), "{told}");

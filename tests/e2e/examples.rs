@@ -123,7 +123,7 @@ fn kustomize_follows_every_name_that_a_policy_refers_to() {
             assert_eq!((spec["targetRef"]["name"].as_str(), of("Deployment").as_str()), (Some(name), name));
             assert_eq!(spec["dependencies"][0]["secretRef"]["name"], of("Secret"));
             assert!(of("Secret").contains("orders-db-"), "{}", of("Secret"));
-            assert_eq!(spec["objectives"][1]["source"]["probe"]["service"], of("Service"));
+            assert_eq!(spec["objectives"][1]["source"]["probe"]["serviceName"], of("Service"));
         }
     });
 }

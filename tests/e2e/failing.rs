@@ -168,7 +168,7 @@ fn silence_is_not_hanging() {
         world.until_calm().await;
         world.exporter.set(hanging().in_flight(0));
         let told = world.until_condition("DataAvailable", "False/TooFewRequests").await;
-        assert!(told.contains("20 are needed"), "{told}");
+        assert!(told.contains("50 are needed"), "{told}");
         let events = world.events().await;
         assert!(!events.iter().any(|event| event.starts_with("ObjectiveBreached")), "{events:#?}");
     });

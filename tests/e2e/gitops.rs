@@ -192,7 +192,7 @@ fn a_breach_is_healthy_what_nobody_can_mend_from_outside_has_failed_and_the_rest
 
         // What was settled is judged anew with each change of it.
         world.patch(json!({"dependencies": [{
-            "name": "db", "type": "PostgreSQL", "secretRef": {"name": "missing"}, "postgresql": {"clientRoles": ["orders"]},
+            "name": "db", "type": "PostgreSQL", "secretRef": {"name": "missing"}, "postgresql": {"clientRoles": ["orders"], "cancellableRoles": ["reporting"]},
         }]}))
         .await;
         gates.until("orders-api", "InProgress, InProgress, Progressing: SecretNotFound: ").await;

@@ -68,13 +68,13 @@ fn remediation(uid: &str, target: &str) -> Value {
         "metadata": {"labels": {"latency-operator.dev/policy": "orders-api"}},
         "spec": {
             "policyRef": {"name": "orders-api", "uid": uid}, "targetRef": {"name": "orders-api"},
-            "incident": "orders-api-1", "rung": "grow", "attempt": 1, "dryRun": false, "cause": "WorkersSaturated",
-            "confidence": "Certain", "reason": "because", "cooldown": "5m", "deadline": "5s",
+            "incident": "orders-api-1", "remediation": "grow", "attempt": 1, "mode": "Auto",
+            "cause": {"name": "WorkersSaturated", "confidence": "Certain", "message": "because"}, "cooldown": "5m", "deadline": "5s",
             "action": {"type": "Scale", "scale": {
                 "targetRef": {"name": "orders-api"}, "uid": target, "from": 2, "to": 9,
             }},
-            "verify": {"after": "1s", "within": "30s", "window": "5s"},
-            "undo": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
+            "verification": {"after": "1s", "within": "30s", "window": "5s"},
+            "rollback": {"maxHold": "1h", "step": 1, "watch": {"evaluation": {}, "objectives": [{
                 "name": "p95", "type": "Latency", "latency": {"threshold": "500ms"},
                 "source": {"type": "Prometheus", "prometheus": {"preset": "Django"}},
             }]}},

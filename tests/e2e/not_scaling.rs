@@ -75,11 +75,7 @@ fn without_a_declared_database_none_is_known_to_be_well_unless_there_is_none() {
         refused(&world, "DatabaseHealthy: no database is declared").await;
         nothing_was_done(&world).await;
 
-        let rung = json!([{
-            "name": "grow", "causes": ["WorkersSaturated"],
-            "action": {"type": "Scale", "scale": {"step": "100%", "maxReplicas": 4}},
-        }]);
-        world.patch(json!({"remediations": rung})).await;
+        world.patch(json!({"target": {"databases": "None"}})).await;
         scaled(&world).await;
         assert_eq!(world.replicas().await, 4);
     });

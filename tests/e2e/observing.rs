@@ -24,7 +24,7 @@ fn nothing_but_our_own_objects_is_written_and_no_session_is_touched() {
         let event = world.until_event("RemediationProposed").await;
         assert!(event.contains("would cancel") && event.contains("RunawayQuery"), "{event}");
         let dry = world.until_phase("DryRun").await;
-        assert!(dry.spec.dry_run && dry.spec.cause.0 == "RunawayQuery");
+        assert!(dry.spec.mode.0 == "Observe" && dry.spec.cause.name.0 == "RunawayQuery");
         let message = dry.status.and_then(|status| status.message).expect("a message").0;
         assert!(message.starts_with("dry run: cancel what pid"), "{message}");
 

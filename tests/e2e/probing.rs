@@ -180,7 +180,7 @@ fn a_probe_that_hangs_is_a_breach_and_tells_silence_from_a_standstill() {
         // Hardly anything completes, and the exporter knows of nobody who waits.
         world.exporter.set(hanging().in_flight(0));
         let told = world.until_condition("DataAvailable", "False/TooFewRequests").await;
-        assert!(told.contains("20 are needed"), "{told}");
+        assert!(told.contains("50 are needed"), "{told}");
         application.answers(Manner::Never);
         let event = world.until_event("ObjectiveBreached").await;
         assert!(event.contains("health: GET /api/health?… was not answered within 1"), "{event}");

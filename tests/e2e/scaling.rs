@@ -26,7 +26,7 @@ pub(crate) async fn scaled(world: &World) -> LatencyRemediation {
 
 pub(crate) fn undo(remediation: &LatencyRemediation) -> String {
     let status = remediation.status.clone().unwrap_or_default();
-    status.undo.map(|undo| undo.state.0).unwrap_or_default()
+    status.rollback.map(|undo| undo.state.0).unwrap_or_default()
 }
 
 pub(crate) async fn until_undo(world: &World, name: &str, state: &str) -> LatencyRemediation {
@@ -61,7 +61,7 @@ fn a_saturated_target_is_scaled_verified_and_scaled_back_step_by_step() {
         let done = scaled(&world).await;
         let name = done.metadata.name.clone().expect("a name");
         assert_eq!(world.replicas().await, 4);
-        assert_eq!(undo(&done), "Owed");
+        assert_eq!(undo(&done), "Pending");
         assert_eq!(done.metadata.finalizers.as_deref().map(<[String]>::len), Some(1));
         let cause = world.until_event("CauseFound").await;
         assert!(cause.contains("WorkersSaturated (Likely)"), "{cause}");
@@ -73,7 +73,7 @@ fn a_saturated_target_is_scaled_verified_and_scaled_back_step_by_step() {
         assert_eq!(world.replicas().await, 2);
         until_released(&world, &name).await;
         assert_eq!(scale_writes(&world), [4, 3, 2], "one step up, and down again a replica at a time");
-        let undone = world.until_event("RemediationUndone").await;
+        let undone = world.until_event("RemediationRolledBack").await;
         assert!(undone.contains("back at 2 replicas"), "{undone}");
         assert_eq!(world.signals(), 0, "nothing was cancelled");
     });
@@ -93,7 +93,7 @@ fn who_scales_by_hand_after_our_act_is_right() {
         kubectl(&world.lab.control_plane, &args, "").await;
 
         until_undo(&world, &name, "Contested").await;
-        let event = world.until_event("UndoContested").await;
+        let event = world.until_event("RollbackContested").await;
         assert!(event.contains("kubectl has set 7 replicas after we had set 4: theirs stands"), "{event}");
         until_released(&world, &name).await;
         assert_eq!(world.replicas().await, 7);
@@ -113,7 +113,7 @@ fn who_takes_the_field_by_server_side_apply_is_right_although_the_value_is_ours(
         apply_replicas(&world, "somebody-else", 4).await;
 
         until_undo(&world, &name, "Contested").await;
-        let event = world.until_event("UndoContested").await;
+        let event = world.until_event("RollbackContested").await;
         assert!(event.contains("somebody-else has set 4 replicas"), "{event}");
         assert_eq!(world.replicas().await, 4);
     });
@@ -233,7 +233,7 @@ fn a_policy_that_is_deleted_in_the_breach_leaves_what_was_added_and_the_command(
         let left = until_undo(&world, &name, "Abandoned").await;
         let told = eventually("it is told", SOON, async || {
             let events = world.events_on("Deployment", "orders-api").await;
-            events.into_iter().find(|event| event.starts_with("UndoAbandoned"))
+            events.into_iter().find(|event| event.starts_with("RollbackAbandoned"))
         })
         .await;
         let command = format!("kubectl -n {} scale deployment orders-api --replicas=2", world.namespace);
@@ -354,7 +354,7 @@ fn what_made_a_database_worse_is_taken_back_at_once() {
 
         let undone = until_undo(&world, &name, "Done").await;
         assert_eq!(outcome(&undone), "Worse");
-        let undo = undone.status.and_then(|status| status.undo).expect("an undo");
+        let undo = undone.status.and_then(|status| status.rollback).expect("an undo");
         assert_eq!(undo.due_by.map(|by| by.0).as_deref(), Some("Worse"));
         let told = world.until_event("RemediationWorse").await;
         assert!(told.contains("BlockingQuery"), "{told}");
@@ -386,7 +386,7 @@ fn a_freeze_of_all_holds_what_is_owed_until_it_is_lifted() {
         saturate(&world.exporter, false);
         world.until_event("ObjectiveRecovered").await;
         world.until_looked(10).await;
-        assert_eq!(undo(&world.remediations().get(&name).await.expect("it")), "Owed");
+        assert_eq!(undo(&world.remediations().get(&name).await.expect("it")), "Pending");
         assert_eq!(world.replicas().await, 4);
 
         world.apply(budget("New")).await;
@@ -457,7 +457,7 @@ fn a_kind_that_is_deleted_and_put_back_loses_nothing_that_is_owed() {
         let _suffering = world.suffer_below(4);
         let again = eventually("it is scaled again", SOON, async || {
             let all = world.remediations().list(&ListParams::default()).await.ok()?.items;
-            all.into_iter().find(|one| undo(one) == "Owed")
+            all.into_iter().find(|one| undo(one) == "Pending")
         });
         again.await;
     });

@@ -37,6 +37,8 @@ fn ten_lines(name: &str, secret: &str) -> Value {
         "metadata": {"name": name},
         "spec": {
             "targetRef": {"name": "orders-api"},
+            // Between two bounds of the exporter's histogram.
+            "objectives": [{"name": "p95", "type": "Latency", "latency": {"threshold": "200ms"}}],
             "dependencies": [{"name": "db", "type": "PostgreSQL", "secretRef": {"name": secret}, "postgresql": {}}],
         },
     })

@@ -327,7 +327,7 @@ impl World {
         let mut namespaces = [std::slice::from_ref(&self.namespace), self.neighbours.as_slice()].concat();
         namespaces.retain(|_| !self.everywhere);
         format!(
-            "apiVersion: config.latency-operator.dev/v1alpha1\nbackends:\n- name: default\n  url: {}\n  scrapeInterval: \
+            "apiVersion: config.latency-operator.dev/v1alpha1\nkind: OperatorConfig\nbackends:\n- name: default\n  url: {}\n  scrapeInterval: \
              1s\n  timeout: 2s\nwatchNamespaces: [{}]\nlease: {}\n{}",
             self.backend,
             namespaces.join(", "),

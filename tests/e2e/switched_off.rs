@@ -8,7 +8,7 @@ use crate::support::{SOON, World, eventually, kubectl, phase, policy, run, satur
 
 const RUNAWAY: &str = "application_name = 'report' and state = 'active'";
 const PATH: &str =
-    "spec.remediations[1].action.type: Scale is switched off in the operator's configuration (actions)";
+    "spec.remediations[grow].action.type: Scale is switched off in the operator's configuration (actions)";
 
 /// What is cancelled first, and two workers a pod, doubled at most once.
 fn cancel_and_grow(policy: &mut Value) {
@@ -49,7 +49,7 @@ fn who_asks_for_an_action_that_is_switched_off_is_told_where_and_what_is_owed_is
         world.operate_with("actions: [CancelQuery]\n").await;
         let said = world.until_condition("Stalled", "True/ActionDisabled").await;
         assert!(said.contains(PATH), "{said}");
-        assert!(said.contains("take this rung out, or have the administrator switch it on"), "{said}");
+        assert!(said.contains("remove this remediation, or have the administrator switch it on"), "{said}");
         assert_eq!(world.condition("Ready").await, said.replace("True/", "False/"));
         let allowed = world.condition("RemediationAllowed").await;
         assert!(allowed.starts_with("False/ActionDisabled"), "{allowed}");
@@ -102,7 +102,8 @@ fn ending_what_was_cancelled_in_vain_is_an_action_of_its_own() {
             })
             .await;
         let said = world.until_condition("Stalled", "True/ActionDisabled").await;
-        let path = "spec.remediations[0].action.cancelQuery.terminateAfter: TerminateIdle is switched off";
+        let path =
+            "spec.remediations[cancel].action.cancelQuery.terminateAfter: TerminateIdle is switched off";
         assert!(said.contains(path) && said.contains("leave the field out"), "{said}");
         world.policy(|_| ()).await;
         world.until_condition("Ready", "True").await;

@@ -345,7 +345,7 @@ fn word(dice: &mut Dice) -> &'static str {
         "Failed",
         "DryRun",
         "OutcomeUnknown",
-        "Owed",
+        "Pending",
         "Done",
         "Certain",
         "Possible",

@@ -13,7 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
 
 const REPLICAS: &str = "kubectl get deployment orders-api -n shop -o jsonpath='{.spec.replicas}'";
 const PHASE: &str = "kubectl get latencyremediations -n shop -o jsonpath='{.items[*].status.phase}'";
-const UNDO: &str = "kubectl get latencyremediations -n shop -o jsonpath='{.items[*].status.undo.state}'";
+const UNDO: &str = "kubectl get latencyremediations -n shop -o jsonpath='{.items[*].status.rollback.state}'";
 
 /// The chart, with times that are made for tests.
 async fn install(world: &World, tag: &str) {
@@ -104,7 +104,7 @@ async fn owing(world: &World) {
     world.saturate(true);
     world.until(REPLICAS, |replicas| replicas == "4").await;
     world.saturate(false);
-    world.until(UNDO, |states| states == "Owed").await;
+    world.until(UNDO, |states| states == "Pending").await;
     world.rolled_out("shop", "orders-api").await;
 }
 

@@ -91,7 +91,7 @@ pub(crate) async fn judge(world: &World, point: &Point, trouble: &Trouble) -> Re
     }
     if point.story == Story::Scale && point.fault.freezes() && writes.contains(&4) {
         let told = world.events().await;
-        if !told.iter().any(|event| event.starts_with("RemediationUndone")) {
+        if !told.iter().any(|event| event.starts_with("RemediationRolledBack")) {
             troubles.push((LOST, format!("nobody was told that it was undone: {told:#?}")));
         }
     }

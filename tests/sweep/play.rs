@@ -307,9 +307,15 @@ pub(crate) async fn left_over(world: &World) -> Vec<String> {
     }
     let all = remediations(world).await;
     for one in &all {
-        let undo = one.status.clone().unwrap_or_default().undo.map(|undo| undo.state.0).unwrap_or_default();
+        let undo = one
+            .status
+            .clone()
+            .unwrap_or_default()
+            .rollback
+            .map(|rollback| rollback.state.0)
+            .unwrap_or_default();
         let open = matches!(phase(one).as_str(), "" | "Admitted" | "Executing" | "Verifying");
-        if open || undo == "Owed" || !one.finalizers().is_empty() {
+        if open || undo == "Pending" || !one.finalizers().is_empty() {
             left.push(format!("remediation {} is {}, undo {undo}", one.name_any(), phase(one)));
         }
     }

@@ -10,6 +10,7 @@
 {{- fail "config.secrets: AuthorChecked needs authorRights.enabled: true, which asks the author of each policy for the right to its Secrets; without it anybody who may write a policy could use any Secret of its namespace. Enable it, or set config.secrets: Labelled" -}}
 {{- end -}}
 apiVersion: config.latency-operator.dev/v1alpha1
+kind: OperatorConfig
 backends:
 {{- range $config.backends }}
 - {{ include "latency-operator.backend" . | nindent 2 | trim }}

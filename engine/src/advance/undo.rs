@@ -33,7 +33,7 @@ pub(super) fn owed(spec: &RemediationSpec, now: Timestamp) -> Option<Undo> {
     }
     let undo = spec.undo.as_ref()?;
     Some(Undo {
-        state: UndoState::Owed,
+        state: UndoState::Pending,
         baseline: scale.from,
         wrote: scale.to,
         writing: None,
@@ -55,7 +55,7 @@ struct Case<'a> {
 
 /// The next step of a remediation that is over.
 pub(super) fn next(remediation: &Remediation, seen: &Seen<'_>) -> Step {
-    let owed = remediation.status.undo.as_ref().filter(|undo| undo.state == UndoState::Owed);
+    let owed = remediation.status.undo.as_ref().filter(|undo| undo.state == UndoState::Pending);
     let (Some(undo), Action::Scale(scale), Some(spec)) =
         (owed, &remediation.spec.action, &remediation.spec.undo)
     else {
@@ -389,7 +389,7 @@ impl Case<'_> {
         } else {
             format!("{target} is at {replicas} replicas, {} were there before", undo.baseline)
         };
-        let state = if done { UndoState::Done } else { UndoState::Owed };
+        let state = if done { UndoState::Done } else { UndoState::Pending };
         let stepped_at = Some(self.seen.now);
         self.write(
             Undo { state, wrote: replicas, writing: None, stepped_at, overdue: false, ..undo.clone() },

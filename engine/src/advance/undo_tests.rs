@@ -36,7 +36,7 @@ fn owed() -> Case {
         phase: Phase::Completed,
         acted_at: Some(earlier(setup.now, 60 * SECOND)),
         outcome: Some(Outcome::Healed),
-        undo: Some(setup.owed(UndoState::Owed)),
+        undo: Some(setup.owed(UndoState::Pending)),
         ..RemediationStatus::default()
     };
     let look = workload(6, &[MANAGER]);
@@ -100,13 +100,13 @@ impl Case {
 #[test]
 fn calm_takes_a_step_back_once_it_is_written_down() {
     let mut case = owed();
-    assert_eq!(case.undo(), (UndoState::Owed, Some(5), Some(DueBy::Calm)));
+    assert_eq!(case.undo(), (UndoState::Pending, Some(5), Some(DueBy::Calm)));
     case.remediation.status = case.written();
     let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
     assert_eq!((scale.from, scale.to, scale.uid.as_str()), (6, 5, "t"));
     case.look = workload(5, &[MANAGER]);
     let undo = case.written().undo.unwrap();
-    assert_eq!((undo.state, undo.wrote, undo.writing), (UndoState::Owed, 5, None));
+    assert_eq!((undo.state, undo.wrote, undo.writing), (UndoState::Pending, 5, None));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn an_interrupted_act_is_known_for_ours_by_who_holds_the_field() {
     case.look = workload(4, &["kubectl"]);
     let failed = case.written();
     assert_eq!(failed.phase, Phase::Failed);
-    assert_eq!(failed.undo.unwrap().state, UndoState::Owed, "what was sent may yet arrive");
+    assert_eq!(failed.undo.unwrap().state, UndoState::Pending, "what was sent may yet arrive");
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn what_made_things_worse_goes_at_once_while_that_is_still_so() {
             change(case);
         })
     };
-    assert_eq!(worse(|_| ()).undo(), (UndoState::Owed, Some(4), Some(DueBy::Worse)));
+    assert_eq!(worse(|_| ()).undo(), (UndoState::Pending, Some(4), Some(DueBy::Worse)));
     assert!(worse(|case| case.setup.situation.findings.clear()).waits(), "it is only slow");
 }
 
@@ -304,7 +304,7 @@ fn what_was_to_go_at_once_goes_step_by_step_where_things_are_well_again_by_then(
         let undo = case.remediation.status.undo.as_mut().unwrap();
         (undo.writing, undo.due_by) = (Some(4), Some(DueBy::Worse));
     });
-    assert_eq!(case.undo(), (UndoState::Owed, Some(5), Some(DueBy::Calm)));
+    assert_eq!(case.undo(), (UndoState::Pending, Some(5), Some(DueBy::Calm)));
     case.remediation.status = case.written();
     let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
     assert_eq!((scale.from, scale.to), (6, 5));
@@ -323,7 +323,7 @@ fn what_was_to_go_at_once_waits_for_a_window_after_the_last_step_where_things_ar
     assert!(case.waits(), "the newest reading has not seen the step");
     let window = case.setup.snapshot.policy.evaluation.window;
     case.setup.situation.readings[0].at = later(case.setup.situation.readings[0].at, window);
-    assert_eq!(case.undo(), (UndoState::Owed, Some(5), Some(DueBy::Calm)));
+    assert_eq!(case.undo(), (UndoState::Pending, Some(5), Some(DueBy::Calm)));
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn a_step_that_calm_allowed_is_not_carried_out_because_things_are_worse_again() 
     case.remediation.status.outcome = Some(Outcome::Worse);
     case.setup.situation.overall = Overall::Breached(crate::model::Severity::P1);
     case.setup.situation.findings = vec![finding("BlockingQuery", Confidence::Certain)];
-    assert_eq!(case.undo(), (UndoState::Owed, Some(4), Some(DueBy::Worse)));
+    assert_eq!(case.undo(), (UndoState::Pending, Some(4), Some(DueBy::Worse)));
     case.remediation.status = case.written();
     let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
     assert_eq!((scale.from, scale.to), (6, 4));
@@ -355,7 +355,7 @@ fn breached(case: &mut Case) {
 #[test]
 fn who_is_being_uninstalled_takes_back_at_once_what_is_healthy_and_nothing_else() {
     assert!(Case::with(|case| case.setup.situation.calm = Duration::ZERO).waits(), "it is not due otherwise");
-    assert_eq!(draining(60, |_| ()).undo(), (UndoState::Owed, Some(5), Some(DueBy::Drain)));
+    assert_eq!(draining(60, |_| ()).undo(), (UndoState::Pending, Some(5), Some(DueBy::Drain)));
     assert!(draining(60, breached).waits());
     assert!(draining(60, |case| case.setup.situation.overall = Overall::NoData).waits());
     assert!(
@@ -375,7 +375,7 @@ fn who_is_being_uninstalled_takes_back_at_once_what_is_healthy_and_nothing_else(
         case.remediation.status.outcome = Some(Outcome::Worse);
         case.setup.situation.findings = vec![finding("BlockingQuery", Confidence::Certain)];
     });
-    assert_eq!(worse.undo(), (UndoState::Owed, Some(4), Some(DueBy::Worse)));
+    assert_eq!(worse.undo(), (UndoState::Pending, Some(4), Some(DueBy::Worse)));
 }
 
 #[test]
@@ -415,8 +415,8 @@ fn what_was_written_down_in_one_manner_is_not_carried_out_in_another() {
         }
         case
     };
-    assert_eq!(written(4, DueBy::Drain, false).undo(), (UndoState::Owed, Some(5), Some(DueBy::Calm)));
-    assert_eq!(written(5, DueBy::Calm, true).undo(), (UndoState::Owed, Some(5), Some(DueBy::Drain)));
+    assert_eq!(written(4, DueBy::Drain, false).undo(), (UndoState::Pending, Some(5), Some(DueBy::Calm)));
+    assert_eq!(written(5, DueBy::Calm, true).undo(), (UndoState::Pending, Some(5), Some(DueBy::Drain)));
     assert!(matches!(written(4, DueBy::Drain, true).next(), Step::Restore { .. }));
 }
 
@@ -455,7 +455,7 @@ fn a_step_that_was_done_is_noted_before_the_rest_is_given_up() {
         case.look = workload(5, &[MANAGER]);
     });
     let undo = case.written().undo.unwrap();
-    assert_eq!((undo.state, undo.wrote), (UndoState::Owed, 5));
+    assert_eq!((undo.state, undo.wrote), (UndoState::Pending, 5));
 }
 
 #[test]
@@ -495,7 +495,7 @@ fn a_verdict_is_not_waited_for_where_things_are_well_or_the_time_is_over() {
     let well = verifying(60, |case| case.setup.situation.overall = Overall::Healthy);
     let status = well.written();
     assert_eq!((status.phase, status.outcome), (Phase::Completed, Some(Outcome::Inconclusive)));
-    assert_eq!(status.undo.unwrap().state, UndoState::Owed);
+    assert_eq!(status.undo.unwrap().state, UndoState::Pending);
     // While it is broken it is watched on, for it may have made things worse.
     assert_eq!(verifying(60, |_| ()).written().phase, Phase::Verifying);
     let worse = verifying(60, |case| {

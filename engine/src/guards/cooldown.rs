@@ -12,7 +12,7 @@ use crate::model::{EntryKey, PolicyRef, ResourceKey, duration::human, elapsed};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Cooldown,
-    refuses: "until the longer of the two `cooldown`s (the earlier actor's and one's own) has passed since the last act on the resource; in the same incident the next rung, and the end of a session whose statement was cancelled in vain, may follow at once",
+    refuses: "until the longer of the two `cooldown`s (the earlier actor's and one's own) has passed since the last act on the resource; in the same incident the next remediation, and the end of a session whose statement was cancelled in vain, may follow at once",
     stages: ADMIT_AND_GATE,
     applies: Applies::Always,
     transient: false,

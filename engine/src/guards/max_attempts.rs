@@ -47,15 +47,24 @@ fn check(context: &Context<'_>) -> Checked {
     let cooldown = snapshot.policy.guards.cooldown;
     // What was refused at its gate did nothing. It counts for a while, so that a gate that refuses again and again fills
     // nobody's namespace with objects, and not for ever: an API server that was slow for a minute must not have used up all.
-    let counts = |known: &Remediation| {
-        known.status.phase != Phase::Refused || elapsed(context.now, known.created_at) < cooldown
+    let counts = |known: &Remediation| match known.status.phase {
+        Phase::Refused => elapsed(context.now, known.created_at) < cooldown,
+        // That a person said no, or nothing, uses up no attempt.
+        Phase::AwaitingApproval | Phase::Denied | Phase::Expired => false,
+        Phase::Admitted
+        | Phase::Executing
+        | Phase::Verifying
+        | Phase::Completed
+        | Phase::Failed
+        | Phase::DryRun
+        | Phase::OutcomeUnknown => true,
     };
     let used = snapshot
         .remediations
         .iter()
         .filter(|known| {
             known.spec.incident == context.candidate.incident
-                && !known.spec.dry_run
+                && !known.spec.is_dry_run()
                 && known.name != own
                 && counts(known)
         })
@@ -70,6 +79,7 @@ mod tests {
     use super::super::Stage;
     use super::super::testing::{Setup, refused};
     use super::*;
+    use crate::model::Mode;
 
     #[test]
     fn attempts_are_counted_dry_runs_and_oneself_are_not() {
@@ -81,7 +91,7 @@ mod tests {
         assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
         let mut dry = earlier.clone();
         dry.name = "dry".into();
-        dry.spec.dry_run = true;
+        dry.spec.mode = Mode::Observe;
         setup.snapshot.remediations.push(dry);
         assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None);
         earlier.name = "another".into();
@@ -107,5 +117,9 @@ mod tests {
         refused_before.status.phase = Phase::Failed;
         setup.snapshot.remediations = vec![refused_before];
         assert!(refused(&setup, GUARD.name, Stage::Propose).is_some(), "it may have been done");
+        for unapproved in [Phase::Denied, Phase::Expired] {
+            setup.snapshot.remediations[0].status.phase = unapproved;
+            assert_eq!(refused(&setup, GUARD.name, Stage::Propose), None, "{unapproved}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::remediations;
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Mode,
-    refuses: "to act when policy or rung are in Observe (a dry run is written down instead), when the rung does not answer the cause any more, or when the administrator has switched the action off",
+    refuses: "to act when policy or remediation are in Observe (a dry run is written down instead), when the remediation does not answer the cause any more, or when the administrator has switched the action off",
     stages: PROPOSE_AND_GATE,
     applies: Applies::Always,
     transient: false,
@@ -27,6 +27,7 @@ pub enum Fact {
     Auto,
     DryRun,
     Observe,
+    Approve,
     SwitchedOff { kind: ActionKind },
     NoRung { rung: String, kind: ActionKind },
     NotAnswered { rung: String, cause: Name },
@@ -38,11 +39,16 @@ impl fmt::Display for Fact {
             Self::Auto => f.write_str("mode is Auto"),
             Self::DryRun => f.write_str("mode is Observe: a dry run"),
             Self::Observe => f.write_str("mode is Observe"),
+            Self::Approve => f.write_str("mode is Approve, and this version asks nobody for approval"),
             Self::SwitchedOff { kind } => {
                 write!(f, "{kind} is switched off in the operator's configuration")
             }
-            Self::NoRung { rung, kind } => write!(f, "the policy has no rung {rung} with {kind} any more"),
-            Self::NotAnswered { rung, cause } => write!(f, "rung {rung} does not answer {cause} any more"),
+            Self::NoRung { rung, kind } => {
+                write!(f, "the policy has no remediation {rung} with {kind} any more")
+            }
+            Self::NotAnswered { rung, cause } => {
+                write!(f, "remediation {rung} does not answer {cause} any more")
+            }
         }
     }
 }
@@ -53,6 +59,7 @@ impl Fact {
             Self::Auto
             | Self::DryRun
             | Self::Observe
+            | Self::Approve
             | Self::SwitchedOff { .. }
             | Self::NoRung { .. }
             | Self::NotAnswered { .. } => {}
@@ -76,10 +83,15 @@ fn check(context: &Context<'_>) -> Checked {
     if !rung.causes.contains(&candidate.cause) {
         return refuse(Fact::NotAnswered { rung: rung.name.clone(), cause: candidate.cause.clone() });
     }
+    // What was made to be approved is not carried out without: neither in mode Auto.
+    if candidate.mode == Mode::Approve {
+        return refuse(Fact::Approve);
+    }
     match (context.stage, snapshot.policy.mode_of(rung)) {
         (_, Mode::Auto) => pass(Fact::Auto),
         (Stage::Propose | Stage::Admit, Mode::Observe) if candidate.is_dry_run() => pass(Fact::DryRun),
         (_, Mode::Observe) => refuse(Fact::Observe),
+        (_, Mode::Approve) => refuse(Fact::Approve),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::remediations::{Condition, remedy};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Precondition,
-    refuses: "when the action's own preconditions do not hold: for CancelQuery the same statement on the same server, an allowed role, no superuser, no maintenance, no protected session, no writer unless allowed, the right to signal; for WarmCache the same rung and the same cache (a restart makes no other one of it), a primary that takes writes and is not nearly full, a replica of the target that is ready",
+    refuses: "when the action's own preconditions do not hold: for CancelQuery the same statement on the same server, an allowed role, no superuser, no maintenance, no protected session, no writer unless allowed, the right to signal; for WarmCache the same remediation and the same cache (a restart makes no other one of it), a primary that takes writes and is not nearly full, a replica of the target that is ready",
     stages: PROPOSE_AND_GATE,
     applies: Applies::Always,
     transient: false,
@@ -169,7 +169,7 @@ mod tests {
             },
         ];
         for change in changes {
-            assert!(refusal(change).unwrap().contains("has no rung cancel with CancelQuery"));
+            assert!(refusal(change).unwrap().contains("has no remediation cancel with CancelQuery"));
         }
     }
 

@@ -112,7 +112,7 @@ mod tests {
         owed.spec.policy = other();
         owed.status.phase = crate::model::Phase::Completed;
         owed.status.acted_at = Some(earlier(setup.now, Duration::from_secs(9000)));
-        owed.status.undo = Some(setup.owed(UndoState::Owed));
+        owed.status.undo = Some(setup.owed(UndoState::Pending));
         setup.ledger.observe(&owed);
         assert!(refused(&setup, GUARD.name, Stage::Gate).unwrap().contains("shop/another"));
         owed.status.undo = Some(setup.owed(UndoState::Done));

@@ -204,17 +204,17 @@ impl Checker {
         if !self.some_version_within(at, self.tolerance.late, &intent.stored.spec.policy, allowed) {
             found.push((
                 "S5",
-                format!("{target} went from {} to {to}, which rung {rung} does not allow", scale.from),
+                format!("{target} went from {} to {to}, which remediation {rung} does not allow", scale.from),
             ));
         }
         let owes = intent.stored.status.undo.as_ref().is_some_and(|undo| {
-            undo.state == UndoState::Owed && undo.baseline == scale.from && undo.wrote == scale.to
+            undo.state == UndoState::Pending && undo.baseline == scale.from && undo.wrote == scale.to
         });
         if !owes {
             found.push(("U1", format!("{target} was set to {to}, and nothing stored owes it")));
         }
         let other = self.intents.iter().find(|(_, other)| {
-            let owes = other.stored.status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Owed);
+            let owes = other.stored.status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Pending);
             owes && other.landed.is_some()
                 && other.stored.spec.policy != intent.stored.spec.policy
                 && thing_of(&other.stored.spec.action) == Thing::Workload(replicas.workload.uid.clone())

@@ -82,8 +82,14 @@ fn exceeded(budgets: &[Budget], namespace: &str, acts: Counts<'_>, open: Counts<
 
 fn over(phase: Phase) -> bool {
     match phase {
-        Phase::Admitted | Phase::Executing | Phase::Verifying => false,
-        Phase::Completed | Phase::Refused | Phase::Failed | Phase::DryRun | Phase::OutcomeUnknown => true,
+        Phase::AwaitingApproval | Phase::Admitted | Phase::Executing | Phase::Verifying => false,
+        Phase::Completed
+        | Phase::Denied
+        | Phase::Expired
+        | Phase::Refused
+        | Phase::Failed
+        | Phase::DryRun
+        | Phase::OutcomeUnknown => true,
     }
 }
 

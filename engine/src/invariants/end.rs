@@ -18,13 +18,18 @@ impl Checker {
         for ((_, name), intent) in &self.intents {
             let status = &intent.stored.status;
             match status.phase {
-                Phase::Admitted | Phase::Executing | Phase::Verifying => {
+                Phase::AwaitingApproval | Phase::Admitted | Phase::Executing | Phase::Verifying => {
                     found.push(("S4", format!("{name} is still {} after {lasted} of quiet", status.phase)));
                 }
-                Phase::Completed | Phase::Refused | Phase::Failed | Phase::DryRun | Phase::OutcomeUnknown => {
-                }
+                Phase::Completed
+                | Phase::Denied
+                | Phase::Expired
+                | Phase::Refused
+                | Phase::Failed
+                | Phase::DryRun
+                | Phase::OutcomeUnknown => {}
             }
-            if status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Owed) {
+            if status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Pending) {
                 found.push(("L4", format!("{name} still owes its undo after {lasted} of quiet")));
             }
             if intent.stored.deleting {

@@ -40,7 +40,7 @@ pub struct Invariant {
 pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         id: "S1",
-        says: "Two acts on one database or workload are at least the longer of their cooldowns apart, across policies, restarts, leaders, and delete and recreate of the policy; only another rung of the same incident, or ending a session whose statement was cancelled in vain, may follow sooner. An act whose record a person has deleted does not count.",
+        says: "Two acts on one database or workload are at least the longer of their cooldowns apart, across policies, restarts, leaders, and delete and recreate of the policy; only another remediation of the same incident, or ending a session whose statement was cancelled in vain, may follow sooner. An act whose record a person has deleted does not count.",
     },
     Invariant {
         id: "S2",
@@ -56,7 +56,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "S5",
-        says: "An act adds replicas, no more than the rung's `step` (rounded up) and never beyond its `max`.",
+        says: "An act adds replicas, no more than the remediation's `step` (rounded up) and never beyond its `max`.",
     },
     Invariant {
         id: "S6",

@@ -8,7 +8,7 @@ use crate::model::{Action, EffectSeen, Outcome, Phase, Remediation, UndoState};
 impl Checker {
     /// A LatencyRemediation was written.
     pub(super) fn stored(&mut self, at: Timestamp, stored: &Remediation) {
-        if stored.spec.dry_run {
+        if stored.spec.is_dry_run() {
             return;
         }
         let key = (stored.namespace.clone(), stored.name.clone());
@@ -65,12 +65,22 @@ impl Checker {
     }
 }
 
+/// The rank of what is over.
+const OVER: u8 = 4;
+
 fn rank(phase: Phase) -> u8 {
     match phase {
-        Phase::Admitted => 0,
-        Phase::Executing => 1,
-        Phase::Verifying => 2,
-        Phase::Completed | Phase::Refused | Phase::Failed | Phase::DryRun | Phase::OutcomeUnknown => 3,
+        Phase::AwaitingApproval => 0,
+        Phase::Admitted => 1,
+        Phase::Executing => 2,
+        Phase::Verifying => 3,
+        Phase::Completed
+        | Phase::Denied
+        | Phase::Expired
+        | Phase::Refused
+        | Phase::Failed
+        | Phase::DryRun
+        | Phase::OutcomeUnknown => OVER,
     }
 }
 
@@ -78,7 +88,7 @@ fn rank(phase: Phase) -> u8 {
 fn goes_back(before: Option<&Remediation>, now: &Remediation) -> Option<String> {
     let before = before?;
     let (was, is) = (before.status.phase, now.status.phase);
-    if rank(is) < rank(was) || (rank(was) == 3 && is != was) {
+    if rank(is) < rank(was) || (rank(was) == OVER && is != was) {
         return Some(format!("it went from {was} to {is}"));
     }
     if before.spec != now.spec {
@@ -98,7 +108,7 @@ fn dishonest(intent: &Intent, theirs: bool) -> Vec<(&'static str, String)> {
         found.push(("H2", "an effect is claimed that never reached the world".to_owned()));
     }
     let denies = match status.phase {
-        Phase::Refused | Phase::Admitted => true,
+        Phase::AwaitingApproval | Phase::Admitted | Phase::Denied | Phase::Expired | Phase::Refused => true,
         // Interrupted, and it had no effect that can be seen: that does not deny that it was done.
         Phase::Failed => status.acted_at.is_none() && status.effect.is_none(),
         Phase::Executing | Phase::Verifying | Phase::Completed | Phase::OutcomeUnknown | Phase::DryRun => {

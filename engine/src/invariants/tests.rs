@@ -51,7 +51,7 @@ impl Story {
     }
 
     fn passes_gate(&mut self, at: u64) {
-        let undo = self.stored.spec.undo.is_some().then(|| self.setup.owed(UndoState::Owed));
+        let undo = self.stored.spec.undo.is_some().then(|| self.setup.owed(UndoState::Pending));
         self.stores(at, |stored, now| {
             stored.status.phase = Phase::Executing;
             let deadline = stored.spec.deadline;
@@ -561,7 +561,7 @@ fn u1_what_was_added_is_owed_until_it_is_gone() {
     let mut abandoned = scaled();
     abandoned.facts.retain(|(at, _)| *at < 45);
     abandoned.tell(45, What::PolicyGone(abandoned.stored.spec.policy.clone()));
-    abandoned.stored.status.undo = Some(abandoned.setup.owed(UndoState::Owed));
+    abandoned.stored.status.undo = Some(abandoned.setup.owed(UndoState::Pending));
     abandoned.stores(46, |stored, _| stored.status.undo.as_mut().unwrap().state = UndoState::Abandoned);
     assert!(abandoned.caught().is_empty(), "{:?}", abandoned.caught());
 }

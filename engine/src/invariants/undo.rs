@@ -40,8 +40,8 @@ impl Checker {
         // Of several that fit, one that says so at this moment, or else the last one.
         let likely = |(_, intent): &(&EntryKey, &Intent)| {
             let undo = intent.stored.status.undo.as_ref();
-            let steps =
-                undo.is_some_and(|undo| undo.state == UndoState::Owed && undo.writing == Some(replicas.to));
+            let steps = undo
+                .is_some_and(|undo| undo.state == UndoState::Pending && undo.writing == Some(replicas.to));
             (steps || intent.stored.status.phase == Phase::Executing, intent.executing_at)
         };
         self.intents.iter().filter(fits).max_by_key(likely).map(|(key, _)| key.clone())
@@ -62,7 +62,10 @@ impl Checker {
             let (manager, theirs) = (&other.manager, other.replicas);
             found.push(("S21", format!("{manager} had set {theirs} replicas of {target}, we set {to}")));
         }
-        if undo.writing != Some(to) || undo.state != UndoState::Owed || to < undo.baseline || to >= undo.wrote
+        if undo.writing != Some(to)
+            || undo.state != UndoState::Pending
+            || to < undo.baseline
+            || to >= undo.wrote
         {
             found.push((
                 "U3",
@@ -184,10 +187,10 @@ impl Checker {
 
     /// U1: an undo that is not owed any more, or whose object is gone, left nothing of ours standing.
     pub(super) fn settled(&mut self, at: Timestamp, before: &Intent, after: Option<&Remediation>) {
-        let was = before.stored.status.undo.as_ref().filter(|undo| undo.state == UndoState::Owed);
+        let was = before.stored.status.undo.as_ref().filter(|undo| undo.state == UndoState::Pending);
         let (Some(was), Action::Scale(scale)) = (was, &before.stored.spec.action) else { return };
         let undo = after.and_then(|after| after.status.undo.as_ref());
-        if undo.is_some_and(|undo| undo.state == UndoState::Owed) {
+        if undo.is_some_and(|undo| undo.state == UndoState::Pending) {
             return;
         }
         // What was written last may be the step that is about to be noted.
@@ -208,7 +211,7 @@ impl Checker {
                 policy_gone || self.policies.is_empty() || self.some_mark(at, late)
             }
             Some(UndoState::Contested) => ours.replicas != was.wrote,
-            Some(UndoState::None | UndoState::Done | UndoState::Owed) | None => false,
+            Some(UndoState::None | UndoState::Done | UndoState::Pending) | None => false,
         };
         if !excused {
             let message = format!(

@@ -86,7 +86,7 @@ impl Ledger {
 
     /// Takes in what the watch showed. A reservation of ours becomes an entry like any other.
     pub fn observe(&mut self, remediation: &Remediation) {
-        if remediation.spec.dry_run {
+        if remediation.spec.is_dry_run() {
             return;
         }
         let key = (remediation.namespace.clone(), remediation.name.clone());

@@ -14,6 +14,8 @@ use super::{ActionKind, ByName, Name, Scheme, SecretRef, WarmSettings};
 pub enum Mode {
     /// Look, explain, and write down what would have been done.
     Observe,
+    /// Act after a person has approved. Policies of this version do not have it; a stored remediation may.
+    Approve,
     /// Act without asking.
     Auto,
 }

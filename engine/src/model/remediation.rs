@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Candidate, Confidence, Name, PolicyRef, ResourceKey, Scale, TargetRef, Undo, UndoSpec, UndoState,
+    Action, Candidate, Confidence, Mode, Name, PolicyRef, ResourceKey, Scale, TargetRef, Undo, UndoSpec,
+    UndoState,
 };
 
 /// How the act is judged.
@@ -36,8 +37,8 @@ pub struct RemediationSpec {
     pub rung: String,
     /// Counts from 1 within incident and rung.
     pub attempt: u32,
-    /// Only written down, never done.
-    pub dry_run: bool,
+    /// The mode in which it was made: Observe is only written down, Approve waits for a person.
+    pub mode: Mode,
     /// The cause that it answers.
     pub cause: Name,
     /// How sure.
@@ -58,6 +59,14 @@ pub struct RemediationSpec {
     pub undo: Option<UndoSpec>,
 }
 
+impl RemediationSpec {
+    /// It is only written down, never done.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.mode == Mode::Observe
+    }
+}
+
 /// From the passing of the gate to the effect, at most. Long enough for a slow data store, shorter than anybody's patience.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -69,7 +78,7 @@ impl From<&Candidate> for RemediationSpec {
             incident: candidate.incident.clone(),
             rung: candidate.rung.clone(),
             attempt: candidate.attempt,
-            dry_run: candidate.is_dry_run(),
+            mode: candidate.mode,
             cause: candidate.cause.clone(),
             confidence: candidate.confidence,
             reason: candidate.reason.clone(),
@@ -86,6 +95,8 @@ impl From<&Candidate> for RemediationSpec {
 /// Where a remediation is in its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
+    /// It waits for a person. Made by a later version only; this one lets it expire.
+    AwaitingApproval,
     /// It was admitted (that is what creates the object) and nothing has been done.
     #[default]
     Admitted,
@@ -95,6 +106,10 @@ pub enum Phase {
     Verifying,
     /// It is over, with an outcome.
     Completed,
+    /// A person denied it; nothing was done.
+    Denied,
+    /// No person approved it in time; nothing was done.
+    Expired,
     /// A guard refused it at the last moment; nothing was done.
     Refused,
     /// It could not be done; nothing happened as far as the world shows.
@@ -110,8 +125,14 @@ impl Phase {
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
-            Self::Admitted | Self::Executing | Self::Verifying => false,
-            Self::Completed | Self::Refused | Self::Failed | Self::DryRun | Self::OutcomeUnknown => true,
+            Self::AwaitingApproval | Self::Admitted | Self::Executing | Self::Verifying => false,
+            Self::Completed
+            | Self::Denied
+            | Self::Expired
+            | Self::Refused
+            | Self::Failed
+            | Self::DryRun
+            | Self::OutcomeUnknown => true,
         }
     }
 }
@@ -255,13 +276,13 @@ impl Remediation {
     /// It holds its resource: admitted and not over.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.spec.dry_run && !self.status.phase.is_terminal()
+        !self.spec.is_dry_run() && !self.status.phase.is_terminal()
     }
 
     /// What it did has to be taken back.
     #[must_use]
     pub fn owes(&self) -> bool {
-        self.status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Owed)
+        self.status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Pending)
     }
 
     /// How people take back by hand what it did, where it can be taken back.
@@ -281,7 +302,12 @@ impl Remediation {
     #[must_use]
     pub fn may_have_acted_at(&self) -> Option<Timestamp> {
         match self.status.phase {
-            Phase::Admitted | Phase::Refused | Phase::DryRun => None,
+            Phase::AwaitingApproval
+            | Phase::Admitted
+            | Phase::Denied
+            | Phase::Expired
+            | Phase::Refused
+            | Phase::DryRun => None,
             Phase::Executing
             | Phase::Verifying
             | Phase::Completed

@@ -37,7 +37,7 @@ pub enum UndoState {
     /// Nothing was done that could be taken back.
     None,
     /// It has to be taken back.
-    Owed,
+    Pending,
     /// It has been.
     Done,
     /// Somebody else has changed it since: theirs stands.

@@ -62,7 +62,9 @@ impl fmt::Display for Condition {
             Self::RunsNothing { pid } => {
                 write!(f, "pid {pid} runs no statement; cancelling would do nothing")
             }
-            Self::NoTerminateAfter => f.write_str("the rung has no cancelQuery.terminateAfter any more"),
+            Self::NoTerminateAfter => {
+                f.write_str("the remediation has no cancelQuery.terminateAfter any more")
+            }
         }
     }
 }

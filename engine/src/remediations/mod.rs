@@ -178,9 +178,9 @@ impl fmt::Display for RungChanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone { rung, kind, cause } => {
-                write!(f, "the policy has no rung {rung} with {kind} against {cause} any more")
+                write!(f, "the policy has no remediation {rung} with {kind} against {cause} any more")
             }
-            Self::OtherRung => f.write_str("the rung does something else now"),
+            Self::OtherRung => f.write_str("the remediation does something else now"),
             Self::OtherAction => f.write_str("it is another action"),
         }
     }

@@ -61,7 +61,9 @@ impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TakesMore { cache, keys } => write!(f, "{cache} holds {keys} keys and takes more"),
-            Self::OtherSettings => f.write_str("the rung warms in another way now than what was decided on"),
+            Self::OtherSettings => {
+                f.write_str("the remediation warms in another way now than what was decided on")
+            }
             Self::NotDeclared { cache } => {
                 write!(f, "the policy declares no Redis dependency {cache} any more")
             }

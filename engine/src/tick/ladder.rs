@@ -91,9 +91,10 @@ fn climb(
             continue;
         }
         let attempt =
-            earlier.iter().filter(|r| !r.spec.dry_run).map(|r| r.spec.attempt).max().unwrap_or(0) + 1;
+            earlier.iter().filter(|r| !r.spec.is_dry_run()).map(|r| r.spec.attempt).max().unwrap_or(0) + 1;
         let candidate = candidate(snapshot, incident, rung, finding, (action, resource), attempt);
-        if let Some(written) = earlier.iter().find(|r| r.spec.dry_run).filter(|_| candidate.is_dry_run()) {
+        if let Some(written) = earlier.iter().find(|r| r.spec.is_dry_run()).filter(|_| candidate.is_dry_run())
+        {
             decided.records.push(proposed(written));
             return true;
         }
@@ -133,11 +134,17 @@ fn climb(
 /// was opened again: `Cooldown`, `MaxAttempts` and `Flapping` bound that.
 fn was_tried(earlier: &Remediation, action: &Action) -> bool {
     let retryable = match earlier.status.phase {
-        Phase::Failed | Phase::Refused | Phase::DryRun => true,
+        Phase::Failed | Phase::Refused | Phase::Expired | Phase::DryRun => true,
         Phase::Completed => earlier.status.outcome == Some(Outcome::Healed),
-        Phase::Admitted | Phase::Executing | Phase::Verifying | Phase::OutcomeUnknown => false,
+        // What a person has denied stays denied for as long as the incident lasts.
+        Phase::AwaitingApproval
+        | Phase::Admitted
+        | Phase::Executing
+        | Phase::Verifying
+        | Phase::Denied
+        | Phase::OutcomeUnknown => false,
     };
-    !retryable && !earlier.spec.dry_run && earlier.spec.action.repeats(action)
+    !retryable && !earlier.spec.is_dry_run() && earlier.spec.action.repeats(action)
 }
 
 fn candidate(
@@ -192,13 +199,13 @@ fn proposed(remediation: &Remediation) -> RecordKind {
         remediation: remediation.name.clone(),
         cause: remediation.spec.cause.clone(),
         action: remediation.spec.action.sentence(),
-        dry_run: remediation.spec.dry_run,
+        dry_run: remediation.spec.is_dry_run(),
     }
 }
 
 /// An act of the incident of which nobody knows what came of it: people have to look.
 fn unfinished(snapshot: &Snapshot, incident: &Incident) -> Option<RecordKind> {
-    let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.dry_run;
+    let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.is_dry_run();
     snapshot.remediations.iter().filter(of_incident).find_map(|remediation| {
         let why = match (remediation.status.phase, remediation.status.outcome) {
             (Phase::OutcomeUnknown, _) => Escalation::OutcomeUnknown,
@@ -219,7 +226,7 @@ fn escalation(
     decided: &Decided,
 ) -> Option<RecordKind> {
     let escalated = |why: Escalation, sentence: String| Some(RecordKind::Escalated { why, sentence });
-    let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.dry_run;
+    let of_incident = |r: &&Remediation| r.spec.incident == incident.name && !r.spec.is_dry_run();
     let refused_by = |guard: &Guard| {
         let mut refusals = decided.records.iter().flat_map(RecordKind::refusals);
         refusals.find(|verdict| verdict.guard == guard.name)
@@ -261,6 +268,6 @@ fn escalation(
         // Not sure enough yet, or not old enough: the next look may tell.
         None
     } else {
-        escalated(Escalation::NoRemedy, format!("no rung answers what was found: {}", sentences()))
+        escalated(Escalation::NoRemedy, format!("no remediation answers what was found: {}", sentences()))
     }
 }

@@ -495,7 +495,7 @@ impl World {
     pub fn overtake(&mut self) {
         let about = |stored: &&Stored| {
             let undo = stored.object.status.undo.as_ref();
-            let undoes = undo.is_some_and(|undo| undo.state == UndoState::Owed && undo.writing.is_some());
+            let undoes = undo.is_some_and(|undo| undo.state == UndoState::Pending && undo.writing.is_some());
             undoes || stored.object.status.phase == Phase::Executing
         };
         let newest = self.api.remediations.values().filter(about).max_by_key(|s| s.object.created_at);

@@ -247,8 +247,8 @@ impl World {
             }
         }
         let state = |status: &engine::model::RemediationStatus| status.undo.as_ref().map(|undo| undo.state);
-        if state(before) == Some(UndoState::Owed)
-            && let Some(ended) = state(after).filter(|state| *state != UndoState::Owed)
+        if state(before) == Some(UndoState::Pending)
+            && let Some(ended) = state(after).filter(|state| *state != UndoState::Pending)
         {
             count(&mut self.counts.undos, &ended.to_string());
         }

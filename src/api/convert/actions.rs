@@ -30,7 +30,7 @@ fn problem(rung: &Rung, kind: ActionKind) -> Problem {
         RungAction::CancelQuery { .. }
         | RungAction::TerminateIdle { .. }
         | RungAction::Scale(_)
-        | RungAction::WarmCache(_) => ("type", "take this rung out"),
+        | RungAction::WarmCache(_) => ("type", "remove this remediation"),
     };
     let message = format!(
         "{kind} is switched off in the operator's configuration (actions); {fix}, or have the administrator switch it on"
@@ -75,7 +75,7 @@ mod tests {
                     "{}: TerminateIdle {words} leave the field out, {switch}",
                     path("cancel", "cancelQuery.terminateAfter")
                 ),
-                format!("{}: Scale {words} take this rung out, {switch}", path("grow", "type")),
+                format!("{}: Scale {words} remove this remediation, {switch}", path("grow", "type")),
             ]
         );
         assert_eq!(off(&rungs, &[]).len(), 4);

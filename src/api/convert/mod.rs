@@ -6,8 +6,8 @@ mod budget;
 mod objectives;
 mod policy;
 mod remediation;
+mod rollback;
 pub(super) mod service;
-mod undo;
 mod warming;
 
 use std::fmt;
@@ -193,16 +193,18 @@ mod tests {
         let mut object = json!({
             "metadata": {"name": "r", "namespace": "shop"},
             "spec": {
-                "policyRef": {"name": "p", "uid": "u"}, "targetRef": {"name": "t"}, "incident": "i", "rung": "grow",
-                "attempt": 1, "cause": "WorkersSaturated", "confidence": "Certain", "reason": "", "cooldown": "5m",
-                "deadline": "5s", "verify": {"after": "1s", "within": "30s", "window": "5s"},
+                "policyRef": {"name": "p", "uid": "u"}, "targetRef": {"name": "t"}, "incident": "i", "remediation": "grow",
+                "attempt": 1, "mode": "Auto", "cooldown": "5m",
+                "cause": {"name": "WorkersSaturated", "confidence": "Certain", "message": ""},
+                "deadline": "5s", "verification": {"after": "1s", "within": "30s", "window": "5s"},
                 "action": {"type": "Scale", "scale": {"targetRef": {"name": "t"}, "uid": "w", "from": 4, "to": 6}},
-                "undo": {"maxHold": "1h", "step": 1, "watch": watch},
+                "rollback": {"maxHold": "1h", "step": 1, "watch": watch},
             },
             "status": status_of(&RemediationStatus { phase: Phase::Verifying, ..RemediationStatus::default() }),
         });
-        object["status"]["undo"] =
-            json!({"state": "Owed", "baseline": 4, "wrote": 6, "dueAt": "2026-01-01T00:00:00Z"});
+        let replicas = json!({"type": "Replicas", "replicas": {"baseline": 4, "wrote": 6}});
+        object["status"]["rollback"] =
+            json!({"state": "Pending", "change": replicas, "dueAt": "2026-01-01T00:00:00Z"});
         change(&mut object);
         let object: LatencyRemediation = serde_json::from_value(object).unwrap();
         remediation(&object).err().into_iter().flatten().map(|problem| problem.to_string()).collect()
@@ -251,8 +253,12 @@ mod tests {
         assert_eq!(scale(|_| ()), [""; 0]);
         for (change, path) in [
             ((|r| r["spec"]["action"]["scale"]["to"] = json!(-1)) as fn(&mut Value), "spec.action.scale.to"),
-            (|r| r["status"]["undo"]["baseline"] = json!(-1), "status.undo.baseline"),
-            (|r| r["spec"]["undo"]["step"] = json!(0), "spec.undo.step"),
+            (
+                |r| r["status"]["rollback"]["change"]["replicas"]["baseline"] = json!(-1),
+                "status.rollback.change.replicas.baseline",
+            ),
+            (|r| r["status"]["rollback"]["change"]["type"] = "Vibes".into(), "status.rollback.change.type"),
+            (|r| r["spec"]["rollback"]["step"] = json!(0), "spec.rollback.step"),
         ] {
             let problems = scale(change);
             assert!(problems.len() == 1 && problems[0].starts_with(path), "{problems:?}");
@@ -261,13 +267,13 @@ mod tests {
 
     #[test]
     fn what_is_owed_cannot_lose_how_it_is_taken_back() {
-        let problems = scale(|r| drop(r["spec"].as_object_mut().unwrap().remove("undo")));
-        assert!(problems.len() == 1 && problems[0].starts_with("spec.undo: "), "{problems:?}");
+        let problems = scale(|r| drop(r["spec"].as_object_mut().unwrap().remove("rollback")));
+        assert!(problems.len() == 1 && problems[0].starts_with("spec.rollback: "), "{problems:?}");
     }
 
     #[test]
     fn what_an_undo_watches_is_named_where_it_stands() {
-        let problems = scale(|r| r["spec"]["undo"]["watch"]["evaluation"]["interval"] = "5x".into());
-        assert!(problems[0].starts_with("spec.undo.watch.evaluation.interval: "), "{problems:?}");
+        let problems = scale(|r| r["spec"]["rollback"]["watch"]["evaluation"]["interval"] = "5x".into());
+        assert!(problems[0].starts_with("spec.rollback.watch.evaluation.interval: "), "{problems:?}");
     }
 }

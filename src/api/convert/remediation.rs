@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use engine::model::{
-    Action, Executing, PolicyRef, Refusal, Remediation, RemediationSpec, RemediationStatus, ResourceKey,
-    Scale, ServerIdentity, SessionIdentity, SessionTarget, TargetKind, TargetRef, TerminateIdle, VerifySpec,
-    WorkloadKey,
+    Action, Executing, Mode, Phase, PolicyRef, Refusal, Remediation, RemediationSpec, RemediationStatus,
+    ResourceKey, Scale, ServerIdentity, SessionIdentity, SessionTarget, TargetKind, TargetRef, TerminateIdle,
+    UndoState, VerifySpec, WorkloadKey,
 };
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
-use super::{Problem, Reader, undo, warming};
+use super::{Problem, Reader, rollback, warming};
 use crate::api::FINALIZER;
 use crate::api::actions::UNCOMMITTED_WRITES;
 use crate::api::dependencies::SecretRef;
@@ -17,6 +19,7 @@ use crate::api::incident::PolicyReference;
 use crate::api::policy;
 use crate::api::remediation as api;
 use crate::api::text::{self, Instant, Label, ObjectName, RoleName, Sentence, Word};
+use crate::api::unions::Misfit;
 
 /// The engine's remediation, or everything that is wrong with the object.
 ///
@@ -26,9 +29,15 @@ pub fn remediation(object: &api::LatencyRemediation) -> Result<Remediation, Vec<
     let mut reader = Reader::default();
     let namespace = object.namespace().unwrap_or_default();
     let spec = spec(&mut reader, &namespace, &object.spec);
-    let status =
-        object.status.as_ref().map_or_else(|| Some(RemediationStatus::default()), |s| status(&mut reader, s));
-    let created_at = object.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0);
+    let status = match (&object.status, &spec) {
+        (Some(stored), _) => status(&mut reader, stored),
+        // The mode says what a missing status means. A dry run is admitted, too: it is then written down.
+        (None, Some(RemediationSpec { mode: Mode::Approve, .. })) => {
+            Some(RemediationStatus { phase: Phase::AwaitingApproval, ..RemediationStatus::default() })
+        }
+        (None, _) => Some(RemediationStatus::default()),
+    };
+    let created_at = object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     match (spec, status) {
         (Some(spec), Some(status)) if reader.problems.is_empty() => Ok(Remediation {
             namespace,
@@ -45,8 +54,9 @@ pub fn remediation(object: &api::LatencyRemediation) -> Result<Remediation, Vec<
 
 fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec) -> Option<RemediationSpec> {
     let action = action(reader, namespace, &spec.action)?;
-    if matches!(action, Action::Scale(_)) && spec.undo.is_none() && !spec.dry_run {
-        reader.problem("spec.undo", "an action of type Scale needs it: nobody would take it back");
+    let mode: Mode = reader.word("spec.mode", &spec.mode, "Observe, Approve and Auto")?;
+    if matches!(action, Action::Scale(_)) && spec.rollback.is_none() && mode != Mode::Observe {
+        reader.problem("spec.rollback", "an action of type Scale needs it: nobody would take it back");
     }
     let resource = match (&action, action.session()) {
         (_, Some(session)) => ResourceKey::database(namespace, &session.server),
@@ -60,10 +70,11 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
     };
     let kind: Option<TargetKind> =
         reader.word("spec.targetRef.kind", &spec.target_ref.kind, "Deployment, StatefulSet");
-    let confidence = reader.word("spec.confidence", &spec.confidence, "Possible, Likely and Certain");
+    let confidence =
+        reader.word("spec.cause.confidence", &spec.cause.confidence, "Possible, Likely and Certain");
     let span =
         |reader: &mut Reader, path: &str, text: &text::Duration| reader.duration(path, text, Duration::ZERO);
-    let effect_within = spec.verify.effect_within.as_ref();
+    let effect_within = spec.verification.effect_within.as_ref();
     Some(RemediationSpec {
         policy: PolicyRef {
             namespace: namespace.to_owned(),
@@ -72,71 +83,77 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
         },
         target: TargetRef { kind: kind?, name: spec.target_ref.name.0.clone() },
         incident: spec.incident.0.clone(),
-        rung: spec.rung.0.clone(),
+        rung: spec.remediation.0.clone(),
         attempt: reader.count("spec.attempt", spec.attempt, 1),
-        dry_run: spec.dry_run,
-        cause: spec.cause.0.clone().into(),
+        mode,
+        cause: spec.cause.name.0.clone().into(),
         confidence: confidence?,
-        reason: spec.reason.0.clone(),
+        reason: spec.cause.message.0.clone(),
         resource,
         cooldown: span(reader, "spec.cooldown", &spec.cooldown),
         // Whoever wrote it: no fence lies further away.
         deadline: span(reader, "spec.deadline", &spec.deadline).min(action.deadline()),
         action,
         verify: VerifySpec {
-            after: span(reader, "spec.verify.after", &spec.verify.after),
-            within: span(reader, "spec.verify.within", &spec.verify.within),
-            window: span(reader, "spec.verify.window", &spec.verify.window),
-            effect_within: effect_within.map(|text| span(reader, "spec.verify.effectWithin", text)),
+            after: span(reader, "spec.verification.after", &spec.verification.after),
+            within: span(reader, "spec.verification.within", &spec.verification.within),
+            window: span(reader, "spec.verification.window", &spec.verification.window),
+            effect_within: effect_within.map(|text| span(reader, "spec.verification.effectWithin", text)),
         },
-        undo: spec.undo.as_ref().map(|undo| undo::spec(reader, undo)),
+        undo: spec.rollback.as_ref().map(|stored| rollback::spec(reader, stored)),
     })
 }
 
 fn action(reader: &mut Reader, namespace: &str, action: &api::Action) -> Option<Action> {
     let path = "spec.action";
-    let api::Action { cancel_query, terminate_query, terminate_idle, scale, warm_cache, .. } = action;
-    match (&*action.r#type.0, cancel_query, terminate_query, terminate_idle) {
-        ("Scale", None, None, None) if scale.is_some() => {
-            let scale = scale.as_ref()?;
-            let kind =
-                reader.word(&format!("{path}.scale.targetRef.kind"), &scale.target_ref.kind, "its kinds")?;
-            Some(Action::Scale(Scale {
-                target: TargetRef { kind, name: scale.target_ref.name.0.clone() },
-                uid: scale.uid.clone(),
-                from: reader.count(&format!("{path}.scale.from"), scale.from, 0),
-                to: reader.count(&format!("{path}.scale.to"), scale.to, 0),
-            }))
-        }
-        ("WarmCache", None, None, None) if warm_cache.is_some() => {
-            let path = format!("{path}.warmCache");
-            warming::action(reader, namespace, &path, warm_cache.as_ref()?).map(Action::WarmCache)
-        }
-        ("CancelQuery", Some(cancel), None, None) => {
-            target(reader, &format!("{path}.cancelQuery"), cancel).map(Action::CancelQuery)
-        }
-        ("CancelQuery", None, Some(terminate), None) => {
-            target(reader, &format!("{path}.terminateQuery"), terminate).map(Action::TerminateQuery)
-        }
-        ("TerminateIdle", None, None, Some(idle)) => {
-            let path = format!("{path}.terminateIdle");
-            let target = target(reader, &format!("{path}.target"), &idle.target);
-            let min_idle = reader.duration(&format!("{path}.minIdle"), &idle.min_idle, Duration::ZERO);
-            let idle_since = idle.idle_since.0;
-            target.map(|target| Action::TerminateIdle(TerminateIdle { target, idle_since, min_idle }))
-        }
-        (unknown, ..) => {
-            reader.problem(format!("{path}.type"), format!("this version cannot carry out {unknown}"));
-            None
-        }
+    let api::Action { r#type, cancel_query, terminate_query, terminate_idle, warm_cache, scale } = action;
+    let set = [
+        ("cancelQuery", cancel_query.is_some()),
+        ("terminateQuery", terminate_query.is_some()),
+        ("terminateIdle", terminate_idle.is_some()),
+        ("warmCache", warm_cache.is_some()),
+        ("scale", scale.is_some()),
+    ];
+    if let Err(misfit) = api::TYPES.check(&r#type.0, &set) {
+        let (field, message) = match misfit {
+            Misfit::UnknownType(message) => ("type", message),
+            Misfit::Member(member, message) => (member, message),
+        };
+        reader.problem(format!("{path}.{field}"), message);
+        return None;
     }
+    if let Some(cancel) = cancel_query {
+        return target(reader, &format!("{path}.cancelQuery"), cancel).map(Action::CancelQuery);
+    }
+    if let Some(terminate) = terminate_query {
+        return target(reader, &format!("{path}.terminateQuery"), terminate).map(Action::TerminateQuery);
+    }
+    if let Some(idle) = terminate_idle {
+        let path = format!("{path}.terminateIdle");
+        let target = target(reader, &format!("{path}.target"), &idle.target);
+        let min_idle = reader.duration(&format!("{path}.minIdle"), &idle.min_idle, Duration::ZERO);
+        let idle_since = idle.idle_since.0;
+        return target.map(|target| Action::TerminateIdle(TerminateIdle { target, idle_since, min_idle }));
+    }
+    if let Some(warm) = warm_cache {
+        return warming::action(reader, namespace, &format!("{path}.warmCache"), warm).map(Action::WarmCache);
+    }
+    let (path, scale) = (format!("{path}.scale"), scale.as_ref()?);
+    let kinds = "Deployment and StatefulSet";
+    let kind = reader.word(&format!("{path}.targetRef.kind"), &scale.target_ref.kind, kinds)?;
+    Some(Action::Scale(Scale {
+        target: TargetRef { kind, name: scale.target_ref.name.0.clone() },
+        uid: scale.uid.clone(),
+        from: reader.count(&format!("{path}.from"), scale.from, 0),
+        to: reader.count(&format!("{path}.to"), scale.to, 0),
+    }))
 }
 
 fn target(reader: &mut Reader, path: &str, target: &api::SessionTarget) -> Option<SessionTarget> {
     let place = format!("{path}.uncommittedWrites");
     let writes = reader.one_of(&place, &target.uncommitted_writes, UNCOMMITTED_WRITES)?;
     Some(SessionTarget {
-        dependency: target.dependency.0.clone(),
+        dependency: target.dependency_name.0.clone(),
         secret: target.secret_ref.read(),
         server: ServerIdentity {
             system_identifier: target.server.system_identifier.clone(),
@@ -182,8 +199,8 @@ fn status(reader: &mut Reader, status: &api::LatencyRemediationStatus) -> Option
             guard: refused.guard.0.clone().into(),
             message: refused.message.0.clone(),
         }),
-        undo: match &status.undo {
-            Some(undo) => Some(undo::status(reader, undo)?),
+        undo: match &status.rollback {
+            Some(stored) => Some(rollback::status(reader, stored)?),
             None => None,
         },
         message: status.message.as_ref().map(|message| message.0.clone()).unwrap_or_default(),
@@ -201,28 +218,38 @@ pub fn spec_of(spec: &RemediationSpec) -> api::LatencyRemediationSpec {
         },
         target_ref: target_ref_of(&spec.target),
         incident: ObjectName(spec.incident.clone()),
-        rung: Label(spec.rung.clone()),
+        remediation: Label(spec.rung.clone()),
         attempt: i32::try_from(spec.attempt).unwrap_or(i32::MAX),
-        dry_run: spec.dry_run,
-        cause: Word(spec.cause.to_string()),
-        confidence: Word(spec.confidence.to_string()),
-        reason: Sentence::of(&spec.reason),
+        mode: Word(spec.mode.to_string()),
+        cause: api::Cause {
+            name: Word(spec.cause.to_string()),
+            confidence: Word(spec.confidence.to_string()),
+            subject: Some(Sentence::of(&spec.action.subject().to_string())),
+            message: Sentence::of(&spec.reason),
+        },
         action: action_of(&spec.action),
         cooldown: text::Duration::of(spec.cooldown),
         deadline: text::Duration::of(spec.deadline),
-        verify: api::Verify {
+        verification: api::Verification {
             after: text::Duration::of(spec.verify.after),
             within: text::Duration::of(spec.verify.within),
             window: text::Duration::of(spec.verify.window),
             effect_within: spec.verify.effect_within.map(text::Duration::of),
         },
-        undo: spec.undo.as_ref().map(undo::spec_of),
+        rollback: spec.undo.as_ref().map(rollback::spec_of),
+        approval: None,
     }
 }
 
 fn action_of(action: &Action) -> api::Action {
     let mut written = api::Action {
-        r#type: Word(action.kind().to_string()),
+        r#type: Word::text(match action {
+            Action::CancelQuery(_) => "CancelQuery",
+            Action::TerminateQuery(_) => "TerminateQuery",
+            Action::TerminateIdle(_) => "TerminateIdle",
+            Action::WarmCache(_) => "WarmCache",
+            Action::Scale(_) => "Scale",
+        }),
         cancel_query: None,
         terminate_query: None,
         terminate_idle: None,
@@ -264,7 +291,7 @@ fn target_ref_of(target: &TargetRef) -> policy::TargetRef {
 
 fn target_of(target: &SessionTarget) -> api::SessionTarget {
     api::SessionTarget {
-        dependency: Label(target.dependency.clone()),
+        dependency_name: Label(target.dependency.clone()),
         secret_ref: SecretRef::stored(&target.secret),
         server: api::Server {
             system_identifier: target.server.system_identifier.clone(),
@@ -283,11 +310,40 @@ fn target_of(target: &SessionTarget) -> api::SessionTarget {
     }
 }
 
+/// Complete and RollbackPending, as `kubectl wait` knows them. The same status always has the same conditions, so that it is not
+/// written again for them.
+fn conditions(status: &RemediationStatus) -> Vec<Condition> {
+    let begun = status.executing.as_ref().map(|executing| executing.started_at);
+    let condition = |name: &str, is_true: bool, reason: String, since: Option<Timestamp>| {
+        Some(Condition {
+            type_: name.to_owned(),
+            status: if is_true { "True" } else { "False" }.to_owned(),
+            reason,
+            message: String::new(),
+            last_transition_time: Time(since?),
+            observed_generation: None,
+        })
+    };
+    let complete = status.phase.is_terminal();
+    let outcome = status.outcome.filter(|_| complete).map(|outcome| outcome.to_string());
+    let since = if complete { status.completed_at.or(begun) } else { begun };
+    let complete =
+        condition("Complete", complete, outcome.unwrap_or_else(|| status.phase.to_string()), since);
+    let pending = status.undo.as_ref().and_then(|undo| {
+        let is_pending = undo.state == UndoState::Pending;
+        let reason = undo.due_by.filter(|_| is_pending).map(|by| format!("{by:?}"));
+        let since = if is_pending { begun } else { undo.stepped_at.or(status.completed_at).or(begun) };
+        condition("RollbackPending", is_pending, reason.unwrap_or_else(|| undo.state.to_string()), since)
+    });
+    complete.into_iter().chain(pending).collect()
+}
+
 /// The API's status of what has become of it.
 #[must_use]
 pub fn status_of(status: &RemediationStatus) -> api::LatencyRemediationStatus {
     api::LatencyRemediationStatus {
         phase: Some(Word(status.phase.to_string())),
+        conditions: conditions(status),
         executing: status.executing.as_ref().map(|executing| api::Executing {
             holder: executing.holder.clone(),
             epoch: i64::try_from(executing.epoch).unwrap_or(i64::MAX),
@@ -303,7 +359,7 @@ pub fn status_of(status: &RemediationStatus) -> api::LatencyRemediationStatus {
             guard: Word(refused.guard.to_string()),
             message: Sentence::of(&refused.message),
         }),
-        undo: status.undo.as_ref().map(undo::status_of),
+        rollback: status.undo.as_ref().map(rollback::status_of),
         message: (!status.message.is_empty()).then(|| Sentence::of(&status.message)),
         completed_at: status.completed_at.map(Instant),
     }

@@ -17,7 +17,7 @@ pub(super) fn action(
     let settings = warm.settings.read(reader, &format!("{path}.settings"))?;
     let cache = &warm.cache;
     Some(WarmCache {
-        dependency: warm.dependency.0.clone(),
+        dependency: warm.dependency_name.0.clone(),
         secret: warm.secret_ref.read(),
         cache: CacheKey {
             namespace: namespace.to_owned(),
@@ -33,7 +33,7 @@ pub(super) fn action(
 pub(super) fn action_of(warm: &WarmCache) -> api::WarmCache {
     let WarmCache { dependency, secret, cache, settings } = warm;
     api::WarmCache {
-        dependency: Label(dependency.clone()),
+        dependency_name: Label(dependency.clone()),
         secret_ref: SecretRef::stored(secret),
         cache: api::CacheServer {
             host: cache.host.clone(),

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::postgresql::Postgresql;
-pub use self::redis::Redis;
+pub use self::redis::{ROLES, Redis};
 use super::convert::Reader;
 use super::text::{Label, ObjectName, SecretKey, Word};
 use super::unions::Union;

@@ -283,8 +283,10 @@ mod tests {
     use crate::config::Config;
 
     fn read(body: &str) -> Result<Traffic, NoData> {
-        let text =
-            format!("apiVersion: {}\nbackends: [{{name: b, url: 'http://h'}}]", crate::config::API_VERSION);
+        let text = format!(
+            "apiVersion: {}\nkind: OperatorConfig\nbackends: [{{name: b, url: 'http://h'}}]",
+            crate::config::API_VERSION
+        );
         let config: Config = serde_saphyr::from_str(&text).unwrap();
         traffic(body.as_bytes(), &config.backends[0], Duration::from_secs(10), Timestamp::UNIX_EPOCH)
     }

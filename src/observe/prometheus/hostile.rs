@@ -39,8 +39,10 @@ const MOST_ERRORS: f64 = 0.01;
 const USUAL: (f64, f64) = (1000.0, 4.0);
 
 fn backend() -> Backend {
-    let text =
-        format!("apiVersion: {}\nbackends: [{{name: b, url: 'http://h'}}]", crate::config::API_VERSION);
+    let text = format!(
+        "apiVersion: {}\nkind: OperatorConfig\nbackends: [{{name: b, url: 'http://h'}}]",
+        crate::config::API_VERSION
+    );
     let config: Config = serde_saphyr::from_str(&text).unwrap();
     config.backends[0].clone()
 }
@@ -354,7 +356,7 @@ async fn over_http(head: &str, body: &[u8], times: usize) -> Observed<Traffic> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let text = format!(
-        "apiVersion: {}\nbackends: [{{name: default, url: '{url}', timeout: 20s}}]",
+        "apiVersion: {}\nkind: OperatorConfig\nbackends: [{{name: default, url: '{url}', timeout: 20s}}]",
         crate::config::API_VERSION
     );
     let config: Config = serde_saphyr::from_str(&text).unwrap();

@@ -154,7 +154,7 @@ mod tests {
     fn queries(preset: Preset, edge: bool, labels: &[(&str, &str)]) -> Result<Vec<String>, String> {
         let label = if edge { "\n  edgeNamespaceLabel: exported_namespace" } else { "" };
         let text = format!(
-            "apiVersion: {}\nbackends:\n- name: default\n  url: http://127.0.0.1:9090{label}",
+            "apiVersion: {}\nkind: OperatorConfig\nbackends:\n- name: default\n  url: http://127.0.0.1:9090{label}",
             crate::config::API_VERSION
         );
         let config: Config = serde_saphyr::from_str(&text).unwrap();
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn together_asks_for_what_each_alone_would_and_collides_with_no_label() {
         let text = format!(
-            "apiVersion: {}\nbackends: [{{name: default, url: 'http://127.0.0.1:9090'}}]",
+            "apiVersion: {}\nkind: OperatorConfig\nbackends: [{{name: default, url: 'http://127.0.0.1:9090'}}]",
             crate::config::API_VERSION
         );
         let config: Config = serde_saphyr::from_str(&text).unwrap();

@@ -58,8 +58,10 @@ mod tests {
     use crate::config::Config;
 
     fn read(body: &str) -> Result<Vec<ViewTraffic>, NoDataReason> {
-        let text =
-            format!("apiVersion: {}\nbackends: [{{name: b, url: 'http://h'}}]", crate::config::API_VERSION);
+        let text = format!(
+            "apiVersion: {}\nkind: OperatorConfig\nbackends: [{{name: b, url: 'http://h'}}]",
+            crate::config::API_VERSION
+        );
         let config: Config = serde_saphyr::from_str(&text).unwrap();
         views(body.as_bytes(), &config.backends[0], "view").map_err(|no_data| no_data.reason)
     }

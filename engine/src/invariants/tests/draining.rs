@@ -32,7 +32,7 @@ fn u1_and_u3_an_uninstallation_is_no_pretext() {
         let mut story = scaled();
         story.facts.retain(|(at, _)| *at < 45);
         marked(&mut story, 30, until);
-        story.stored.status.undo = Some(story.setup.owed(UndoState::Owed));
+        story.stored.status.undo = Some(story.setup.owed(UndoState::Pending));
         story.stores(46, |stored, _| stored.status.undo.as_mut().unwrap().state = UndoState::Abandoned);
         story
     };

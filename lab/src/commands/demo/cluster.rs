@@ -163,6 +163,7 @@ pub(super) fn objects(client: Client, kind: &str, plural: &str) -> Api<DynamicOb
 pub(super) fn operator_config(prometheus: &str) -> String {
     json!({
         "apiVersion": "config.latency-operator.dev/v1alpha1",
+        "kind": "OperatorConfig",
         "backends": [backend(prometheus)],
         "watchNamespaces": [NAMESPACE],
         "lease": lab::operator::lease(OPERATOR, "latency-operator"),

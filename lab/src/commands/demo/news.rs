@@ -63,7 +63,7 @@ pub(super) struct Remediation {
 pub(super) struct Undo {
     /// The remediation's name.
     pub(super) name: String,
-    /// None, Owed, Done, Contested or Abandoned.
+    /// None, Pending, Done, Contested or Abandoned.
     pub(super) state: String,
     /// To how many replicas it goes back.
     pub(super) baseline: Option<i64>,
@@ -155,8 +155,12 @@ fn remediation(object: &DynamicObject) -> Remediation {
 }
 
 fn undo(object: &DynamicObject) -> Option<Undo> {
-    let state = object.data.pointer("/status/undo/state")?.as_str()?.to_owned();
-    Some(Undo { name: object.name_any(), state, baseline: number(&object.data, "/status/undo/baseline") })
+    let state = object.data.pointer("/status/rollback/state")?.as_str()?.to_owned();
+    Some(Undo {
+        name: object.name_any(),
+        state,
+        baseline: number(&object.data, "/status/rollback/change/replicas/baseline"),
+    })
 }
 
 fn incident(object: &DynamicObject) -> Incident {
@@ -199,12 +203,12 @@ mod tests {
         let object: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyRemediation", "metadata": {"name": "one"},
             "spec": {"action": {"type": "Scale", "scale": {"targetRef": {"name": "orders-api"}, "from": 2, "to": 4}}},
-            "status": {"phase": "Executing", "undo": {"state": "Owed", "baseline": 2, "wrote": 4}},
+            "status": {"phase": "Executing", "rollback": {"state": "Pending", "change": {"type": "Replicas", "replicas": {"baseline": 2, "wrote": 4}}}},
         }))
         .unwrap();
         let read = remediation(&object);
         assert_eq!((read.action.as_str(), read.pid, read.scale), ("Scale", None, Some((2, 4))));
         let owed = undo(&object).unwrap();
-        assert_eq!((owed.name.as_str(), owed.state.as_str(), owed.baseline), ("one", "Owed", Some(2)));
+        assert_eq!((owed.name.as_str(), owed.state.as_str(), owed.baseline), ("one", "Pending", Some(2)));
     }
 }

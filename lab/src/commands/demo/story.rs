@@ -331,7 +331,9 @@ pub(super) mod tests {
         });
         assert!(!story.hears(&News::Replicas(2)), "it was so before");
         assert!(story.hears(&News::Replicas(4)) && !story.hears(&News::Replicas(4)));
-        assert!(!story.hears(&undo("None")) && story.hears(&undo("Owed")) && !story.hears(&undo("Owed")));
+        assert!(
+            !story.hears(&undo("None")) && story.hears(&undo("Pending")) && !story.hears(&undo("Pending"))
+        );
         story
     }
 
@@ -439,7 +441,7 @@ pub(super) mod tests {
             created_at,
             ..Default::default()
         })));
-        let owed = Undo { name: "old".into(), state: "Owed".into(), baseline: None };
+        let owed = Undo { name: "old".into(), state: "Pending".into(), baseline: None };
         assert!(!story.hears(&News::Undo(owed)));
         assert!(!story.hears(&News::Incident(Incident { opened_at: Some(at(50)), ..Default::default() })));
         assert_eq!((story.remediations.len(), story.undo.len()), (remediations, 0));

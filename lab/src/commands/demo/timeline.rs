@@ -339,7 +339,7 @@ fn step(now: &Remediation) -> (&'static str, String) {
 fn undo(now: &Undo) -> (&'static str, String) {
     let back = now.baseline.map(|baseline| format!(", back to {baseline} replicas")).unwrap_or_default();
     let verb = match now.state.as_str() {
-        "Owed" => "owes",
+        "Pending" => "owes",
         "Done" => "undid",
         _ => "leaves",
     };

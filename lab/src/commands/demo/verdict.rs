@@ -358,8 +358,8 @@ mod tests {
         let cases: [(Change, &str); 5] = [
             (|story| story.undo.clear(), "the undo should be Done"),
             (
-                |story| story.undo.values_mut().for_each(|undo| undo.state = "Owed".into()),
-                "the undo is [\"Owed\"]",
+                |story| story.undo.values_mut().for_each(|undo| undo.state = "Pending".into()),
+                "the undo is [\"Pending\"]",
             ),
             (|story| story.replicas.push(3), "back at its replicas"),
             (|story| story.signalled.push(42), "signalled no session; it signalled [42]"),

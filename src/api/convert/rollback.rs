@@ -1,4 +1,4 @@
-//! What is owed: from the API to the engine and back. What an undo watches is a policy's own text, written out.
+//! Rollbacks: from the API to the engine and back. What a rollback watches is a copy of the policy's own text.
 
 use std::time::Duration;
 
@@ -9,19 +9,20 @@ use crate::api::dependencies::Dependency as Stored;
 use crate::api::policy as written;
 use crate::api::remediation as api;
 use crate::api::text::{self, Instant, Word};
+use crate::api::unions::Misfit;
 
 /// Where a remediation keeps its copy of a policy's text.
-const WATCH: &str = "spec.undo.watch";
+const WATCH: &str = "spec.rollback.watch";
 
-pub(super) fn spec(reader: &mut Reader, undo: &api::UndoSpec) -> UndoSpec {
+pub(super) fn spec(reader: &mut Reader, undo: &api::Rollback) -> UndoSpec {
     for (index, objective) in undo.watch.objectives.iter().enumerate() {
         if objective.source.is_none() {
             reader.problem(format!("{WATCH}.objectives[{index}].source"), "a stored objective needs it");
         }
     }
     UndoSpec {
-        max_hold: reader.duration("spec.undo.maxHold", &undo.max_hold, Duration::ZERO),
-        step: reader.count("spec.undo.step", undo.step, 1),
+        max_hold: reader.duration("spec.rollback.maxHold", &undo.max_hold, Duration::ZERO),
+        step: reader.count("spec.rollback.step", undo.step, 1),
         watch: Watch {
             evaluation: policy::evaluation(reader, &format!("{WATCH}.evaluation"), &undo.watch.evaluation),
             objectives: objectives::objectives(
@@ -39,25 +40,39 @@ pub(super) fn spec(reader: &mut Reader, undo: &api::UndoSpec) -> UndoSpec {
     }
 }
 
-pub(super) fn status(reader: &mut Reader, undo: &api::Undo) -> Option<Undo> {
-    let due_by = match &undo.due_by {
-        Some(word) => Some(reader.word("status.undo.dueBy", word, "Calm, MaxHold, Worse and Drain")?),
+pub(super) fn status(reader: &mut Reader, rollback: &api::RollbackStatus) -> Option<Undo> {
+    const PATH: &str = "status.rollback";
+    let api::Change { r#type, replicas } = &rollback.change;
+    if let Err(misfit) = api::CHANGES.check(&r#type.0, &[("replicas", replicas.is_some())]) {
+        let (field, message) = match misfit {
+            Misfit::UnknownType(message) => ("type", message),
+            Misfit::Member(member, message) => (member, message),
+        };
+        reader.problem(format!("{PATH}.change.{field}"), message);
+        return None;
+    }
+    let due_by = match &rollback.due_by {
+        Some(word) => Some(reader.word(&format!("{PATH}.dueBy"), word, "Calm, MaxHold, Worse and Drain")?),
         None => None,
     };
+    let states = "None, Pending, Done, Contested and Abandoned";
+    let state = reader.word(&format!("{PATH}.state"), &rollback.state, states)?;
+    let replicas = replicas.as_ref()?;
+    let mut count = |field: &str, count| reader.count(&format!("{PATH}.change.replicas.{field}"), count, 0);
     Some(Undo {
-        state: reader.word("status.undo.state", &undo.state, "None, Owed, Done, Contested and Abandoned")?,
-        baseline: reader.count("status.undo.baseline", undo.baseline, 0),
-        wrote: reader.count("status.undo.wrote", undo.wrote, 0),
-        writing: undo.writing.map(|count| reader.count("status.undo.writing", count, 0)),
-        due_at: undo.due_at.0,
+        state,
+        baseline: count("baseline", replicas.baseline),
+        wrote: count("wrote", replicas.wrote),
+        writing: replicas.writing.map(|replicas| count("writing", replicas)),
+        due_at: rollback.due_at.0,
         due_by,
-        stepped_at: undo.stepped_at.map(|at| at.0),
-        overdue: undo.overdue,
+        stepped_at: rollback.stepped_at.map(|at| at.0),
+        overdue: rollback.overdue,
     })
 }
 
-pub(super) fn spec_of(undo: &UndoSpec) -> api::UndoSpec {
-    api::UndoSpec {
+pub(super) fn spec_of(undo: &UndoSpec) -> api::Rollback {
+    api::Rollback {
         max_hold: text::Duration::of(undo.max_hold),
         step: i32::try_from(undo.step).unwrap_or(i32::MAX),
         watch: api::Watch {
@@ -73,13 +88,16 @@ pub(super) fn spec_of(undo: &UndoSpec) -> api::UndoSpec {
     }
 }
 
-pub(super) fn status_of(undo: &Undo) -> api::Undo {
+pub(super) fn status_of(undo: &Undo) -> api::RollbackStatus {
     let count = |replicas: u32| i32::try_from(replicas).unwrap_or(i32::MAX);
-    api::Undo {
-        state: Word(undo.state.to_string()),
+    let replicas = api::ReplicasChange {
         baseline: count(undo.baseline),
         wrote: count(undo.wrote),
         writing: undo.writing.map(count),
+    };
+    api::RollbackStatus {
+        state: Word(undo.state.to_string()),
+        change: api::Change { r#type: Word::text("Replicas"), replicas: Some(replicas) },
         due_at: Instant(undo.due_at),
         due_by: undo.due_by.map(|by| Word(format!("{by:?}"))),
         stepped_at: undo.stepped_at.map(Instant),
