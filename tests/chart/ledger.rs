@@ -348,7 +348,7 @@ fn a_spec_that_could_change_is_the_operators_and_without_a_release_all_is_as_the
         let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
         let patch = json!([{"op": "remove", "path": path}]).to_string();
         cluster.kubectl(&["patch", name, "--type=json", "-p", &patch], "").await;
-        let patch = json!({"spec": {"reason": "as I say"}});
+        let patch = json!({"spec": {"cause": {"message": "as I say"}}});
         let refused = async || {
             let said = place.patch(&place.writer, KINDS[0], &patch).await.expect_err("it was accepted");
             said.contains("only the operator").then_some(said)
