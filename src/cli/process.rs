@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use controller::Settings;
 use controller::ledger_store::LedgerStore;
-use controller::ports::Ports;
+use controller::ports::{Leading, Ports};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,13 +18,13 @@ use crate::clock::Clock;
 use crate::config::{Config, SecretRule};
 use crate::connections::services::DevOverride;
 use crate::connections::{Registry, Secrets, Services};
+use crate::kube::Leadership;
 use crate::kube::budgets::Budgets;
 use crate::kube::events::Publisher;
 use crate::kube::{
     Actor, Announcer, Cluster, Controllers, Kubernetes, Led, Observer, Timers, Watched, lead,
     list_remediations,
 };
-use crate::leader::Leadership;
 use crate::observe::postgres::Databases;
 use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;

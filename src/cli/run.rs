@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use controller::ports::Leading;
 use tokio::sync::watch;
 
 use super::process::{self, Clients, Logging, Reporting};
 use crate::config::Config;
 use crate::connections::services::DevOverride;
-use crate::leader::{Elector, Lost};
+use crate::kube::leader::{Elector, Lost};
 use crate::telemetry::{Health, Metrics, Recorder, server};
 
 #[derive(Debug, clap::Args)]

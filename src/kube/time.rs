@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use controller::ports::Time;
+use controller::ports::{Time, Timer};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
@@ -31,7 +31,7 @@ impl Timers {
     }
 }
 
-impl Time for Timers {
+impl Timer for Timers {
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -43,7 +43,9 @@ impl Time for Timers {
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(span)
     }
+}
 
+impl Time for Timers {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
