@@ -296,7 +296,7 @@ pub trait Announce: Send + Sync + 'static {
 pub trait Timer: Send + Sync + 'static {
     /// The instant, on the clock that was agreed on with the API server.
     fn now(&self) -> Timestamp;
-    /// The time since some fixed instant of this process.
+    /// The time since some fixed instant. It goes on while the machine is suspended.
     fn monotonic(&self) -> Duration;
     /// Waits.
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static;

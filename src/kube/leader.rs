@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use controller::election::{self, LeaseRecord, LeaseTimes, Leases, StoredLease, Term};
 pub use controller::election::{LONGEST_DRAIN as LONGEST, Lost};
@@ -18,27 +18,24 @@ use tokio::sync::watch;
 use super::convert::version;
 use super::write::classify;
 use crate::api::DRAINING_UNTIL;
-use crate::clock::Clock;
+use crate::clock::{Clock, since_boot};
 use crate::config::LeaseConfig;
 use crate::connections::secrets::brief;
 use crate::telemetry::Health;
 
 /// Tokio's timers, and the clock that was last agreed on with the API server. Cheap to clone.
-#[derive(Debug, Clone)]
-struct Instants {
-    begun: Instant,
-    clock: Arc<Mutex<Option<Clock>>>,
-}
+#[derive(Debug, Clone, Default)]
+struct Instants(Arc<Mutex<Option<Clock>>>);
 
 impl Timer for Instants {
     /// Before the first agreement it is this machine's time; the election asks only afterwards.
     fn now(&self) -> Timestamp {
-        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let clock = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         clock.map_or_else(Timestamp::now, |clock| clock.now())
     }
 
     fn monotonic(&self) -> Duration {
-        self.begun.elapsed()
+        since_boot()
     }
 
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -161,7 +158,7 @@ impl Leadership {
 
     /// From now on it is known what time it is, and so when a mark is over.
     pub fn agree_on(&self, clock: Clock) {
-        *self.instants.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+        *self.instants.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
         self.term.time_is_known();
     }
 }
@@ -239,7 +236,7 @@ impl Elector {
             renew_deadline: config.renew_deadline,
             retry_period: config.retry_period,
         };
-        let instants = Instants { begun: Instant::now(), clock: Arc::default() };
+        let instants = Instants::default();
         let election = election::Elector::new(leases, instants.clone(), times, identity);
         Self { election, instants }
     }

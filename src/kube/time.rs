@@ -2,19 +2,18 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use controller::ports::{Time, Timer};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, since_boot};
 
 /// The clock that was agreed on with the API server, tokio's timers, and the background tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Timers {
     clock: Clock,
-    begun: Instant,
     tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -22,7 +21,7 @@ impl Timers {
     /// Timers on that clock.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, begun: Instant::now(), tasks: Arc::default() }
+        Self { clock, tasks: Arc::default() }
     }
 
     /// Ends all background tasks, wherever they are.
@@ -37,7 +36,7 @@ impl Timer for Timers {
     }
 
     fn monotonic(&self) -> Duration {
-        self.begun.elapsed()
+        since_boot()
     }
 
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static {
