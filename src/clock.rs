@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{Request, header};
+use axum::http::{HeaderMap, Request, header};
 use engine::model::later;
 use jiff::Timestamp;
 use kube::Client;
@@ -60,8 +60,7 @@ impl Clock {
     pub async fn agreed(client: &Client) -> Result<Self, ClockError> {
         let request = Request::get("/version").body(Body::empty()).map_err(|_| ClockError::NoDate)?;
         let answer = client.send(request).await?;
-        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-        let clock = Self::at(date.and_then(instant).ok_or(ClockError::NoDate)?);
+        let clock = Self::at(date_of(answer.headers()).ok_or(ClockError::NoDate)?);
         let own = Timestamp::now();
         if own.duration_since(clock.wall).unsigned_abs() > NOTABLE {
             tracing::warn!(%own, api_server = %clock.wall, "this machine's clock differs; the API server's is used");
@@ -74,6 +73,11 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         later(self.wall, since_boot().saturating_sub(self.set))
     }
+}
+
+/// The header `Date`.
+pub(crate) fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
+    headers.get(header::DATE)?.to_str().ok().and_then(instant)
 }
 
 /// The date of an HTTP header (RFC 9110, 5.6.7).

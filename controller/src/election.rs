@@ -6,6 +6,7 @@
 //!
 //! A person who uninstalls the operator marks the Lease: its leader begins nothing any more.
 
+mod dates;
 mod term;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use engine::model::Draining;
 
+pub use self::dates::{Ahead, Dates};
 pub use self::term::{LONGEST_DRAIN, Term};
 use crate::objects::Version;
 use crate::ports::{Read, ReadError, Timer, WriteError, Written};
@@ -80,6 +82,8 @@ pub trait Leases: Send + Sync + 'static {
     fn tried(&self, reachable: Option<bool>);
     /// The mark on the Lease has changed.
     fn marked(&self);
+    /// How far the API server's clock is ahead of [`Timer::monotonic`], by its last answers; nothing where it is not known.
+    fn ahead(&self) -> Option<Ahead>;
 }
 
 /// How a term was lost.
@@ -180,6 +184,11 @@ impl<L: Leases, T: Timer> Elector<L, T> {
             if left.is_zero() {
                 let seconds = self.times.renew_deadline.as_secs_f64();
                 return Lost::Otherwise(format!("it could not be renewed for {seconds} s"));
+            }
+            if term.is_older_than_it_seems(self.leases.ahead()) {
+                return Lost::Otherwise(
+                    "more time has passed at the API server than here since it was renewed".to_owned(),
+                );
             }
             match within(&self.time, left, self.renew(term)).await {
                 Some(Ok(true)) | None => {}
@@ -326,7 +335,7 @@ impl<L: Leases, T: Timer> Elector<L, T> {
         let record = self.record(term.epoch(), stored.record.mark.clone().filter(|_| !is_over));
         match self.leases.replace(&stored, &record).await {
             Ok(renewed) => {
-                term.renewed_at(sent);
+                term.renewed_at(sent, self.leases.ahead());
                 self.hear(term, &renewed.record);
                 Ok(true)
             }
@@ -345,7 +354,8 @@ impl<L: Leases, T: Timer> Elector<L, T> {
     /// The term that a write has begun; `record` is what is stored since.
     fn term(&self, sent: Duration, record: &LeaseRecord) -> Arc<Term> {
         let epoch = record.transitions.unwrap_or(0);
-        let term = Term::new(self.identity.clone(), epoch, sent, self.times.renew_deadline);
+        let term = Term::new(self.identity.clone(), epoch, self.times.renew_deadline);
+        term.renewed_at(sent, self.leases.ahead());
         self.hear(&term, record);
         Arc::new(term)
     }

@@ -113,9 +113,8 @@ impl Drain {
         let namespace = config.lease.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| clients.reading.default_namespace().to_owned());
         let health = Health::default();
-        let elector =
-            Elector::new(clients.mutating.clone(), &namespace, config.lease.clone(), &identity, health)
-                .after_others();
+        let elector = Elector::new(clients.electing(), &namespace, config.lease.clone(), &identity, health)
+            .after_others();
         Ok(Self {
             lease: format!("{namespace}/{}", config.lease.name),
             scopes: Scope::all(&config.watch_namespaces),

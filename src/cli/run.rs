@@ -71,7 +71,7 @@ async fn lead(
     let Reporting { metrics, health, .. } = reporting.clone();
     let namespace =
         config.lease.namespace.clone().unwrap_or_else(|| clients.reading.default_namespace().to_owned());
-    let elector = Elector::new(clients.mutating.clone(), &namespace, config.lease.clone(), &identity, health);
+    let elector = Elector::new(clients.electing(), &namespace, config.lease.clone(), &identity, health);
     tracing::info!(
         identity,
         namespace,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use controller::election::{self, LeaseRecord, LeaseTimes, Leases, StoredLease, Term};
+use controller::election::{self, Ahead, LeaseRecord, LeaseTimes, Leases, StoredLease, Term};
 pub use controller::election::{LONGEST_DRAIN as LONGEST, Lost};
 use controller::ports::{Leading, Read, ReadError, Timer, Written};
 use engine::model::Draining;
@@ -16,6 +16,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::convert::version;
+use super::dates::Dates;
 use super::write::classify;
 use crate::api::DRAINING_UNTIL;
 use crate::clock::{Clock, since_boot};
@@ -48,6 +49,7 @@ struct KubernetesLeases {
     api: Api<Lease>,
     name: String,
     health: Health,
+    dates: Dates,
     /// Tells whenever the mark has changed.
     marks: watch::Sender<()>,
 }
@@ -127,6 +129,10 @@ impl Leases for KubernetesLeases {
     fn marked(&self) {
         self.marks.send_replace(());
     }
+
+    fn ahead(&self) -> Option<Ahead> {
+        self.dates.ahead()
+    }
 }
 
 impl KubernetesLeases {
@@ -146,6 +152,7 @@ impl KubernetesLeases {
 pub struct Leadership {
     term: Arc<Term>,
     instants: Instants,
+    dates: Dates,
     marks: watch::Sender<()>,
 }
 
@@ -165,7 +172,7 @@ impl Leadership {
 
 impl Leading for Leadership {
     fn held(&self) -> bool {
-        self.term.held(self.instants.monotonic())
+        self.term.held(self.instants.monotonic(), self.dates.ahead())
     }
 
     fn identity(&self) -> &str {
@@ -222,13 +229,20 @@ impl Sight {
 }
 
 impl Elector {
-    /// An elector for the configured Lease, in `namespace`. The client must not retry by itself.
+    /// An elector for the configured Lease, in `namespace`. The client must not retry by itself, and be one of `dates`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, config: LeaseConfig, identity: &str, health: Health) -> Self {
+    pub fn new(
+        (client, dates): (Client, Dates),
+        namespace: &str,
+        config: LeaseConfig,
+        identity: &str,
+        health: Health,
+    ) -> Self {
         let leases = KubernetesLeases {
             api: Api::namespaced(client, namespace),
             name: config.name,
             health,
+            dates,
             marks: watch::Sender::new(()),
         };
         let times = LeaseTimes {
@@ -250,7 +264,8 @@ impl Elector {
     /// Waits until this process leads.
     pub async fn acquire(&self) -> Leadership {
         let term = self.election.acquire().await;
-        Leadership { term, instants: self.instants.clone(), marks: self.leases().marks.clone() }
+        let KubernetesLeases { dates, marks, .. } = self.leases();
+        Leadership { term, instants: self.instants.clone(), dates: dates.clone(), marks: marks.clone() }
     }
 
     /// Renews until the Lease is lost, and says how.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::model::Draining;
 use jiff::Timestamp;
 
-use super::LeaseRecord;
+use super::{Ahead, LeaseRecord};
 use crate::planted;
 
 /// Maximum time for which anybody drains. A mark is forgotten this long after it was first seen (and after the time for which
@@ -54,15 +54,17 @@ pub struct Term {
 struct Known {
     /// When the last renewal that succeeded was sent, as a monotonic time.
     renewed: Duration,
+    /// How far the API server's clock was ahead at that time.
+    ahead: Option<Ahead>,
     mark: Option<Mark>,
     /// Whether the time is known, and so when a mark is over.
     knows_time: bool,
 }
 
 impl Term {
-    /// A term that was taken with a write sent at that monotonic time.
-    pub(super) fn new(identity: Arc<str>, epoch: u64, sent: Duration, provable_for: Duration) -> Self {
-        let known = Known { renewed: sent, mark: None, knows_time: false };
+    /// A term that begins; it is held once it is renewed.
+    pub(super) fn new(identity: Arc<str>, epoch: u64, provable_for: Duration) -> Self {
+        let known = Known { renewed: Duration::ZERO, ahead: None, mark: None, knows_time: false };
         Self { identity, epoch, provable_for, known: Mutex::new(known) }
     }
 
@@ -78,10 +80,16 @@ impl Term {
         self.epoch
     }
 
-    /// Whether the Lease is provably held at that monotonic time. A process that was frozen finds that it is not.
+    /// Whether the Lease is provably held at that monotonic time, where the API server's clock is so far ahead of it. A process
+    /// that was frozen finds that it is not.
     #[must_use]
-    pub fn held(&self, now: Duration) -> bool {
-        self.since_contact(now) < self.provable_for
+    pub fn held(&self, now: Duration, ahead: Option<Ahead>) -> bool {
+        self.since_contact(now) < self.provable_for && !self.is_older_than_it_seems(ahead)
+    }
+
+    /// Whether more time has passed at the API server since the last renewal than here: this machine was paused.
+    pub(super) fn is_older_than_it_seems(&self, ahead: Option<Ahead>) -> bool {
+        self.lock().ahead.zip(ahead).is_some_and(|(before, now)| now.has_grown_since(before))
     }
 
     /// How long ago the API server last answered a renewal, counted from before it was sent.
@@ -101,9 +109,10 @@ impl Term {
         self.lock().knows_time = true;
     }
 
-    /// A renewal succeeded that was sent at that monotonic time.
-    pub(super) fn renewed_at(&self, sent: Duration) {
-        self.lock().renewed = sent;
+    /// A renewal succeeded that was sent at that monotonic time; the API server's clock is so far ahead of it.
+    pub(super) fn renewed_at(&self, sent: Duration, ahead: Option<Ahead>) {
+        let mut known = self.lock();
+        (known.renewed, known.ahead) = (sent, ahead);
     }
 
     /// Takes in the mark of a Lease that was read; whether it is another one.
@@ -141,6 +150,7 @@ impl Term {
 mod tests {
     use engine::model::{earlier, later};
 
+    use super::super::Dates;
     use super::*;
 
     fn marked(text: Option<&str>) -> LeaseRecord {
@@ -149,7 +159,7 @@ mod tests {
     }
 
     fn term() -> Term {
-        let term = Term::new("a".into(), 1, Duration::ZERO, Duration::from_secs(10));
+        let term = Term::new("a".into(), 1, Duration::from_secs(10));
         term.time_is_known();
         term
     }
@@ -180,14 +190,34 @@ mod tests {
     #[test]
     fn a_term_is_held_while_its_renewal_proves_it() {
         let term = term();
-        assert!(term.held(Duration::from_secs(9)) && !term.held(Duration::from_secs(10)));
-        term.renewed_at(Duration::from_secs(5));
-        assert!(term.held(Duration::from_secs(14)) && !term.held(Duration::from_secs(15)));
+        let held = |seconds| term.held(Duration::from_secs(seconds), None);
+        assert!(held(9) && !held(10));
+        term.renewed_at(Duration::from_secs(5), None);
+        assert!(held(14) && !held(15));
+    }
+
+    #[test]
+    fn a_term_is_not_held_on_a_machine_that_was_paused_since_its_renewal() {
+        let (term, mut dates) = (term(), Dates::default());
+        let date: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let mut hear = |date| {
+            dates.hear(date, Duration::ZERO, Duration::ZERO);
+            dates.ahead()
+        };
+        let ahead = [date; 3].map(&mut hear).last().copied().flatten();
+        term.renewed_at(Duration::ZERO, ahead);
+        assert!(term.held(Duration::ZERO, ahead));
+        let paused = later(date, Duration::from_secs(20));
+        assert!(term.held(Duration::ZERO, hear(paused)), "one answer may be wrong");
+        let ahead = hear(paused);
+        assert!(!term.held(Duration::ZERO, ahead));
+        term.renewed_at(Duration::ZERO, ahead);
+        assert!(term.held(Duration::ZERO, ahead), "nobody has taken it meanwhile");
     }
 
     #[test]
     fn no_mark_is_over_while_the_time_is_not_known() {
-        let term = Term::new("a".into(), 1, Duration::ZERO, Duration::from_secs(10));
+        let term = Term::new("a".into(), 1, Duration::from_secs(10));
         let is_over = || term.is_over(&marked(Some("soon")), Duration::ZERO, Timestamp::UNIX_EPOCH);
         assert!(!is_over());
         term.time_is_known();

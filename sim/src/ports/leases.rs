@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use controller::election::{LeaseRecord, Leases, StoredLease};
+use controller::election::{Ahead, LeaseRecord, Leases, StoredLease};
 use controller::ports::{Read, Written};
 use engine::model::Draining;
 
@@ -63,6 +63,11 @@ impl Leases for Port {
     }
 
     fn tried(&self, _: Option<bool>) {}
+
+    /// The clock of a simulated machine never stands still.
+    fn ahead(&self) -> Option<Ahead> {
+        None
+    }
 
     /// What waits looks again at once.
     fn marked(&self) {

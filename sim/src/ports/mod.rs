@@ -97,7 +97,7 @@ impl Time for Port {
 
 impl Leading for Port {
     fn held(&self) -> bool {
-        self.0.term().is_some_and(|term| term.held(self.0.monotonic()))
+        self.0.term().is_some_and(|term| term.held(self.0.monotonic(), None))
     }
 
     fn identity(&self) -> &str {
