@@ -1,20 +1,34 @@
 //! The one clock of the operator.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::http::{Request, header};
+use axum::http::{HeaderMap, Request, header};
 use engine::model::later;
 use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
+use rustix::time::{ClockId, clock_gettime};
 
-/// A clock that is set once by the API server's and then counted on by the monotonic clock. It never goes backwards, somebody
+/// A clock that is set once by the API server's and then counted on by [`since_boot`]. It never goes backwards, somebody
 /// who sets the machine's clock shortens no cooldown and revives no deadline, and a successor on a machine with another time
 /// counts on from the same instants as its predecessor: they stand in objects of the API server.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     wall: Timestamp,
-    monotonic: Instant,
+    set: Duration,
+}
+
+/// The time since this machine was started. It goes on while the machine is suspended; on Linux [`std::time::Instant`] does
+/// not, and a process that goes on afterwards would believe in a Lease that somebody else has taken meanwhile.
+#[must_use]
+pub fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    const CLOCK: ClockId = ClockId::Boottime;
+    // Elsewhere only people's commands run.
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: ClockId = ClockId::Monotonic;
+    // Since the start: it is never negative.
+    clock_gettime(CLOCK).try_into().unwrap_or_default()
 }
 
 /// Why the clock could not be set.
@@ -35,7 +49,7 @@ impl Clock {
     /// A clock that shows this time now.
     #[must_use]
     pub fn at(wall: Timestamp) -> Self {
-        Self { wall, monotonic: Instant::now() }
+        Self { wall, set: since_boot() }
     }
 
     /// Asks the API server for the time. The header says whole seconds, and the answer took a while: the clock is a second
@@ -46,8 +60,7 @@ impl Clock {
     pub async fn agreed(client: &Client) -> Result<Self, ClockError> {
         let request = Request::get("/version").body(Body::empty()).map_err(|_| ClockError::NoDate)?;
         let answer = client.send(request).await?;
-        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-        let clock = Self::at(date.and_then(instant).ok_or(ClockError::NoDate)?);
+        let clock = Self::at(date_of(answer.headers()).ok_or(ClockError::NoDate)?);
         let own = Timestamp::now();
         if own.duration_since(clock.wall).unsigned_abs() > NOTABLE {
             tracing::warn!(%own, api_server = %clock.wall, "this machine's clock differs; the API server's is used");
@@ -58,8 +71,13 @@ impl Clock {
     /// The instant.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        later(self.wall, self.monotonic.elapsed())
+        later(self.wall, since_boot().saturating_sub(self.set))
     }
+}
+
+/// The header `Date`.
+pub(crate) fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
+    headers.get(header::DATE)?.to_str().ok().and_then(instant)
 }
 
 /// The date of an HTTP header (RFC 9110, 5.6.7).
@@ -70,6 +88,12 @@ fn instant(date: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_since_boot_goes_on() {
+        let before = since_boot();
+        assert!(before > Duration::ZERO && since_boot() >= before);
+    }
 
     #[test]
     fn a_date_is_understood_as_servers_write_it() {

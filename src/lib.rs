@@ -7,7 +7,6 @@
 //! - [`config`], [`clock`], [`telemetry`], [`scope`]: the configuration file; time; logs, metrics and health; which namespaces;
 //! - [`api`]: the resources, and their conversion into the engine's values and back;
 //! - [`connections`]: connections to data stores and Services, and the addresses that they may lead to;
-//! - [`leader`]: the Lease;
 //! - [`observe`]: reads metrics, data stores and Kubernetes; [`act`]: carries effects out. Neither imports the other;
 //! - [`kube`](mod@kube): the ports of the crate `controller` on Kubernetes, and the queues that feed it;
 //! - [`cli`]: the command line, which puts all of them together.
@@ -19,7 +18,6 @@ pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod kube;
-pub mod leader;
 pub mod observe;
 pub mod scope;
 pub mod telemetry;

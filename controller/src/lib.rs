@@ -8,10 +8,12 @@
 //! - [`policy`]: one evaluation of one policy, in five steps; it acts on nothing but the operator's own objects;
 //! - [`remediation`]: carries out the steps that [`engine::advance()`] returns, also for a policy that is paused, invalid or gone;
 //! - [`report`], [`conditions`], [`reasons`], [`announce`]: from records to statuses and announcements, without I/O;
-//! - [`ledger_store`], [`fleet`]: what is known over all policies.
+//! - [`ledger_store`], [`fleet`]: what is known over all policies;
+//! - [`election`]: one leader, by a Lease.
 
 pub mod announce;
 pub mod conditions;
+pub mod election;
 pub mod fleet;
 pub mod ledger_store;
 pub mod objects;
@@ -81,7 +83,7 @@ impl<E: Environment> Controllers<E> {
     /// The controllers of a term that begins with a consistent list of all LatencyRemediations.
     #[must_use]
     pub fn new(ports: Ports<E>, settings: Settings, ledger: LedgerStore) -> Arc<Self> {
-        let memories = PolicyMemories::new(ports::Time::monotonic(&ports.time));
+        let memories = PolicyMemories::new(ports::Timer::monotonic(&ports.time));
         Arc::new(Self {
             ports,
             settings,
@@ -105,6 +107,6 @@ impl<E: Environment> Controllers<E> {
     }
 
     fn now(&self) -> Timestamp {
-        ports::Time::now(&self.ports.time)
+        ports::Timer::now(&self.ports.time)
     }
 }

@@ -8,7 +8,7 @@ use engine::model::{ByName, CacheMemory, NoData, Observed, Policy, PostgresFacts
 
 use crate::Controllers;
 use crate::objects::{Measurement, Observations};
-use crate::ports::{Announce, Cadence, Detail, Environment, Observe, Time};
+use crate::ports::{Announce, Cadence, Detail, Environment, Observe, Timer};
 
 /// How old a reading of a dependency may be while all is well.
 const CALM: Duration = Duration::from_secs(60);

@@ -292,14 +292,18 @@ pub trait Announce: Send + Sync + 'static {
     fn evaluated(&self, recorded: Recorded<'_>);
 }
 
-/// Clock, timers, tasks and chance.
-pub trait Time: Send + Sync + 'static {
+/// Clock and timers.
+pub trait Timer: Send + Sync + 'static {
     /// The instant, on the clock that was agreed on with the API server.
     fn now(&self) -> Timestamp;
-    /// The time since some fixed instant of this process.
+    /// The time since some fixed instant. It goes on while the machine is suspended.
     fn monotonic(&self) -> Duration;
     /// Waits.
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// Clock, timers, tasks and chance.
+pub trait Time: Timer {
     /// Runs a task in the background until it ends, or the controllers do.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
     /// A number from 0 to 1, another one each time.

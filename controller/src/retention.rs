@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::model::{Policy, Remediation};
 use engine::retention::{expired, may_go};
 
-use crate::ports::{Cluster, Environment, Time};
+use crate::ports::{Cluster, Environment, Timer};
 use crate::{Controllers, PolicyKey};
 
 /// How often all remediations are looked through. Nothing is urgent about it.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 
-use crate::ports::Time;
+use crate::ports::Timer;
 
 /// What `work` yields within `span`; nothing where it takes longer.
-pub(crate) async fn within<T>(time: &impl Time, span: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(time: &impl Timer, span: Duration, work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), pin!(time.sleep(span))).await {
         Either::Left((done, _)) => Some(done),
         Either::Right(((), _)) => None,

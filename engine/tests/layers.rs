@@ -64,6 +64,7 @@ const CONTROLLER: Layers = Layers {
         ("objects", &["conditions", "reasons", "report"]),
         ("ports", &["conditions", "objects", "report"]),
         ("timeout", &["ports"]),
+        ("election", &["objects", "planted", "ports", "timeout"]),
         ("fleet", &[]),
         ("ledger_store", &["objects", "planted"]),
         ("announce", &["conditions", "fleet", "objects", "ports", "reasons"]),
@@ -87,14 +88,10 @@ const OPERATOR: Layers = Layers {
         ("api", &[]),
         ("connections", &["api", "config"]),
         ("scope", &[]),
-        ("leader", &["api", "clock", "config", "connections", "telemetry"]),
         ("observe", &["api", "clock", "config", "connections", "scope", "telemetry"]),
         ("act", &["clock", "connections"]),
-        ("kube", &["act", "api", "clock", "connections", "leader", "observe", "scope", "telemetry"]),
-        (
-            "cli",
-            &["api", "clock", "config", "connections", "kube", "leader", "observe", "scope", "telemetry"],
-        ),
+        ("kube", &["act", "api", "clock", "config", "connections", "observe", "scope", "telemetry"]),
+        ("cli", &["api", "clock", "config", "connections", "kube", "observe", "scope", "telemetry"]),
     ],
     exceptions: &[
         // `UrlPath` says what a path is, and stands beside what sends it.

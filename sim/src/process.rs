@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
+use controller::election::Term;
 use controller::{Controllers, PolicyKey};
-use engine::model::{Draining, EntryKey, Limits};
+use engine::model::{EntryKey, Limits};
 use jiff::Timestamp;
 
-use crate::exec::{Micros, Node, SECOND, Sim, lock};
+use crate::exec::{Node, SECOND, Sim, Slot, lock};
 use crate::lead;
 use crate::planted;
 use crate::ports::Simulated;
@@ -16,24 +18,6 @@ use crate::readings::Readings;
 use crate::watches::Watched;
 use crate::work::{Bell, Item};
 use crate::world::instant;
-
-/// The Lease's duration, as it is configured by default.
-pub const LEASE: Micros = 15 * SECOND;
-/// How long a leader goes on that could not renew.
-pub const RENEW_DEADLINE: Micros = 10 * SECOND;
-/// How long between two tries.
-pub const RETRY: Micros = 2 * SECOND;
-
-/// What a process knows about its term.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Term {
-    /// The Lease's transitions.
-    pub epoch: u64,
-    /// When the last renewal that succeeded was sent.
-    pub renewed: Micros,
-    /// The mark on the Lease, as it was last read.
-    pub draining: Option<Draining>,
-}
 
 /// One process of the operator.
 pub struct Process {
@@ -45,10 +29,11 @@ pub struct Process {
     pub identity: String,
     /// Its clock is ahead by this much. It was set by the API server's when the process began to lead.
     skew: i64,
-    /// Its term, if it leads.
-    pub term: Mutex<Term>,
+    term: OnceLock<Arc<Term>>,
     /// It was told to end: what is under way is finished, and nothing new is begun.
     pub stopping: AtomicBool,
+    /// Filled when it is told so.
+    pub told: Slot<()>,
     /// What its watches have shown.
     pub watched: Mutex<Watched>,
     /// The ceilings as the watch, or a list since, has shown them.
@@ -84,10 +69,10 @@ pub fn kill(sim: &Arc<Sim>, node: Node) {
 pub fn stop(sim: &Arc<Sim>, node: Node) {
     let leader = lock(&sim.leaders).iter().find(|process| process.node == node).cloned();
     match leader {
-        Some(leader) if !leader.stopping.swap(true, Ordering::Relaxed) => {
-            sim.spawn(node, lead::stop(leader));
+        Some(leader) => {
+            leader.stopping.store(true, Ordering::Relaxed);
+            leader.told.fill(());
         }
-        Some(_) => {}
         None => kill(sim, node),
     }
 }
@@ -115,8 +100,9 @@ impl Process {
             node,
             identity: format!("operator-{node}_{number}"),
             skew,
-            term: Mutex::default(),
+            term: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            told: Slot::default(),
             watched: Mutex::default(),
             limits: Mutex::new(limits),
             readings: Readings::default(),
@@ -132,10 +118,16 @@ impl Process {
         Timestamp::from_microsecond(at.as_microsecond().saturating_add(self.skew)).unwrap_or(at)
     }
 
-    /// How long ago the last renewal that succeeded was sent.
+    /// The time since the simulation began.
     #[must_use]
-    pub fn since_contact(&self) -> Micros {
-        self.sim.now().saturating_sub(lock(&self.term).renewed)
+    pub fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.sim.now())
+    }
+
+    /// Its term, if it leads.
+    #[must_use]
+    pub fn term(&self) -> Option<&Arc<Term>> {
+        self.term.get()
     }
 
     /// Whether it was told to end.
@@ -150,9 +142,13 @@ impl Process {
         self.controllers.get()?.upgrade()
     }
 
-    /// Its term begins. Nothing but its tasks keeps the controllers.
-    pub fn lead(&self, controllers: &Arc<Controllers<Simulated>>) {
-        // A process leads once.
+    /// Its term begins. A process leads once.
+    pub fn lead(&self, term: Arc<Term>) {
+        let _ = self.term.set(term);
+    }
+
+    /// The controllers of its term. Nothing but its tasks keeps them.
+    pub fn control(&self, controllers: &Arc<Controllers<Simulated>>) {
         let _ = self.controllers.set(Arc::downgrade(controllers));
     }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use controller::ports::Leading;
 use engine::model::{Draining, EntryKey, Phase, Remediation, UndoState, duration, elapsed, later};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -20,8 +21,8 @@ use super::process::{self, Clients, Logging, Reporting};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::secrets::brief;
+use crate::kube::leader::{Elector, LONGEST, Sight};
 use crate::kube::list_remediations;
-use crate::leader::{Elector, LONGEST, Sight};
 use crate::scope::Scope;
 use crate::telemetry::{Health, Metrics};
 
@@ -112,9 +113,8 @@ impl Drain {
         let namespace = config.lease.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| clients.reading.default_namespace().to_owned());
         let health = Health::default();
-        let elector =
-            Elector::new(clients.mutating.clone(), &namespace, config.lease.clone(), &identity, health)
-                .after_others();
+        let elector = Elector::new(clients.electing(), &namespace, config.lease.clone(), &identity, health)
+            .after_others();
         Ok(Self {
             lease: format!("{namespace}/{}", config.lease.name),
             scopes: Scope::all(&config.watch_namespaces),

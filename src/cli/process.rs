@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use controller::Settings;
 use controller::ledger_store::LedgerStore;
-use controller::ports::Ports;
+use controller::ports::{Leading, Ports};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,13 +18,13 @@ use crate::clock::Clock;
 use crate::config::{Config, SecretRule};
 use crate::connections::services::DevOverride;
 use crate::connections::{Registry, Secrets, Services};
+use crate::kube::Leadership;
 use crate::kube::budgets::Budgets;
 use crate::kube::events::Publisher;
 use crate::kube::{
-    Actor, Announcer, Cluster, Controllers, Kubernetes, Led, Observer, Timers, Watched, lead,
+    Actor, Announcer, Cluster, Controllers, Dates, Kubernetes, Led, Observer, Timers, Watched, lead,
     list_remediations,
 };
-use crate::leader::Leadership;
 use crate::observe::postgres::Databases;
 use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;
@@ -204,9 +204,18 @@ pub(super) struct Clients {
     /// Watches: the server ends each after five minutes at most, so that a silence longer than that is a broken connection.
     watching: Client,
     /// Writes; it never repeats what it sends.
-    pub(super) mutating: Client,
+    mutating: Client,
+    /// What the answers to all of them say about the time.
+    dates: Dates,
     /// From Services to addresses.
     services: Services,
+}
+
+impl Clients {
+    /// What an election needs.
+    pub(super) fn electing(&self) -> (Client, Dates) {
+        (self.mutating.clone(), self.dates.clone())
+    }
 }
 
 /// What asks for one thing gets it in this time, or asks again: one API server of several may hang.
@@ -219,9 +228,10 @@ pub(super) async fn clients(overrides: Vec<DevOverride>) -> anyhow::Result<Clien
     config.headers.push((reqwest::header::USER_AGENT, reqwest::header::HeaderValue::from_static(agent)));
     config.connect_timeout = Some(Duration::from_secs(5));
     config.read_timeout = Some(Duration::from_secs(300));
-    let watching = Client::try_from(config.clone())?;
+    let dates = Dates::default();
+    let watching = dates.client(config.clone())?;
     config.read_timeout = Some(ANSWER_WITHIN);
-    let reading = Client::try_from(config.clone())?;
+    let reading = dates.client(config.clone())?;
     for DevOverride { namespace, service, port, to } in &overrides {
         tracing::warn!(
             namespace,
@@ -233,7 +243,7 @@ pub(super) async fn clients(overrides: Vec<DevOverride>) -> anyhow::Result<Clien
     }
     let services = Services::new(reading.clone(), api_server(&config), overrides);
     config.default_retry = false;
-    Ok(Clients { reading, watching, mutating: Client::try_from(config)?, services })
+    Ok(Clients { reading, watching, mutating: dates.client(config)?, dates, services })
 }
 
 /// Where the API server is reached, as far as that is said by address.

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use controller::ports::Leading;
 use tokio::sync::watch;
 
 use super::process::{self, Clients, Logging, Reporting};
 use crate::config::Config;
 use crate::connections::services::DevOverride;
-use crate::leader::{Elector, Lost};
+use crate::kube::leader::{Elector, Lost};
 use crate::telemetry::{Health, Metrics, Recorder, server};
 
 #[derive(Debug, clap::Args)]
@@ -70,7 +71,7 @@ async fn lead(
     let Reporting { metrics, health, .. } = reporting.clone();
     let namespace =
         config.lease.namespace.clone().unwrap_or_else(|| clients.reading.default_namespace().to_owned());
-    let elector = Elector::new(clients.mutating.clone(), &namespace, config.lease.clone(), &identity, health);
+    let elector = Elector::new(clients.electing(), &namespace, config.lease.clone(), &identity, health);
     tracing::info!(
         identity,
         namespace,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use controller::ledger_store::Freshness;
-use controller::ports::Time;
+use controller::ports::Timer;
 use controller::{Next, policy, remediation};
 use engine::model::earlier;
 use futures::{Stream, StreamExt, TryStreamExt};

@@ -5,25 +5,27 @@ mod announce;
 pub mod budgets;
 pub mod cluster;
 pub mod convert;
+mod dates;
 pub mod events;
 mod isolate;
+pub mod leader;
 mod manager;
 mod observe;
 mod time;
 pub mod watched;
 pub(crate) mod write;
 
-use controller::ports::{Environment, Leading};
-use engine::model::Draining;
+use controller::ports::Environment;
 
 pub use self::act::Actor;
 pub use self::announce::Announcer;
 pub use self::cluster::{Cluster, list_remediations};
+pub use self::dates::Dates;
+pub use self::leader::Leadership;
 pub use self::manager::{Led, lead};
 pub use self::observe::Observer;
 pub use self::time::Timers;
 pub use self::watched::Watched;
-use crate::leader::Leadership;
 
 /// The operator on Kubernetes.
 pub struct Kubernetes;
@@ -39,25 +41,3 @@ impl Environment for Kubernetes {
 
 /// The controllers on Kubernetes.
 pub type Controllers = controller::Controllers<Kubernetes>;
-
-impl Leading for Leadership {
-    fn held(&self) -> bool {
-        Self::held(self)
-    }
-
-    fn identity(&self) -> &str {
-        Self::identity(self)
-    }
-
-    fn epoch(&self) -> u64 {
-        Self::epoch(self)
-    }
-
-    fn draining(&self) -> Option<Draining> {
-        Self::draining(self)
-    }
-
-    fn since_contact(&self) -> std::time::Duration {
-        Self::since_contact(self)
-    }
-}

@@ -2,19 +2,18 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use controller::ports::Time;
+use controller::ports::{Time, Timer};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, since_boot};
 
 /// The clock that was agreed on with the API server, tokio's timers, and the background tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Timers {
     clock: Clock,
-    begun: Instant,
     tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -22,7 +21,7 @@ impl Timers {
     /// Timers on that clock.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, begun: Instant::now(), tasks: Arc::default() }
+        Self { clock, tasks: Arc::default() }
     }
 
     /// Ends all background tasks, wherever they are.
@@ -31,19 +30,21 @@ impl Timers {
     }
 }
 
-impl Time for Timers {
+impl Timer for Timers {
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     fn monotonic(&self) -> Duration {
-        self.begun.elapsed()
+        since_boot()
     }
 
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(span)
     }
+}
 
+impl Time for Timers {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}

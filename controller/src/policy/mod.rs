@@ -17,7 +17,7 @@ pub(crate) use self::memory::PolicyMemories;
 use self::memory::PolicyMemory;
 use crate::fleet::Evaluated;
 use crate::objects::{Measurement, Observations, Recorded, StoredPolicy};
-use crate::ports::{Announce, Cluster, Environment, Leading, Observe, ReadError, Time, WriteError};
+use crate::ports::{Announce, Cluster, Environment, Leading, Observe, ReadError, Timer, WriteError};
 use crate::report::{self, Background};
 use crate::{Controllers, Next, PolicyKey};
 

@@ -22,7 +22,7 @@ pub(crate) use self::undo_watch::UndoWatches;
 use crate::fleet::Evaluated;
 use crate::ledger_store::Freshness;
 use crate::objects::Stored;
-use crate::ports::{Cluster, Environment, Leading, Observe, ReadError, Time, WriteError, Written};
+use crate::ports::{Cluster, Environment, Leading, Observe, ReadError, Timer, WriteError, Written};
 use crate::timeout::within;
 use crate::{Controllers, Next, planted};
 

@@ -12,7 +12,7 @@ use engine::model::{NoData, NoDataReason, Remediation, Scale, TargetRef, Workloa
 use jiff::Timestamp;
 
 use crate::objects::LiveReplicas;
-use crate::ports::{Cluster, Environment, Time, WriteError};
+use crate::ports::{Cluster, Environment, Timer, WriteError};
 use crate::timeout::within;
 use crate::{Controllers, planted};
 

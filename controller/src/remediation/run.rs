@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::Known;
 use crate::Controllers;
-use crate::ports::{Act, Cluster, Environment, Leading, Time};
+use crate::ports::{Act, Cluster, Environment, Leading, Time, Timer};
 
 /// How often policy, target, pauses, budgets and the remediation itself are read live: what is judged in between comes from
 /// watches, and one that has died shows an old world.

@@ -13,7 +13,7 @@ use super::in_flight::{Key, key_of};
 use crate::Controllers;
 use crate::fleet::Evaluated;
 use crate::objects::Observations;
-use crate::ports::{Cluster, Environment, Time};
+use crate::ports::{Cluster, Environment, Timer};
 
 struct Watched {
     state: State,

@@ -13,8 +13,8 @@ use controller::objects::{
     Version,
 };
 use controller::ports::{
-    Act, Announce, Cadence, Cluster, Detail, Environment, Leading, Observe, Ports, Read, Time, WriteError,
-    Written,
+    Act, Announce, Cadence, Cluster, Detail, Environment, Leading, Observe, Ports, Read, Time, Timer,
+    WriteError, Written,
 };
 use controller::report::{IncidentPhase, IncidentReport, PolicyReport};
 use engine::advance::{EffectReport, Look};
@@ -344,7 +344,7 @@ impl Announce for Port {
     fn measure(&self, _: Measurement<'_>) {}
 }
 
-impl Time for Port {
+impl Timer for Port {
     fn now(&self) -> Timestamp {
         self.stage().now
     }
@@ -358,7 +358,9 @@ impl Time for Port {
         // It is polled at each tick.
         std::future::poll_fn(move |_| if port.stage().now >= until { Poll::Ready(()) } else { Poll::Pending })
     }
+}
 
+impl Time for Port {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.stage().spawned.push(Box::pin(task));
     }

@@ -2,21 +2,21 @@
 
 mod act;
 mod cluster;
-
+mod leases;
 mod observe;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use controller::objects::{Announcement, Measurement, Recorded};
-use controller::ports::{Announce, Environment, Leading, Ports, Time};
+use controller::ports::{Announce, Environment, Leading, Ports, Time, Timer};
 use engine::invariants::What;
 use engine::model::Draining;
 use engine::record::DecisionRecord;
 use jiff::Timestamp;
 
-use crate::exec::lock;
-use crate::process::{Process, RENEW_DEADLINE};
+pub use self::leases::LEASE;
+use crate::process::Process;
 use crate::work::micros;
 use crate::world::count;
 
@@ -70,19 +70,21 @@ impl Announce for Port {
     }
 }
 
-impl Time for Port {
+impl Timer for Port {
     fn now(&self) -> Timestamp {
         self.0.now()
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_micros(self.0.sim.now())
+        self.0.monotonic()
     }
 
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + 'static {
         self.0.sim.sleep(micros(span))
     }
+}
 
+impl Time for Port {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.sim.spawn(self.0.node, task);
     }
@@ -95,7 +97,7 @@ impl Time for Port {
 
 impl Leading for Port {
     fn held(&self) -> bool {
-        self.0.since_contact() < RENEW_DEADLINE
+        self.0.term().is_some_and(|term| term.held(self.0.monotonic(), None))
     }
 
     fn identity(&self) -> &str {
@@ -103,14 +105,14 @@ impl Leading for Port {
     }
 
     fn epoch(&self) -> u64 {
-        lock(&self.0.term).epoch
+        self.0.term().map_or(0, |term| term.epoch())
     }
 
     fn draining(&self) -> Option<Draining> {
-        lock(&self.0.term).draining
+        self.0.term()?.draining(self.0.monotonic())
     }
 
     fn since_contact(&self) -> Duration {
-        Duration::from_micros(self.0.since_contact())
+        self.0.term().map_or(Duration::MAX, |term| term.since_contact(self.0.monotonic()))
     }
 }
