@@ -295,7 +295,7 @@ fn remediation_allowed(snapshot: &Snapshot) -> Said {
     if snapshot.policy.rungs.is_empty() {
         return Said::of(
             conditions::NO_REMEDIATIONS,
-            "spec.remediations is empty: causes are found and told, nothing is done",
+            "spec.remediations is empty: causes are found and reported, nothing is done",
         );
     }
     if snapshot.policy.rungs.iter().all(|rung| snapshot.policy.mode_of(rung) == Mode::Observe) {

@@ -22,6 +22,11 @@ impl Union {
         Self { types }
     }
 
+    /// The types with their members, in the order in which people read them.
+    pub(super) fn entries(&self) -> &'static [(&'static str, Option<&'static str>)] {
+        self.types
+    }
+
     /// The types, in the order in which people read them.
     pub fn words(&self) -> Vec<&'static str> {
         self.types.iter().map(|(word, _)| *word).collect()

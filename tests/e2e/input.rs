@@ -314,7 +314,7 @@ fn ten_lines_are_a_whole_policy() {
             }))
             .await;
         world.until_condition("Ready", "True/Accepted: the policy is being watched").await;
-        world.until_condition("RemediationAllowed", "False/NoRemediations").await;
+        world.until_condition("RemediationAllowed", "False/ObserveOnly").await;
         let printed = kubectl(&world.lab.control_plane, &["get", "lp", "-n", "ten-lines"], "").await;
         assert!(printed.contains("Observe") && printed.contains("orders-api"), "{printed}");
         let explained =

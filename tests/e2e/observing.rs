@@ -41,6 +41,33 @@ fn nothing_but_our_own_objects_is_written_and_no_session_is_touched() {
     });
 }
 
+/// The shortest policy that there is shows in its history what could have been done.
+#[test]
+fn without_remediations_observe_writes_down_what_needs_no_setting() {
+    run(async {
+        let mut world = World::new("observe-default").await;
+        world.operate().await;
+        world
+            .policy(|policy| {
+                let spec = policy["spec"].as_object_mut().expect("a spec");
+                spec.remove("mode");
+                spec.remove("remediations");
+                let postgresql = spec["dependencies"][0]["postgresql"].as_object_mut().expect("settings");
+                postgresql.remove("cancellableRoles");
+            })
+            .await;
+        world.until_calm().await;
+        world.until_condition("RemediationAllowed", "False/ObserveOnly").await;
+        let _suffering = world.suffer_while("application_name = 'report' and state = 'active'", slow());
+        let report = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
+        let dry = world.until_phase("DryRun").await;
+        let told = (&*dry.spec.remediation.0, &*dry.spec.cause.name.0);
+        assert_eq!(told, ("cancel-query-by-default", "RunawayQuery"));
+        assert!(report.runs());
+        assert_eq!(world.signals(), 0);
+    });
+}
+
 #[test]
 fn without_a_ladder_causes_are_found_and_told() {
     run(async {

@@ -433,7 +433,7 @@ pub(crate) fn policy() -> Policy {
                 secret: "orders-db".into(),
                 client_roles: vec!["orders".into()],
                 client_applications: vec![],
-                cancellable_roles: vec!["orders".into(), "reporting".into()],
+                cancellable_roles: Some(vec!["orders".into(), "reporting".into()]),
                 cores: None,
                 connections_per_pod: Some(5),
             }),

@@ -129,7 +129,9 @@ impl Checker {
             ));
         }
         let allows = |policy: &Policy| match policy.dependencies.get(&target.dependency) {
-            Some(Dependency::Postgres(declared)) => declared.cancellable_roles.contains(&victim.role),
+            Some(Dependency::Postgres(declared)) => {
+                declared.cancellable_roles.as_ref().is_some_and(|roles| roles.contains(&victim.role))
+            }
             Some(Dependency::Redis(_)) | None => false,
         };
         if !self.some_version(at, &intent.stored.spec.policy, allows) {

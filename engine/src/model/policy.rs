@@ -221,8 +221,8 @@ pub struct PostgresDependency {
     pub client_roles: Vec<String>,
     /// Beginnings of the application names of the target's sessions; empty means all.
     pub client_applications: Vec<String>,
-    /// Roles whose sessions may be signalled; empty means none.
-    pub cancellable_roles: Vec<String>,
+    /// Roles whose sessions may be signalled. Undeclared, none may be; a dry run then passes for every role.
+    pub cancellable_roles: Option<Vec<String>>,
     /// CPU cores of the server, where they are declared.
     pub cores: Option<u32>,
     /// Connections that one pod of the target opens, where they are declared.

@@ -198,10 +198,12 @@ pub(super) fn touchable<'a>(
         return Err(Condition::OtherDatabase { pid, database, wanted });
     }
     let role = session.role.clone();
-    let allowed = &declared.cancellable_roles;
-    if !allowed.contains(&role) {
+    // Undeclared, no session may be touched. A dry run shows all the same what a declaration would permit.
+    let undeclared = declared.cancellable_roles.is_none() && candidate.is_dry_run();
+    let allowed = declared.cancellable_roles.as_deref().unwrap_or_default();
+    if !undeclared && !allowed.contains(&role) {
         let dependency = target.dependency.clone();
-        return Err(Condition::RoleNotAllowed { role, allowed: allowed.clone(), dependency });
+        return Err(Condition::RoleNotAllowed { role, allowed: allowed.to_vec(), dependency });
     }
     if role == facts.connected_as {
         return Err(Condition::OwnRole { role, secret: declared.secret.name.clone() });

@@ -111,7 +111,7 @@ pub fn policy(place: usize, life: u64) -> Policy {
                     secret: database.into(),
                     client_roles: vec!["orders".into()],
                     client_applications: vec![],
-                    cancellable_roles: vec!["orders".into(), "reporting".into()],
+                    cancellable_roles: Some(vec!["orders".into(), "reporting".into()]),
                     cores: None,
                     connections_per_pod: Some(5),
                 }),

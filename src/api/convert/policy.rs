@@ -12,6 +12,7 @@ use engine::remediations::{kind_of, remedy};
 use kube::ResourceExt;
 
 use super::{Problem, Reader, objectives};
+use crate::api::actions::TYPES;
 use crate::api::policy::{
     self as api, APPROVAL_SCOPES, LatencyPolicy, NOTIFICATION_EVENTS, NOTIFICATION_TYPES, SEVERITIES,
     WINDOW_TYPES,
@@ -33,6 +34,7 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
     let spec = &object.spec;
     let evaluation = evaluation(&mut reader, "spec.evaluation", &spec.evaluation);
     let source = spec.source.read(&mut reader, "spec.source");
+    let observes = spec.remediations.is_empty() && spec.mode.0 == "Observe";
     let policy = Policy {
         id: PolicyRef {
             namespace: object.namespace().unwrap_or_default(),
@@ -53,7 +55,7 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
             .map(|count| reader.count("spec.target.concurrencyPerPod", count, 1)),
         databases: databases(&mut reader, &spec.target),
         thresholds: thresholds(&mut reader, &spec.diagnosis),
-        rungs: rungs(&mut reader, &spec.remediations),
+        rungs: if observes { built_in() } else { rungs(&mut reader, &spec.remediations) },
         guards: guards(&mut reader, &spec.guards),
         history_limit: usize::try_from(spec.history_limit).unwrap_or(1).max(1),
         ignored: Vec::new(),
@@ -202,6 +204,30 @@ fn thresholds(reader: &mut Reader, diagnosis: &api::Diagnosis) -> BTreeMap<Name,
 fn unknown_cause(word: &Word) -> String {
     let names: Vec<&str> = CAUSES.iter().map(|cause| cause.name).collect();
     format!("this version does not know the cause {}; it knows {}", word.0, names.join(", "))
+}
+
+/// What a policy in Observe without remediations evaluates, so that its history shows what could have been done: every action
+/// that needs no setting of its own.
+fn built_in() -> Vec<Rung> {
+    let plain = |(word, member): (&str, Option<&str>)| {
+        let settings = member.map(|member| (member.to_owned(), serde_json::json!({})));
+        let action: serde_json::Map<_, _> =
+            [("type".to_owned(), serde_json::json!(word))].into_iter().chain(settings).collect();
+        let name = format!("{}-by-default", kebab(word));
+        let entry = serde_json::json!({"name": name, "action": action});
+        serde_json::from_value::<api::PolicyRemediation>(entry).ok()
+    };
+    let order: Vec<api::PolicyRemediation> = TYPES.entries().iter().copied().filter_map(plain).collect();
+    rungs(&mut Reader::default(), &order)
+}
+
+/// `CancelQuery` as `cancel-query`.
+fn kebab(word: &str) -> String {
+    let letter = |(index, letter): (usize, char)| {
+        let dash = (index > 0 && letter.is_ascii_uppercase()).then_some('-');
+        dash.into_iter().chain([letter.to_ascii_lowercase()])
+    };
+    word.chars().enumerate().flat_map(letter).collect()
 }
 
 fn rungs(reader: &mut Reader, rungs: &[api::PolicyRemediation]) -> Vec<Rung> {
@@ -392,6 +418,17 @@ mod tests {
             let problems = read(change).unwrap_err();
             assert_eq!((problems[0].path.as_str(), problems.len()), (path, 1), "{problems:?}");
         }
+    }
+
+    #[test]
+    fn a_policy_that_only_observes_evaluates_what_needs_no_setting() {
+        let names =
+            |spec| -> Vec<String> { read(spec).unwrap().rungs.into_iter().map(|rung| rung.name).collect() };
+        assert_eq!(names(json!({})), ["cancel-query-by-default", "terminate-idle-by-default"]);
+        assert_eq!(names(json!({"mode": "Auto"})), [""; 0]);
+        let own =
+            json!({"remediations": [{"name": "mine", "action": {"type": "CancelQuery", "cancelQuery": {}}}]});
+        assert_eq!(names(own), ["mine"]);
     }
 
     #[test]

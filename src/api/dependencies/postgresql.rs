@@ -52,7 +52,7 @@ impl Postgresql {
             secret,
             client_roles: names(&self.client_roles),
             client_applications: self.client_applications.iter().map(|name| name.0.clone()).collect(),
-            cancellable_roles: names(self.cancellable_roles.as_deref().unwrap_or_default()),
+            cancellable_roles: self.cancellable_roles.as_deref().map(names),
             cores: count("cores", self.cores, 1),
             connections_per_pod: count("connectionsPerPod", self.connections_per_pod, 0),
         }
@@ -64,7 +64,7 @@ impl Postgresql {
         Self {
             client_roles: roles(&postgres.client_roles),
             client_applications: postgres.client_applications.iter().cloned().map(ApplicationName).collect(),
-            cancellable_roles: Some(roles(&postgres.cancellable_roles)),
+            cancellable_roles: postgres.cancellable_roles.as_deref().map(roles),
             cores: count(postgres.cores),
             connections_per_pod: count(postgres.connections_per_pod),
             maintenance_secret_ref: None,
