@@ -3,7 +3,7 @@
 use engine::model::NoDataReason;
 use jiff::Timestamp;
 
-/// Condition types of a policy.
+/// Condition types of a policy and of an incident.
 pub mod types {
     /// The policy is accepted, permitted, and what it refers to is there. A breach does not make it False.
     pub const READY: &str = "Ready";
@@ -15,6 +15,8 @@ pub mod types {
     pub const REMEDIATION_ALLOWED: &str = "RemediationAllowed";
     /// Nothing can be done before the policy, or the operator's configuration, is changed. Present only while it is True.
     pub const STALLED: &str = "Stalled";
+    /// An incident: it is closed.
+    pub const RESOLVED: &str = "Resolved";
 }
 
 /// Why a policy is stalled.
@@ -207,6 +209,7 @@ pub fn write(
         .collect()
 }
 
-fn to_the_second(at: Timestamp) -> Timestamp {
+/// An instant as the API server keeps it in a condition.
+pub(crate) fn to_the_second(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

@@ -101,7 +101,8 @@ pub trait Cluster: Send + Sync + 'static {
         version: &Version,
         report: &PolicyReport,
     ) -> impl Future<Output = Written<StoredReport>> + Send;
-    /// Sets the conditions of a policy that cannot be decoded; nothing else of it is touched.
+    /// Sets the conditions of a policy that cannot be decoded, and its state, which is Stalled then; nothing else of it is
+    /// touched.
     fn write_conditions(
         &self,
         key: &PolicyKey,

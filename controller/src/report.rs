@@ -1,23 +1,38 @@
 //! From records to the status of a policy. Pure. Numbers are those of the moment at which something was first reported, so
 //! that nothing is written while nothing changes.
 
+mod effective;
 mod incident;
+mod objectives;
+mod state;
+
+use std::time::Duration;
 
 use engine::model::{
-    Confidence, Incident, Mode, NoData, NoDataReason, Observed, Remediation, Severity, Snapshot, Verdict,
+    Confidence, Evidence, Incident, Mode, NoData, NoDataReason, Observed, Remediation, Severity, Snapshot,
+    Verdict,
 };
 use engine::record::{DecisionRecord, RecordKind};
 use engine::{Overall, Tick};
 
+pub use self::effective::{EffectiveReport, ThresholdReport};
 pub use self::incident::{
-    Attempt, IncidentOutcome, IncidentPhase, IncidentReport, Reopening, TimelineEntry, incident,
+    IncidentOutcome, IncidentPhase, IncidentReport, Notified, RemediationStep, Reopening, TimelineEntry,
+    incident, resolved,
 };
+pub use self::objectives::{Judged, ObjectiveReport};
+use self::objectives::{Numbers, have_moved};
+pub use self::state::PolicyState;
 use crate::conditions::{self, ConditionReport, Said, Status, must_be_mended, types};
 
 /// Maximum number of characters of a sentence in a status.
 const SENTENCE: usize = 1024;
+/// Maximum number of characters of a subject, and of a value of the evidence.
+const SHORT: usize = 256;
 /// Maximum number of refusals in a status.
 const REFUSALS: usize = 64;
+/// Maximum number of values behind one cause.
+const EVIDENCE: usize = 16;
 
 /// What the status of a policy says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,6 +41,14 @@ pub struct PolicyReport {
     pub observed_generation: Option<i64>,
     /// Its conditions.
     pub conditions: Vec<ConditionReport>,
+    /// The policy in one word.
+    pub state: Option<PolicyState>,
+    /// The worst objective in short.
+    pub measured: Option<String>,
+    /// The objectives with their last verdicts.
+    pub objectives: Vec<ObjectiveReport>,
+    /// The values in force that the spec leaves out.
+    pub effective: Option<EffectiveReport>,
     /// How bad the open incident is at its worst.
     pub severity: Option<Severity>,
     /// The name of the open incident.
@@ -35,7 +58,7 @@ pub struct PolicyReport {
     /// The causes that are found now, roots first.
     pub causes: Vec<CauseReport>,
     /// The remediations that would act and are refused.
-    pub blocked_by: Vec<RefusalReport>,
+    pub refusals: Vec<RefusalReport>,
     /// The newest remediation.
     pub last_remediation: Option<RemediationSummary>,
     /// Until when the policy is paused.
@@ -51,15 +74,28 @@ pub struct CauseReport {
     pub confidence: Confidence,
     /// The cause that explains it.
     pub explained_by: Option<String>,
+    /// The session, dependency or workload that it points at.
+    pub subject: Option<String>,
     /// What was found, with the numbers of the moment.
     pub message: String,
+    /// The numbers one by one.
+    pub evidence: Vec<EvidenceReport>,
+}
+
+/// One number behind a cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceReport {
+    /// What was measured.
+    pub name: String,
+    /// Its value, with the unit.
+    pub value: String,
 }
 
 /// A remediation that would act and is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusalReport {
     /// Its name in the policy.
-    pub rung: String,
+    pub remediation: String,
     /// The guard.
     pub guard: String,
     /// Why, with the numbers of the moment.
@@ -82,19 +118,33 @@ pub struct Background<'a> {
     pub before: &'a PolicyReport,
     /// What is wrong with references of the policy's objectives.
     pub problems: &'a [String],
+    /// How often the policy's sources can say something new.
+    pub resolution: Option<Duration>,
 }
 
 /// A sentence, cut to what a status admits.
 pub(crate) fn sentence(text: &str) -> String {
-    if text.chars().count() <= SENTENCE {
+    cut(text, SENTENCE)
+}
+
+/// A text of at most that many characters.
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
         return text.to_owned();
     }
-    let mut cut: String = text.chars().take(SENTENCE - 1).collect();
+    let mut cut: String = text.chars().take(most - 1).collect();
     cut.push('…');
     cut
 }
 
-/// The status of a policy after an evaluation. `numbers` are the newest incident's, and one that is reserved.
+/// A value may come from a server or a client: control characters could forge a line on a terminal.
+fn evidence(evidence: &Evidence) -> EvidenceReport {
+    let value: String = evidence.value.chars().filter(|character| !character.is_control()).collect();
+    EvidenceReport { name: evidence.what.clone(), value: cut(&value, SHORT) }
+}
+
+/// The status of a policy after an evaluation. `numbers` are the newest incident's, and one that is reserved. Where the status
+/// is written anyway, the values of the objectives are those of this evaluation.
 #[must_use]
 pub fn policy(
     background: Background<'_>,
@@ -103,12 +153,30 @@ pub fn policy(
     numbers: (u64, Option<u64>),
     newest: Option<&Remediation>,
 ) -> PolicyReport {
+    let before = background.before;
+    let with = |values| {
+        let judged = objectives::objectives(before, snapshot, ticked, values);
+        assemble(background, snapshot, ticked, numbers, newest, judged)
+    };
+    let report = with(Numbers::Stored);
+    if report == *before && !have_moved(before, snapshot, ticked) { report } else { with(Numbers::Current) }
+}
+
+fn assemble(
+    background: Background<'_>,
+    snapshot: &Snapshot,
+    ticked: &Tick,
+    numbers: (u64, Option<u64>),
+    newest: Option<&Remediation>,
+    judged: Vec<ObjectiveReport>,
+) -> PolicyReport {
     let said = vec![
         ready(background, snapshot, ticked),
         data_available(snapshot, ticked),
-        within_objective(ticked),
+        within_objective(ticked, &judged),
         remediation_allowed(snapshot),
     ];
+    let state = state::state(snapshot, ticked, &said, &judged);
     let incident = ticked.situation.incident.as_ref();
     let (ordinal, reserved) = numbers;
     // A reserved number stays named until its incident exists.
@@ -119,11 +187,15 @@ pub fn policy(
     PolicyReport {
         observed_generation: Some(generation),
         conditions: conditions::write(&background.before.conditions, said, generation, snapshot.now),
+        state: Some(state),
+        measured: objectives::worst(&judged),
+        objectives: judged,
+        effective: Some(effective::effective(&snapshot.policy, background.resolution)),
         severity: incident.map(|incident| incident.severity),
         active_incident: active,
         ordinal,
         causes: causes(ticked),
-        blocked_by: blocked_by(ticked),
+        refusals: refusals(ticked),
         last_remediation: newest.map(summary),
         paused: snapshot
             .pauses
@@ -256,7 +328,7 @@ fn data_available(snapshot: &Snapshot, ticked: &Tick) -> Said {
 }
 
 /// It follows incidents and not single readings: a value that swings around its threshold is not news every second.
-fn within_objective(ticked: &Tick) -> Said {
+fn within_objective(ticked: &Tick, judged: &[ObjectiveReport]) -> Said {
     let incident = ticked
         .state
         .said
@@ -274,7 +346,8 @@ fn within_objective(ticked: &Tick) -> Said {
         return Said::new(types::WITHIN_OBJECTIVE, Status::Unknown, reason, message);
     }
     if said(ticked).any(|record| matches!(record.kind, RecordKind::Objective(_))) {
-        return Said::of(conditions::KEPT, "the objectives are kept");
+        let judged: Vec<String> = judged.iter().map(objectives::short).collect();
+        return Said::of(conditions::KEPT, format!("the objectives are met: {}", judged.join("; ")));
     }
     Said::of(conditions::NONE_JUDGED, "no objective has been read yet")
 }
@@ -311,7 +384,9 @@ fn causes(ticked: &Tick) -> Vec<CauseReport> {
             name: finding.cause.to_string(),
             confidence: finding.confidence,
             explained_by: finding.explained_by.as_ref().map(ToString::to_string),
+            subject: finding.subject.as_ref().map(|subject| cut(&subject.to_string(), SHORT)),
             message: sentence(&finding.sentence),
+            evidence: finding.evidence.iter().take(EVIDENCE).map(evidence).collect(),
         })
     };
     let mut causes: Vec<CauseReport> = said(ticked).filter_map(found).collect();
@@ -321,11 +396,11 @@ fn causes(ticked: &Tick) -> Vec<CauseReport> {
     causes
 }
 
-fn blocked_by(ticked: &Tick) -> Vec<RefusalReport> {
+fn refusals(ticked: &Tick) -> Vec<RefusalReport> {
     let refused = |record: &DecisionRecord| -> Vec<RefusalReport> {
         let RecordKind::Blocked { rung, refusals, .. } = &record.kind else { return Vec::new() };
         let reports = refusals.iter().map(|verdict| RefusalReport {
-            rung: rung.clone(),
+            remediation: rung.clone(),
             guard: verdict.guard.to_string(),
             message: sentence(&verdict.fact().to_string()),
         });
@@ -337,4 +412,16 @@ fn blocked_by(ticked: &Tick) -> Vec<RefusalReport> {
 /// Whether an evaluation found the objectives broken.
 fn is_breached(ticked: &Tick) -> bool {
     matches!(ticked.situation.overall, Overall::Breached(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_the_evidence_is_one_short_line() {
+        let shown = |value: &str| evidence(&Evidence::new("application", value)).value;
+        assert_eq!(shown("report\n\u{1b}[31mFORGED"), "report[31mFORGED");
+        assert_eq!(shown(&"é".repeat(1000)).chars().count(), SHORT);
+    }
 }

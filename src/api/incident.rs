@@ -1,13 +1,14 @@
-//! `LatencyIncident`: one breach episode, and the story of it.
+//! `LatencyIncident`: one breach episode, with its timeline.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{CauseStatus, RefusalStatus};
-use super::text::{Instant, ObjectName, Sentence, Word};
+use super::policy::{CauseStatus, RefusalStatus, TargetRef};
+use super::text::{Instant, Label, ObjectName, Sentence, Word};
 
-/// One breach episode: what was broken, why, what was tried, and how it ended. Written by the operator.
+/// One breach episode: what was breached, why, what was tried, and how it ended. The operator writes it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "latency-operator.dev",
@@ -19,7 +20,7 @@ use super::text::{Instant, ObjectName, Sentence, Word};
     namespaced,
     status = "LatencyIncidentStatus",
     derive = "PartialEq",
-    doc = "One breach episode: what was broken, why, what was tried, and how it ended. Written by the operator.",
+    doc = "One breach episode: what was breached, why, what was tried, and how it ended. The operator writes it.",
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policyRef.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Severity", type_ = "string", json_path = ".status.severity"),
@@ -30,110 +31,134 @@ use super::text::{Instant, ObjectName, Sentence, Word};
 #[x_kube(validation = Rule::new("self == oldSelf").message("the spec of a LatencyIncident is immutable"))]
 #[serde(rename_all = "camelCase")]
 pub struct LatencyIncidentSpec {
-    /// The policy whose objectives were broken.
+    /// Policy whose objectives were breached.
     pub policy_ref: PolicyReference,
-    /// The workload that is guarded: `Deployment/orders-api`.
-    #[schemars(length(max = 320))]
-    pub target: String,
-    /// Its number within the policy.
+    /// Workload that the policy guards. Example: {apiVersion: apps/v1, kind: Deployment, name: orders-api}
+    pub target_ref: TargetRef,
+    /// Number of the incident within the policy, from 1. It is the end of the name.
     #[schemars(range(min = 1))]
     pub ordinal: i64,
-    /// The first reading that said Breached.
+    /// Time of the first reading that was Breached. Example: "2026-12-24T03:00:00Z"
     pub first_breached_at: Instant,
-    /// When the breach had lasted long enough to be believed.
+    /// Time at which the breach had lasted for `evaluation.breachFor`. Example: "2026-12-24T03:01:00Z"
     pub opened_at: Instant,
 }
 
 /// A policy of the same namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct PolicyReference {
-    /// Its name.
+    /// Name of the policy. Example: orders-api
     pub name: ObjectName,
-    /// Its uid, which tells it from a later one of the same name.
+    /// Uid of the policy: it tells the policy from a later one of the same name.
     #[schemars(length(max = 64))]
     pub uid: String,
 }
 
-/// What is known about the episode. It changes only when something changed.
+/// The state of the incident. It is written only when something changed.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LatencyIncidentStatus {
+    /// Resolved: False (reason Open) while the incident is open, True once it is closed, with the outcome as the reason.
+    /// `kubectl wait --for=condition=Resolved li/NAME` waits for the end.
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// Open or Closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Word>,
-    /// How bad it was at its worst.
+    /// Worst severity so far: P0, P1 or P2. P0 is the worst.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<Word>,
-    /// When it was closed.
+    /// Time at which the incident was closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Instant>,
-    /// When a leader that had just taken over made sure that it stays closed: whatever an earlier one was about to write is
-    /// refused by the API server since then, because the object has changed.
+    /// Time at which a new leader confirmed the closed incident. The API server has refused late writes of earlier leaders since
+    /// then, because the object has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closure_confirmed_at: Option<Instant>,
-    /// The last time that it was opened again: a breach within 30 minutes of its end is the same trouble come back.
+    /// Last time that the incident was reopened: a breach within 30 minutes of its end belongs to the same incident.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reopened: Option<Reopening>,
-    /// How it ended: Healed, RecoveredUnattributed (something of ours was tried, no effect was seen), or RecoveredAlone.
+    /// How the incident ended: Healed (a remediation had its effect), RecoveredUnattributed (a remediation ran, and no effect
+    /// was seen) or RecoveredAlone (nothing was done).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Word>,
-    /// What is or was broken, with the numbers of the moment.
+    /// Objectives that are or were breached, each with the numbers of the moment.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub broken: Vec<Sentence>,
-    /// The causes that were found last, roots first.
+    pub breached: Vec<Sentence>,
+    /// Causes that were found last, root causes first.
     #[schemars(length(max = 32))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<CauseStatus>,
-    /// What was refused last, and by which guard.
+    /// Remediations that were refused last, each with the guard and the numbers of the moment.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub blocked_by: Vec<RefusalStatus>,
-    /// The LatencyRemediations of this incident.
+    pub refusals: Vec<RefusalStatus>,
+    /// LatencyRemediations of this incident: actions, dry runs, and what was refused at the last moment.
     #[schemars(length(max = 128))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub attempts: Vec<Attempt>,
-    /// Why people have to decide, where they have to.
+    pub remediations: Vec<IncidentRemediation>,
+    /// Why the incident was escalated to on-call. It is left out while the incident is not escalated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escalation: Option<Sentence>,
-    /// What happened, in order. The oldest entries go when there are more than 64.
+    /// Notifications that were sent, so that another leader does not send them again. This version sends none and keeps the list.
+    #[schemars(length(max = 64))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["route", "key"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notified: Vec<Notified>,
+    /// Events of the incident, in order. At most 64 entries are kept; the oldest go first.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelineEntry>,
 }
 
-/// An incident that goes on.
+/// Last time that an incident was reopened.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Reopening {
-    /// How often it has been opened again.
+    /// Number of times that the incident was reopened.
     #[schemars(range(min = 1))]
     pub times: i32,
-    /// The first reading that said Breached, of the last time.
+    /// Time of the first reading that was Breached, of the last time.
     pub first_breached_at: Instant,
-    /// When that breach had lasted long enough to be believed.
+    /// Time at which that breach had lasted for `evaluation.breachFor`.
     pub at: Instant,
 }
 
 /// A LatencyRemediation of the incident.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct Attempt {
-    /// Its name.
+pub struct IncidentRemediation {
+    /// Name of the LatencyRemediation.
     pub name: ObjectName,
-    /// Its phase.
+    /// Phase of the LatencyRemediation. Example: Verifying
     pub phase: Word,
-    /// How it ended.
+    /// Outcome of the LatencyRemediation, once it has one. Example: Healed
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Word>,
 }
 
-/// One thing that happened.
+/// A notification that was sent.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Notified {
+    /// Name of the notification in the policy, or in the operator's configuration. Example: oncall
+    pub route: Label,
+    /// Key of the message: one key is sent to one route once. Example: opened/P1
+    #[schemars(length(min = 1, max = 128))]
+    pub key: String,
+    /// Time at which the message was sent.
+    pub at: Instant,
+}
+
+/// One entry of the timeline.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct TimelineEntry {
-    /// When.
+    /// Time of the entry.
     pub at: Instant,
-    /// What, as the reason of the Event that told it.
+    /// Reason of the Event that reported it. Example: CauseFound
     pub reason: Word,
-    /// One sentence, with the numbers.
+    /// One sentence with the numbers of the moment.
     pub message: Sentence,
 }

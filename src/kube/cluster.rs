@@ -9,7 +9,7 @@ use controller::objects::{
     Stored, StoredIncident, StoredPolicy, StoredReport, Version,
 };
 use controller::ports::{self, Read, ReadError, WriteError, Written};
-use controller::report::{IncidentReport, PolicyReport};
+use controller::report::{IncidentReport, PolicyReport, PolicyState};
 use engine::model::{
     ActionKind, EntryKey, Limits, MANAGER, PolicyRef, Remediation, RemediationStatus, Scale, Shared,
     TargetKind, TargetRef, Workload,
@@ -160,7 +160,9 @@ impl ports::Cluster for Cluster {
     ) -> Written<()> {
         let conditions: Vec<_> = conditions.iter().map(convert::condition_of).collect();
         let patch = serde_json::json!({
-            "status": { "observedGeneration": generation, "conditions": conditions }
+            "status": {
+                "observedGeneration": generation, "conditions": conditions, "state": PolicyState::Stalled.to_string(),
+            }
         });
         let policies: Api<MetadataOf<LatencyPolicy>> = self.writing(namespace);
         let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
@@ -188,7 +190,7 @@ impl ports::Cluster for Cluster {
         let policy = &spec.policy;
         let stored = LatencyIncidentSpec {
             policy_ref: PolicyReference { name: ObjectName(policy.name.clone()), uid: policy.uid.clone() },
-            target: format!("{}/{}", spec.target.kind, spec.target.name),
+            target_ref: values::target_ref_of(&spec.target),
             ordinal: i64::try_from(spec.ordinal).unwrap_or(i64::MAX),
             first_breached_at: Instant(spec.first_breached_at),
             opened_at: Instant(spec.opened_at),

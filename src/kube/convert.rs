@@ -1,14 +1,16 @@
 //! Between API objects and the values that cross the ports. Statuses convert both ways without loss, so that a status that
 //! says nothing new is not written.
 
+mod judged;
+
 use controller::conditions::{ConditionReport, Stalled};
 use controller::objects::{
     IncidentSummary, NewRemediation, Rejected, Stored, StoredIncident, StoredPolicy, UndecodablePolicy,
     Version,
 };
 use controller::report::{
-    Attempt, CauseReport, IncidentOutcome, IncidentPhase, IncidentReport, PolicyReport, RefusalReport,
-    RemediationSummary, Reopening, TimelineEntry,
+    CauseReport, EvidenceReport, IncidentOutcome, IncidentPhase, IncidentReport, Notified, PolicyReport,
+    PolicyState, RefusalReport, RemediationStep, RemediationSummary, Reopening, TimelineEntry,
 };
 use engine::model::{ActionKind, Confidence, Outcome, PausedBy, Phase, PolicyRef, Remediation, Severity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -80,11 +82,15 @@ pub(super) fn policy_report(status: &LatencyPolicyStatus) -> PolicyReport {
     PolicyReport {
         observed_generation: status.observed_generation,
         conditions: status.conditions.iter().map(condition).collect(),
+        state: status.state.as_ref().and_then(|word| named(PolicyState::ALL, word)),
+        measured: status.measured.clone(),
+        objectives: status.objectives.iter().filter_map(judged::objective).collect(),
+        effective: status.effective.as_ref().map(judged::effective),
         severity: status.severity.as_ref().and_then(|word| variant(&word.0)),
         active_incident: status.active_incident.as_ref().map(|name| name.0.clone()),
         ordinal: status.incident_ordinal.and_then(|ordinal| u64::try_from(ordinal).ok()).unwrap_or_default(),
         causes: status.causes.iter().filter_map(cause).collect(),
-        blocked_by: status.blocked_by.iter().map(refusal).collect(),
+        refusals: status.refusals.iter().map(refusal).collect(),
         last_remediation: status
             .last_remediation
             .as_ref()
@@ -97,11 +103,15 @@ pub(super) fn policy_status(report: &PolicyReport) -> LatencyPolicyStatus {
     LatencyPolicyStatus {
         observed_generation: report.observed_generation,
         conditions: report.conditions.iter().map(condition_of).collect(),
+        state: report.state.map(|state| Word(state.to_string())),
+        measured: report.measured.clone(),
+        objectives: report.objectives.iter().map(judged::objective_of).collect(),
+        effective: report.effective.as_ref().map(judged::effective_of),
         severity: report.severity.map(severity_of),
         active_incident: report.active_incident.clone().map(ObjectName),
         incident_ordinal: i64::try_from(report.ordinal).ok().filter(|ordinal| *ordinal > 0),
         causes: report.causes.iter().map(cause_of).collect(),
-        blocked_by: report.blocked_by.iter().map(refusal_of).collect(),
+        refusals: report.refusals.iter().map(refusal_of).collect(),
         last_remediation: report.last_remediation.as_ref().map(|last| policies::RemediationSummary {
             name: ObjectName(last.name.clone()),
             result: last.result.clone(),
@@ -139,7 +149,9 @@ fn cause(status: &policies::CauseStatus) -> Option<CauseReport> {
         name: status.name.0.clone(),
         confidence,
         explained_by: status.explained_by.as_ref().map(|by| by.0.clone()),
+        subject: status.subject.clone(),
         message: status.message.0.clone(),
+        evidence: status.evidence.iter().map(evidence).collect(),
     })
 }
 
@@ -148,13 +160,23 @@ fn cause_of(report: &CauseReport) -> policies::CauseStatus {
         name: Word(report.name.clone()),
         confidence: Word(report.confidence.to_string()),
         explained_by: report.explained_by.clone().map(Word),
+        subject: report.subject.clone(),
         message: Sentence(report.message.clone()),
+        evidence: report.evidence.iter().map(evidence_of).collect(),
     }
+}
+
+fn evidence(status: &policies::EvidenceStatus) -> EvidenceReport {
+    EvidenceReport { name: status.name.clone(), value: status.value.clone() }
+}
+
+fn evidence_of(report: &EvidenceReport) -> policies::EvidenceStatus {
+    policies::EvidenceStatus { name: report.name.clone(), value: report.value.clone() }
 }
 
 fn refusal(status: &policies::RefusalStatus) -> RefusalReport {
     RefusalReport {
-        rung: status.rung.0.clone(),
+        remediation: status.remediation.0.clone(),
         guard: status.guard.0.clone(),
         message: status.message.0.clone(),
     }
@@ -162,7 +184,7 @@ fn refusal(status: &policies::RefusalStatus) -> RefusalReport {
 
 fn refusal_of(report: &RefusalReport) -> policies::RefusalStatus {
     policies::RefusalStatus {
-        rung: Label(report.rung.clone()),
+        remediation: Label(report.remediation.clone()),
         guard: Word(report.guard.clone()),
         message: Sentence(report.message.clone()),
     }
@@ -211,6 +233,7 @@ fn incident_report(status: &LatencyIncidentStatus) -> IncidentReport {
         .as_ref()
         .map(|word| if word.0 == "Closed" { IncidentPhase::Closed } else { IncidentPhase::Open });
     IncidentReport {
+        conditions: status.conditions.iter().map(condition).collect(),
         phase,
         severity: status.severity.as_ref().and_then(|word| variant(&word.0)),
         closed_at: status.closed_at.map(|at| at.0),
@@ -220,18 +243,20 @@ fn incident_report(status: &LatencyIncidentStatus) -> IncidentReport {
             first_breached_at: again.first_breached_at.0,
             at: again.at.0,
         }),
-        outcome: status.outcome.as_ref().and_then(|word| outcome(&word.0)),
-        broken: status.broken.iter().map(|text| text.0.clone()).collect(),
+        outcome: status.outcome.as_ref().and_then(|word| named(IncidentOutcome::ALL, word)),
+        breached: status.breached.iter().map(|text| text.0.clone()).collect(),
         causes: status.causes.iter().filter_map(cause).collect(),
-        blocked_by: status.blocked_by.iter().map(refusal).collect(),
-        attempts: status.attempts.iter().filter_map(attempt).collect(),
+        refusals: status.refusals.iter().map(refusal).collect(),
+        remediations: status.remediations.iter().filter_map(step).collect(),
         escalation: status.escalation.as_ref().map(|text| text.0.clone()),
+        notified: status.notified.iter().map(notified).collect(),
         timeline: status.timeline.iter().map(entry).collect(),
     }
 }
 
 pub(super) fn incident_status(report: &IncidentReport) -> LatencyIncidentStatus {
     LatencyIncidentStatus {
+        conditions: report.conditions.iter().map(condition_of).collect(),
         phase: report.phase.map(|phase| match phase {
             IncidentPhase::Open => Word("Open".to_owned()),
             IncidentPhase::Closed => Word("Closed".to_owned()),
@@ -245,32 +270,44 @@ pub(super) fn incident_status(report: &IncidentReport) -> LatencyIncidentStatus 
             at: Instant(again.at),
         }),
         outcome: report.outcome.map(|outcome| Word(outcome.to_string())),
-        broken: report.broken.iter().cloned().map(Sentence).collect(),
+        breached: report.breached.iter().cloned().map(Sentence).collect(),
         causes: report.causes.iter().map(cause_of).collect(),
-        blocked_by: report.blocked_by.iter().map(refusal_of).collect(),
-        attempts: report.attempts.iter().map(attempt_of).collect(),
+        refusals: report.refusals.iter().map(refusal_of).collect(),
+        remediations: report.remediations.iter().map(step_of).collect(),
         escalation: report.escalation.clone().map(Sentence),
+        notified: report.notified.iter().map(notified_of).collect(),
         timeline: report.timeline.iter().map(entry_of).collect(),
     }
 }
 
-fn outcome(word: &str) -> Option<IncidentOutcome> {
-    [IncidentOutcome::Healed, IncidentOutcome::RecoveredUnattributed, IncidentOutcome::RecoveredAlone]
-        .into_iter()
-        .find(|outcome| outcome.to_string() == word)
+/// The value of that name, where this version knows it.
+fn named<T: ToString, const N: usize>(all: [T; N], word: &Word) -> Option<T> {
+    all.into_iter().find(|known| known.to_string() == word.0)
 }
 
-fn attempt(status: &incidents::Attempt) -> Option<Attempt> {
+fn step(status: &incidents::IncidentRemediation) -> Option<RemediationStep> {
     let phase: Phase = variant(&status.phase.0)?;
     let outcome: Option<Outcome> = status.outcome.as_ref().and_then(|word| variant(&word.0));
-    Some(Attempt { name: status.name.0.clone(), phase, outcome })
+    Some(RemediationStep { name: status.name.0.clone(), phase, outcome })
 }
 
-fn attempt_of(report: &Attempt) -> incidents::Attempt {
-    incidents::Attempt {
+fn step_of(report: &RemediationStep) -> incidents::IncidentRemediation {
+    incidents::IncidentRemediation {
         name: ObjectName(report.name.clone()),
         phase: Word(report.phase.to_string()),
         outcome: report.outcome.map(|outcome| Word(outcome.to_string())),
+    }
+}
+
+fn notified(status: &incidents::Notified) -> Notified {
+    Notified { route: status.route.0.clone(), key: status.key.clone(), at: status.at.0 }
+}
+
+fn notified_of(report: &Notified) -> incidents::Notified {
+    incidents::Notified {
+        route: Label(report.route.clone()),
+        key: report.key.clone(),
+        at: Instant(report.at),
     }
 }
 
@@ -313,6 +350,7 @@ pub(super) fn new_remediation(new: &NewRemediation) -> LatencyRemediation {
 
 #[cfg(test)]
 mod tests {
+    use controller::report::{EffectiveReport, Judged, ObjectiveReport, ThresholdReport, resolved};
     use jiff::Timestamp;
 
     use super::*;
@@ -330,6 +368,42 @@ mod tests {
                 observed_generation: Some(3),
                 since: at,
             }],
+            state: Some(PolicyState::Breached),
+            measured: Some("p95 812ms > 500ms".into()),
+            objectives: vec![
+                ObjectiveReport {
+                    name: "p95".into(),
+                    verdict: Judged::Breached,
+                    measured: Some("812ms".into()),
+                    threshold: "400ms".into(),
+                    bucket_bound: Some("500ms".into()),
+                    requests: Some(379),
+                    since: at,
+                    measured_at: at,
+                },
+                ObjectiveReport {
+                    name: "errors".into(),
+                    verdict: Judged::NoData,
+                    measured: None,
+                    threshold: "5%".into(),
+                    bucket_bound: None,
+                    requests: None,
+                    since: at,
+                    measured_at: at,
+                },
+            ],
+            effective: Some(EffectiveReport {
+                no_data_after: "45s".into(),
+                resolution: Some("15s".into()),
+                within: "5m".into(),
+                thresholds: vec![ThresholdReport {
+                    cause: "ColdCache".into(),
+                    older_than: Some("30s".into()),
+                    above: Some("90%".into()),
+                    below: Some("80%".into()),
+                    more_than: Some(20),
+                }],
+            }),
             severity: Some(Severity::P1),
             active_incident: Some("orders-a-1".into()),
             ordinal: 1,
@@ -337,10 +411,12 @@ mod tests {
                 name: "RunawayQuery".into(),
                 confidence: Confidence::Certain,
                 explained_by: Some("ColdCache".into()),
+                subject: Some("db: pid 101".into()),
                 message: "it runs".into(),
+                evidence: vec![EvidenceReport { name: "running for".into(), value: "6.5s".into() }],
             }],
-            blocked_by: vec![RefusalReport {
-                rung: "cancel".into(),
+            refusals: vec![RefusalReport {
+                remediation: "cancel".into(),
                 guard: "Mode".into(),
                 message: "no".into(),
             }],
@@ -355,21 +431,23 @@ mod tests {
     fn an_incidents_status_converts_both_ways_without_loss() {
         let at = Timestamp::from_microsecond(1_767_236_400_123_456).unwrap();
         let report = IncidentReport {
+            conditions: resolved(&[], Some(IncidentOutcome::RecoveredUnattributed), at),
             phase: Some(IncidentPhase::Closed),
             severity: Some(Severity::P0),
             closed_at: Some(at),
             closure_confirmed_at: Some(at),
             reopened: Some(Reopening { times: 2, first_breached_at: at, at }),
             outcome: Some(IncidentOutcome::RecoveredUnattributed),
-            broken: vec!["p95".into()],
+            breached: vec!["p95".into()],
             causes: Vec::new(),
-            blocked_by: Vec::new(),
-            attempts: vec![Attempt {
+            refusals: Vec::new(),
+            remediations: vec![RemediationStep {
                 name: "r".into(),
                 phase: Phase::Completed,
                 outcome: Some(Outcome::Healed),
             }],
             escalation: Some("decide".into()),
+            notified: vec![Notified { route: "oncall".into(), key: "opened/P1".into(), at }],
             timeline: vec![TimelineEntry { at, reason: "CauseFound".into(), message: "m".into() }],
         };
         assert_eq!(incident_report(&incident_status(&report)), report);

@@ -47,7 +47,7 @@ fn incident() -> Value {
     json!({
         "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyIncident", "metadata": {"name": "orders-api-1"},
         "spec": {
-            "policyRef": {"name": "orders-api", "uid": "p"}, "target": "Deployment/orders-api", "ordinal": 1,
+            "policyRef": {"name": "orders-api", "uid": "p"}, "targetRef": {"name": "orders-api"}, "ordinal": 1,
             "firstBreachedAt": "2026-11-26T21:00:00Z", "openedAt": "2026-11-26T21:00:30Z",
         },
     })

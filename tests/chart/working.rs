@@ -189,7 +189,8 @@ fn an_incident_goes_with_its_policy_where_the_api_server_asks_who_may_say_so() {
                 "uid": uid, "controller": true, "blockOwnerDeletion": true,
             }]},
             "spec": {
-                "policyRef": {"name": "orders-api", "uid": uid}, "target": "Deployment/orders-api", "ordinal": 1,
+                "policyRef": {"name": "orders-api", "uid": uid}, "ordinal": 1,
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-api"},
                 "firstBreachedAt": "2026-11-26T21:00:00Z", "openedAt": "2026-11-26T21:00:30Z",
             },
         });

@@ -10,7 +10,8 @@ use controller::objects::{
 };
 use controller::ports;
 use controller::report::{
-    IncidentOutcome, IncidentPhase, IncidentReport, PolicyReport, Reopening, TimelineEntry,
+    IncidentOutcome, IncidentPhase, IncidentReport, Judged, Notified, ObjectiveReport, PolicyReport,
+    PolicyState, RefusalReport, Reopening, TimelineEntry, resolved,
 };
 use engine::model::{Incident, Policy, PolicyRef, Severity, TargetKind, TargetRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -137,18 +138,37 @@ fn policy_report(policy: &PolicyRef, generation: i64, ordinal: u64, said: &str) 
         active_incident: Some(Incident::name_of(policy, ordinal)),
         ordinal,
         paused: Some(said.to_owned()),
+        state: Some(PolicyState::Paused),
+        objectives: vec![ObjectiveReport {
+            name: "p95".into(),
+            verdict: Judged::Breached,
+            measured: Some("812ms".into()),
+            threshold: "500ms".into(),
+            bucket_bound: Some("500ms".into()),
+            requests: Some(379),
+            since: START,
+            measured_at: START,
+        }],
+        refusals: vec![RefusalReport {
+            remediation: "cancel".into(),
+            guard: "Paused".into(),
+            message: said.to_owned(),
+        }],
         ..PolicyReport::default()
     }
 }
 
 fn incident_report(severity: Severity, reopened: u32, closed: bool) -> IncidentReport {
     let again = Reopening { times: reopened, first_breached_at: START, at: START };
+    let outcome = closed.then_some(IncidentOutcome::Healed);
     IncidentReport {
+        conditions: resolved(&[], outcome, START),
         phase: Some(if closed { IncidentPhase::Closed } else { IncidentPhase::Open }),
         severity: Some(severity),
         closed_at: closed.then_some(START),
         reopened: (reopened > 0).then_some(again),
-        outcome: closed.then_some(IncidentOutcome::Healed),
+        outcome,
+        notified: vec![Notified { route: "oncall".into(), key: "opened/P1".into(), at: START }],
         timeline: vec![TimelineEntry { at: START, reason: "CauseFound".into(), message: "m".into() }],
         ..IncidentReport::default()
     }

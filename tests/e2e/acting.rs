@@ -53,7 +53,19 @@ fn a_runaway_query_is_cancelled_and_the_story_is_told() {
         })
         .await;
         assert_eq!(incident.outcome.expect("an outcome").0, "Healed");
+        let resolved = incident.conditions.iter().find(|condition| condition.type_ == "Resolved");
+        let resolved = resolved.map(|condition| (condition.status.as_str(), condition.reason.as_str()));
+        assert_eq!(resolved, Some(("True", "Healed")));
         assert_eq!(incident.causes[0].name.0, "RunawayQuery");
+        let evidence: Vec<&str> = incident.causes[0].evidence.iter().map(|one| one.name.as_str()).collect();
+        assert!(evidence.contains(&"running for"), "{evidence:?}");
+        let recovered = eventually("the policy's state", SOON, async || {
+            let policy = world.policies().get("orders-api").await.expect("the policy").status?;
+            (policy.state.as_ref()?.0 == "Healthy").then_some(policy)
+        })
+        .await;
+        let measured = recovered.measured.expect("a measured value");
+        assert!(measured.starts_with("p95 ") && measured.contains(" <= "), "{measured}");
         let story: Vec<&str> = incident.timeline.iter().map(|entry| entry.reason.0.as_str()).collect();
         assert_eq!(story.first(), Some(&"ObjectiveBreached"), "{story:?}");
         assert_eq!(story.last(), Some(&"ObjectiveRecovered"), "{story:?}");
@@ -75,7 +87,7 @@ fn what_comes_back_soon_opens_the_incident_again_whoever_leads_by_then() {
         let second = world.session("reporting", "report", &["select pg_sleep(600)"]).await;
         assert!(second.ended().await.is_err());
         let closed = the_only(&world, "Closed", Some(1)).await;
-        assert_eq!(closed.attempts.len(), 2, "{closed:#?}");
+        assert_eq!(closed.remediations.len(), 2, "{closed:#?}");
         assert_eq!(closed.outcome.as_ref().map(|outcome| outcome.0.as_str()), Some("Healed"));
         assert_eq!(world.signals(), 2);
         let told = |events: Vec<String>| events.iter().filter(|e| e.starts_with("ObjectiveBreached")).count();

@@ -87,7 +87,8 @@ fn incident(uid: &str) -> Value {
         "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyIncident",
         "metadata": {"labels": {"latency-operator.dev/policy": "orders-api"}},
         "spec": {
-            "policyRef": {"name": "orders-api", "uid": uid}, "target": "Deployment/orders-api", "ordinal": 7,
+            "policyRef": {"name": "orders-api", "uid": uid}, "ordinal": 7,
+            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-api"},
             "firstBreachedAt": "2026-01-01T02:58:00Z", "openedAt": "2026-01-01T02:58:03Z",
         },
     })
@@ -100,8 +101,17 @@ fn status() -> Value {
             "type": "Ready", "status": "True", "reason": "Accepted", "message": "it is", "observedGeneration": 1,
             "lastTransitionTime": "2026-01-01T02:00:00Z",
         }],
-        "causes": [{"name": "RunawayQuery", "confidence": "Certain", "message": "a statement runs"}],
-        "blockedBy": [{"rung": "cancel", "guard": "Cooldown", "message": "it rests"}],
+        "state": "Breached", "measured": "p95 812ms > 500ms",
+        "objectives": [{
+            "name": "p95", "verdict": "Breached", "measured": "812ms", "threshold": "500ms", "bucketBound": "500ms",
+            "requests": 379, "since": "2026-01-01T02:00:00Z", "measuredAt": "2026-01-01T02:00:00Z",
+        }],
+        "effective": {"evaluation": {"noDataAfter": "3s"}, "verification": {"within": "30s"}},
+        "causes": [{
+            "name": "RunawayQuery", "confidence": "Certain", "message": "a statement runs",
+            "evidence": [{"name": "running for", "value": "6.5s"}],
+        }],
+        "refusals": [{"remediation": "cancel", "guard": "Cooldown", "message": "it rests"}],
         "lastRemediation": {"name": "orders-api-1", "result": "CancelQuery Healed"}, "paused": "no",
     }})
 }

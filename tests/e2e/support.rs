@@ -349,7 +349,8 @@ impl World {
         let object: LatencyIncident = serde_json::from_value(json!({
             "metadata": {"name": "long-ago", "labels": {"latency-operator.dev/policy": "orders-api"}},
             "spec": {
-                "policyRef": {"name": "orders-api", "uid": "another"}, "target": "Deployment/orders-api", "ordinal": 1,
+                "policyRef": {"name": "orders-api", "uid": "another"}, "ordinal": 1,
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-api"},
                 "firstBreachedAt": "2026-01-01T02:58:00Z", "openedAt": "2026-01-01T02:58:03Z",
             },
         }))

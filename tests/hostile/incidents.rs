@@ -22,15 +22,25 @@ fn original(phase: &str) -> Value {
             "labels": {"latency-operator.dev/policy": "orders-api"},
         },
         "spec": {
-            "policyRef": {"name": "orders-api", "uid": "12345678-aaaa"}, "target": "Deployment/orders-api", "ordinal": 4,
+            "policyRef": {"name": "orders-api", "uid": "12345678-aaaa"}, "ordinal": 4,
+            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-api"},
             "firstBreachedAt": "2026-01-01T02:58:00Z", "openedAt": "2026-01-01T02:58:03Z",
         },
         "status": {
             "phase": phase, "severity": "P1", "closedAt": closed, "outcome": "RecoveredAlone", "escalation": "nobody helps",
             "reopened": {"times": 1, "firstBreachedAt": "2026-01-01T02:58:30Z", "at": "2026-01-01T02:58:33Z"},
-            "broken": ["p95: slow"], "causes": [{"name": "RunawayQuery", "confidence": "Likely", "message": "m"}],
-            "blockedBy": [{"rung": "cancel", "guard": "Cooldown", "message": "it rests"}],
-            "attempts": [{"name": "orders-api-12345678-4-cancel-1", "phase": "Refused"}],
+            "conditions": [{
+                "type": "Resolved", "status": "False", "reason": "Open", "message": "the incident is open", "observedGeneration": 1,
+                "lastTransitionTime": "2026-01-01T02:58:33Z",
+            }],
+            "breached": ["p95: slow"],
+            "causes": [{
+                "name": "RunawayQuery", "confidence": "Likely", "subject": "db: pid 101", "message": "m",
+                "evidence": [{"name": "running for", "value": "6.5s"}],
+            }],
+            "refusals": [{"remediation": "cancel", "guard": "Cooldown", "message": "it rests"}],
+            "remediations": [{"name": "orders-api-12345678-4-cancel-1", "phase": "Refused"}],
+            "notified": [{"route": "oncall", "key": "opened/P1", "at": "2026-01-01T02:58:33Z"}],
             "timeline": [{"at": "2026-01-01T02:58:33Z", "reason": "ObjectiveBreached", "message": "slow"}],
         },
     })

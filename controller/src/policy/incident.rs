@@ -177,6 +177,7 @@ impl<E: Environment> Controllers<E> {
             return Err(EvaluationError::Read(why));
         };
         let report = IncidentReport {
+            conditions: report::resolved(&last.report.conditions, None, self.now()),
             phase: Some(IncidentPhase::Open),
             severity: Some(opened.severity),
             closed_at: None,

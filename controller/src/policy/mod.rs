@@ -179,10 +179,11 @@ impl<E: Environment> Controllers<E> {
         let snapshot = &evaluated.snapshot;
         self.announce_records(evaluated, &memory.state, ticked);
         let problems = self.ports.observe.problems(&snapshot.policy);
-        let background = Background { before: memory.newest(object).0, problems: &problems };
+        let resolution = self.ports.observe.resolution(&snapshot.policy);
+        let background = Background { before: memory.newest(object).0, problems: &problems, resolution };
         self.measure_policy(snapshot, ticked, report::ready(background, snapshot, ticked).status);
         self.report_incident(memory, snapshot, ticked).await?;
-        self.report_policy(memory, object, snapshot, ticked, &problems).await
+        self.report_policy(memory, object, snapshot, ticked, (&problems, resolution)).await
     }
 
     /// Writes the policy's status where it says something new.
@@ -192,13 +193,13 @@ impl<E: Environment> Controllers<E> {
         object: &StoredPolicy,
         snapshot: &Snapshot,
         ticked: &Tick,
-        problems: &[String],
+        (problems, resolution): (&[String], Option<Duration>),
     ) -> Result<(), EvaluationError> {
         let (before, version) = memory.newest(object);
         let newest = self.ledger.newest(&memory.key);
         let numbers = (memory.ordinal, memory.reserved);
-        let report =
-            report::policy(Background { before, problems }, snapshot, ticked, numbers, newest.as_ref());
+        let background = Background { before, problems, resolution };
+        let report = report::policy(background, snapshot, ticked, numbers, newest.as_ref());
         if report == *before {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use crate::conditions::{self, Said, Stalled, Status, types};
 use crate::objects::{Announcement, Measurement, Rejected, StoredPolicy, UndecodablePolicy};
 use crate::ports::{Announce, Cluster, Environment, WriteError};
 use crate::reasons::{self, Reason};
-use crate::report::PolicyReport;
+use crate::report::{PolicyReport, PolicyState};
 use crate::{Controllers, Next};
 
 /// How soon a stalled policy is looked at again, should a change of something else fix it.
@@ -33,8 +33,12 @@ impl<E: Environment> Controllers<E> {
         let report = PolicyReport {
             observed_generation: Some(object.generation),
             conditions: conditions::write(&before.conditions, said, object.generation, self.now()),
+            state: Some(PolicyState::Stalled),
+            measured: None,
+            objectives: Vec::new(),
+            effective: None,
             causes: Vec::new(),
-            blocked_by: Vec::new(),
+            refusals: Vec::new(),
             ..before.clone()
         };
         if report == *before {

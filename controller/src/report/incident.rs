@@ -7,11 +7,14 @@ use engine::model::{Incident, Outcome, Phase, Remediation, Severity, Snapshot};
 use engine::record::{DecisionRecord, RecordKind};
 use jiff::Timestamp;
 
-use super::{CauseReport, RefusalReport, blocked_by, causes, is_breached, said, sentence};
+use super::{CauseReport, RefusalReport, causes, is_breached, refusals, said, sentence};
+use crate::conditions::{self, ConditionReport, Said, Status, types};
 use crate::reasons;
 
 /// Maximum number of entries in the timeline of an incident.
 const TIMELINE: usize = 64;
+/// The reason of the condition of an incident that is open.
+const OPEN: &str = "Open";
 
 /// Where an incident stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,22 @@ pub enum IncidentOutcome {
     RecoveredAlone,
 }
 
+impl IncidentOutcome {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Healed, Self::RecoveredUnattributed, Self::RecoveredAlone];
+
+    /// How it ended, in a sentence.
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Healed => "the objectives are met again, and a remediation had its effect",
+            Self::RecoveredUnattributed => {
+                "the objectives are met again; a remediation ran, and its effect was not seen"
+            }
+            Self::RecoveredAlone => "the objectives are met again, and no remediation ran",
+        }
+    }
+}
+
 impl fmt::Display for IncidentOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
@@ -42,6 +61,8 @@ impl fmt::Display for IncidentOutcome {
 /// What the status of an incident says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct IncidentReport {
+    /// Its condition `Resolved`.
+    pub conditions: Vec<ConditionReport>,
     /// Where it stands.
     pub phase: Option<IncidentPhase>,
     /// How bad it was at its worst.
@@ -54,16 +75,18 @@ pub struct IncidentReport {
     pub reopened: Option<Reopening>,
     /// How it ended.
     pub outcome: Option<IncidentOutcome>,
-    /// What is or was broken, with the numbers of the moment.
-    pub broken: Vec<String>,
+    /// The objectives that are or were breached, with the numbers of the moment.
+    pub breached: Vec<String>,
     /// The causes that were found last, roots first.
     pub causes: Vec<CauseReport>,
     /// What was refused last.
-    pub blocked_by: Vec<RefusalReport>,
+    pub refusals: Vec<RefusalReport>,
     /// The remediations of this incident.
-    pub attempts: Vec<Attempt>,
+    pub remediations: Vec<RemediationStep>,
     /// Why a person must decide.
     pub escalation: Option<String>,
+    /// The notifications that were sent.
+    pub notified: Vec<Notified>,
     /// What happened, in order.
     pub timeline: Vec<TimelineEntry>,
 }
@@ -81,13 +104,24 @@ pub struct Reopening {
 
 /// A remediation of an incident.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub struct RemediationStep {
     /// Its name.
     pub name: String,
     /// Its phase.
     pub phase: Phase,
     /// How it ended.
     pub outcome: Option<Outcome>,
+}
+
+/// A notification that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notified {
+    /// The notification's name.
+    pub route: String,
+    /// The key of the message: each is sent to a route once.
+    pub key: String,
+    /// When it was sent.
+    pub at: Timestamp,
 }
 
 /// One thing that happened.
@@ -121,34 +155,49 @@ pub fn incident(
     );
     let excess = timeline.len().saturating_sub(TIMELINE);
     timeline.drain(..excess);
-    let broken = said(ticked).find_map(|record| {
+    let breached = said(ticked).find_map(|record| {
         let RecordKind::Incident { broken, .. } = &record.kind else { return None };
         Some(broken.iter().map(|text| sentence(text)).collect())
     });
     let escalation = said(ticked)
         .find(|record| matches!(record.kind, RecordKind::Escalated { .. }))
         .map(|record| sentence(&record.sentence()));
+    let outcome = closed.then(|| outcome(&ours, facts.opened_at));
     let found = causes(ticked);
-    let refused = blocked_by(ticked);
+    let refused = refusals(ticked);
     IncidentReport {
+        conditions: resolved(&before.conditions, outcome, snapshot.now),
         phase: Some(if closed { IncidentPhase::Closed } else { IncidentPhase::Open }),
         severity: Some(facts.severity),
         reopened: before.reopened.clone(),
         closed_at: if closed { before.closed_at.or(Some(snapshot.now)) } else { None },
         closure_confirmed_at: None,
-        outcome: closed.then(|| outcome(&ours, facts.opened_at)),
-        broken: broken.unwrap_or_else(|| before.broken.clone()),
+        outcome,
+        breached: breached.unwrap_or_else(|| before.breached.clone()),
         // The causes that were found last stay in the report once they are gone.
         causes: if found.is_empty() { before.causes.clone() } else { found },
-        blocked_by: if refused.is_empty() && !is_breached(ticked) {
-            before.blocked_by.clone()
-        } else {
-            refused
-        },
-        attempts: ours.iter().map(|remediation| attempt(remediation)).collect(),
+        refusals: if refused.is_empty() && !is_breached(ticked) { before.refusals.clone() } else { refused },
+        remediations: ours.iter().map(|remediation| step(remediation)).collect(),
         escalation: escalation.or_else(|| before.escalation.clone()),
+        // Whoever sends notifications adds to them.
+        notified: before.notified.clone(),
         timeline,
     }
+}
+
+/// The condition of an incident that has this outcome, or that is open.
+#[must_use]
+pub fn resolved(
+    before: &[ConditionReport],
+    outcome: Option<IncidentOutcome>,
+    now: Timestamp,
+) -> Vec<ConditionReport> {
+    let said = match outcome {
+        None => Said::new(types::RESOLVED, Status::False, OPEN, "the incident is open"),
+        Some(outcome) => Said::new(types::RESOLVED, Status::True, outcome.to_string(), outcome.sentence()),
+    };
+    // The spec of an incident is immutable, so it has one generation.
+    conditions::write(before, vec![said], 1, now)
 }
 
 /// An action from before the incident was opened again had its end then.
@@ -163,8 +212,8 @@ fn outcome(ours: &[&Remediation], opened_at: Timestamp) -> IncidentOutcome {
     }
 }
 
-fn attempt(remediation: &Remediation) -> Attempt {
-    Attempt {
+fn step(remediation: &Remediation) -> RemediationStep {
+    RemediationStep {
         name: remediation.name.clone(),
         phase: remediation.status.phase,
         outcome: remediation.status.outcome,
@@ -173,8 +222,8 @@ fn attempt(remediation: &Remediation) -> Attempt {
 
 /// What a remediation has done since the incident was last written.
 fn steps(before: &IncidentReport, remediation: &Remediation) -> Option<TimelineEntry> {
-    let known = before.attempts.iter().find(|attempt| attempt.name == remediation.name);
-    if known == Some(&attempt(remediation)) || remediation.status.phase == Phase::Admitted {
+    let known = before.remediations.iter().find(|step| step.name == remediation.name);
+    if known == Some(&step(remediation)) || remediation.status.phase == Phase::Admitted {
         return None;
     }
     let status = &remediation.status;
@@ -200,4 +249,29 @@ fn entry(before: &IncidentReport, facts: &Incident, record: &DecisionRecord) -> 
     let mut since = before.timeline.iter().filter(|entry| entry.at >= facts.first_breached_at);
     let known = since.any(|entry| entry.reason == reason.name && entry.message == message);
     (!known).then(|| TimelineEntry { at: record.at, reason: reason.name.to_owned(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::model::later;
+
+    use super::*;
+
+    #[test]
+    fn an_incident_is_resolved_once_it_has_an_outcome() {
+        let opened = Timestamp::from_second(1_767_236_400).unwrap();
+        let minutes = |minutes: u64| later(opened, std::time::Duration::from_secs(60 * minutes));
+        let told = |conditions: &[ConditionReport]| {
+            let [resolved] = conditions else { panic!("{conditions:?}") };
+            assert_eq!(resolved.r#type, "Resolved");
+            (resolved.status.clone(), resolved.reason.clone(), resolved.since)
+        };
+        let open = resolved(&[], None, opened);
+        assert_eq!(told(&open), ("False".into(), "Open".into(), opened));
+        assert_eq!(resolved(&open, None, minutes(1)), open, "nothing new is written");
+        let closed = resolved(&open, Some(IncidentOutcome::Healed), minutes(2));
+        assert_eq!(told(&closed), ("True".into(), "Healed".into(), minutes(2)));
+        let again = resolved(&closed, None, minutes(3));
+        assert_eq!(told(&again), ("False".into(), "Open".into(), minutes(3)), "it was reopened");
+    }
 }

@@ -249,7 +249,7 @@ fn what_is_not_known_holds_it_and_people_stop_it() {
     assert!(run.stops().starts_with("Paused"));
     let mut run = Run::begins();
     run.setup.snapshot.policy.rungs.clear();
-    assert!(run.stops().contains("rung"));
+    assert!(run.stops().contains("no remediation warm"));
     let mut run = Run::begins();
     run.deleting = true;
     assert!(run.stops().contains("deleted"));

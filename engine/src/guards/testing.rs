@@ -251,6 +251,7 @@ fn reading(now: Timestamp) -> Reading {
         measured: Some(Measured {
             requests: 500.0,
             value: Some(0.9),
+            bound: None,
             sentence: "slow".into(),
             notes: vec![],
         }),

@@ -19,6 +19,7 @@ pub(super) fn judge(
     let measured = Measured {
         requests: total,
         value: Some(share),
+        bound: None,
         sentence: format!(
             "{} of {:.0} requests failed, at most {} may",
             ratio::percent(share),

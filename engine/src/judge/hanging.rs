@@ -38,7 +38,7 @@ pub(super) fn judge(
     let medians = memory.baseline.medians(now);
     let hangs = |sentence: String| {
         Answer::Hangs(
-            Measured { requests: completed, value: None, sentence, notes: Vec::new() },
+            Measured { requests: completed, value: None, bound: None, sentence, notes: Vec::new() },
             breach_of(BreachKind::Hanging, objective.severity, std::iter::once(worst_level(objective))),
         )
     };

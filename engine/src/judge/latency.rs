@@ -37,6 +37,7 @@ pub(super) fn judge(
     let measured = Measured {
         requests: total,
         value,
+        bound: Some(of_seconds(bucket.le)),
         sentence: format!(
             "about {}; {} of {total:.0} requests within {}, {} are promised",
             value.map_or("unknown".to_owned(), |seconds| human(of_seconds(seconds))),

@@ -96,6 +96,7 @@ fn counted(traffic: &Traffic) -> Measured {
     Measured {
         requests: traffic.completed(),
         value: None,
+        bound: None,
         sentence: format!("{:.0} requests completed", traffic.completed()),
         notes: Vec::new(),
     }

@@ -37,6 +37,7 @@ pub fn judge(
     let measured = Measured {
         requests: 1.0,
         value: Some(probed.timing.total.as_secs_f64()),
+        bound: None,
         sentence,
         notes: notes(source, probed),
     };

@@ -54,14 +54,30 @@ impl ClosedIncident {
 }
 
 impl Incident {
-    /// The name of a policy's n-th incident: `<policy, at most 52>-<first 8 of its uid>-<n>`, so that a policy that is
+    /// The name of a policy's n-th incident: `<policy, at most 48>-<first 8 of its uid>-<n>`, so that a policy that is
     /// deleted and created again does not meet its predecessor's incidents.
     #[must_use]
     pub fn name_of(policy: &PolicyRef, ordinal: u64) -> String {
-        let name: String = policy.name.chars().take(52).collect();
+        let name: String = policy.name.chars().take(48).collect();
         // A name's parts between dots end with a letter or a digit.
         let name = name.trim_end_matches(['.', '-']);
         let uid: String = policy.uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
         format!("{name}-{uid}-{ordinal}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_at_most_48_characters_of_the_policys() {
+        let name = |policy: &str| {
+            let uid = "a9ed27c2-1111-2222".into();
+            Incident::name_of(&PolicyRef { namespace: "shop".into(), name: policy.into(), uid }, 7)
+        };
+        assert_eq!(name("orders-api"), "orders-api-a9ed27c2-7");
+        assert_eq!(name(&"x".repeat(63)), format!("{}-a9ed27c2-7", "x".repeat(48)));
+        assert_eq!(name(&format!("{}-api", "x".repeat(47))), format!("{}-a9ed27c2-7", "x".repeat(47)));
     }
 }

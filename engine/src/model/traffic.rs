@@ -150,6 +150,8 @@ pub struct Measured {
     pub requests: f64,
     /// The interpolated quantile in seconds, or the share of errors. Shown, never judged.
     pub value: Option<f64>,
+    /// The bucket bound at which the target is judged, where the source is a histogram.
+    pub bound: Option<Duration>,
     /// What was compared, in words: `91.2% of 480 requests within 500ms, 95% are promised`.
     pub sentence: String,
     /// What a reader of the policy should know about how it is judged: a target between two bounds, a severity that

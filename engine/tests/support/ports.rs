@@ -16,7 +16,7 @@ use controller::ports::{
     Act, Announce, Cadence, Cluster, Detail, Environment, Leading, Observe, Ports, Read, Time, Timer,
     WriteError, Written,
 };
-use controller::report::{IncidentPhase, IncidentReport, PolicyReport};
+use controller::report::{IncidentPhase, IncidentReport, PolicyReport, PolicyState};
 use engine::advance::{EffectReport, Look};
 use engine::invariants::{Request, What};
 use engine::model::{
@@ -103,7 +103,8 @@ impl Cluster for Port {
     }
 
     async fn write_conditions(&self, _: &PolicyKey, _: i64, conditions: &[ConditionReport]) -> Written<()> {
-        self.stage().report.conditions = conditions.to_vec();
+        let mut stage = self.stage();
+        (stage.report.conditions, stage.report.state) = (conditions.to_vec(), Some(PolicyState::Stalled));
         Ok(())
     }
 

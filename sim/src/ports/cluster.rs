@@ -7,7 +7,7 @@ use controller::objects::{
     Stored, StoredIncident, StoredPolicy, StoredReport, Version,
 };
 use controller::ports::{Cluster, Read, Written};
-use controller::report::{IncidentReport, PolicyReport};
+use controller::report::{IncidentReport, PolicyReport, PolicyState};
 use engine::model::{
     EntryKey, Limits, Phase, PolicyRef, Remediation, RemediationStatus, Scale, TargetRef, Workload,
 };
@@ -89,7 +89,8 @@ impl Cluster for Port {
         let (key, conditions, observed_generation) = (key.clone(), conditions.to_vec(), Some(generation));
         let write = move |world: &mut World| {
             let stored = world.api.policies.get(&key).ok_or(ApiError::NotFound)?;
-            let report = PolicyReport { conditions, observed_generation, ..stored.report.clone() };
+            let state = Some(PolicyState::Stalled);
+            let report = PolicyReport { conditions, observed_generation, state, ..stored.report.clone() };
             let version = stored.version;
             world.write_policy_status(&key, version, report).map(drop)
         };

@@ -23,7 +23,7 @@ use super::unions::{Misfit, Union, listed};
 pub use actions::switched_off;
 pub use budget::{budget, unknown_actions};
 pub use policy::policy;
-pub use remediation::{remediation, spec_of, status_of};
+pub use remediation::{remediation, spec_of, status_of, target_ref_of};
 
 /// Something in an object that this version cannot act on.
 #[derive(Debug, Clone, PartialEq, Eq)]

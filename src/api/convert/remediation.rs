@@ -281,7 +281,9 @@ fn action_of(action: &Action) -> api::Action {
     written
 }
 
-fn target_ref_of(target: &TargetRef) -> policy::TargetRef {
+/// The API's reference to a workload.
+#[must_use]
+pub fn target_ref_of(target: &TargetRef) -> policy::TargetRef {
     policy::TargetRef {
         api_version: "apps/v1".to_owned(),
         kind: Word(target.kind.to_string()),

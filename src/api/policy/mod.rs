@@ -36,19 +36,27 @@ use super::text::{ObjectName, Word};
     derive = "PartialEq",
     doc = "What is guarded, what slow means, and what may be done about it.",
     validation = Rule::new("size(self.metadata.name) <= 63").message("the name must be at most 63 characters"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
-    printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRef.name"),
-    printcolumn(
-        name = "Within",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"WithinObjective\")].status"
-    ),
-    printcolumn(name = "Severity", type_ = "string", json_path = ".status.severity"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Measured", type_ = "string", json_path = ".status.measured"),
     printcolumn(name = "Cause", type_ = "string", json_path = ".status.causes[0].name"),
-    printcolumn(name = "Last action", type_ = "string", json_path = ".status.lastRemediation.result"),
-    printcolumn(name = "Paused", type_ = "string", json_path = ".status.paused"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        priority = 1
+    ),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRef.name", priority = 1),
+    printcolumn(name = "Severity", type_ = "string", json_path = ".status.severity", priority = 1),
+    printcolumn(name = "Incident", type_ = "string", json_path = ".status.activeIncident", priority = 1),
+    printcolumn(
+        name = "Last action",
+        type_ = "string",
+        json_path = ".status.lastRemediation.result",
+        priority = 1
+    ),
+    printcolumn(name = "Paused", type_ = "string", json_path = ".status.paused", priority = 1)
 )]
 #[x_kube(validation = Rule::new(
     "!has(self.verification.within) || duration(self.verification.within) >= duration(self.verification.after) \
