@@ -4,7 +4,8 @@
 mod incident;
 
 use engine::model::{
-    Confidence, Incident, Mode, NoData, NoDataReason, Observed, Remediation, Severity, Snapshot, Verdict,
+    BudgetUsage, Confidence, Incident, Mode, NoData, NoDataReason, Observed, Remediation, Severity, Snapshot,
+    Verdict,
 };
 use engine::record::{DecisionRecord, RecordKind};
 use engine::{Overall, Tick};
@@ -18,6 +19,17 @@ use crate::conditions::{self, ConditionReport, Said, Status, must_be_mended, typ
 const SENTENCE: usize = 1024;
 /// Maximum number of refusals in a status.
 const REFUSALS: usize = 64;
+
+/// What the status of a RemediationBudget says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BudgetReport {
+    /// The generation of the spec that it is about.
+    pub observed_generation: Option<i64>,
+    /// `Ready`.
+    pub conditions: Vec<ConditionReport>,
+    /// How much of the budget is used.
+    pub usage: Option<BudgetUsage>,
+}
 
 /// What the status of a policy says.
 #[derive(Debug, Clone, Default, PartialEq)]

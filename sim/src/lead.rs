@@ -6,6 +6,7 @@ use std::time::Duration;
 use controller::ledger_store::LedgerStore;
 use controller::{Controllers, Settings};
 use engine::model::{ActionKind, Draining, Remediation};
+use futures::future::join;
 
 use crate::exec::{MS, Micros, SECOND, lock};
 use crate::process::{LEASE, Process, RENEW_DEADLINE, RETRY};
@@ -52,7 +53,7 @@ pub(crate) async fn run(process: Arc<Process>) {
     let controllers = Controllers::new(ports::of(&process), settings, ledger);
     process.lead(&controllers);
     watches::follow(&process).await;
-    controllers.keep_history_trimmed(None).await;
+    join(controllers.keep_history_trimmed(None), controllers.keep_budgets_reported()).await;
 }
 
 /// Tries to take the Lease once.
