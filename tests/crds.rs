@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use kube::CustomResourceExt;
-use latency_operator::api::{self, LatencyBudget, LatencyPolicy, vocabulary};
+use latency_operator::api::{self, LatencyPolicy, RemediationBudget, vocabulary};
 use serde_json::{Value, json};
 
 #[test]
@@ -55,10 +55,14 @@ fn editors_get_the_words_that_fields_know() {
     assert_eq!(schema["properties"]["spec"]["properties"]["mode"]["enum"], json!(["Observe", "Auto"]));
     let remediation = &schema["properties"]["spec"]["properties"]["remediations"]["items"]["properties"];
     assert!(remediation["causes"]["items"]["enum"].as_array().is_some_and(|causes| causes.len() >= 4));
-    generated(
-        "schemas/latencypolicy.json",
-        &format!("{}\n", serde_json::to_string_pretty(&schema).expect("JSON")),
-    );
+    let frozen = vocabulary::editor_schema("RemediationBudget", &definition_of("RemediationBudget"));
+    let types = &frozen["properties"]["spec"]["properties"]["freeze"]["properties"]["type"]["enum"];
+    assert_eq!(types, &json!(["None", "Actions", "ActionsAndRollbacks"]));
+    for (path, schema) in
+        [("schemas/latencypolicy.json", &schema), ("schemas/remediationbudget.json", &frozen)]
+    {
+        generated(path, &format!("{}\n", serde_json::to_string_pretty(schema).expect("JSON")));
+    }
     let warnings = serde_saphyr::to_string(&vocabulary::warnings()).expect("YAML");
     generated("charts/latency-operator/files/words.yaml", &warnings);
 }
@@ -107,10 +111,7 @@ fn every_field_is_described_and_every_list_and_text_is_bounded() {
         let root = &schema["openAPIV3Schema"]["properties"];
         let mut found = Vec::new();
         walk("spec", &root["spec"], &mut found);
-        // Budgets have none: nobody writes one.
-        if let Some(status) = root.get("status") {
-            walk("status", status, &mut found);
-        }
+        walk("status", &root["status"], &mut found);
         for (path, schema) in found {
             // Conditions are the API machinery's own type.
             if path.contains("conditions[]") {
@@ -202,14 +203,35 @@ fn the_rules_of_a_policy_hold_offline_too() {
     assert!(violations(|_| (), Some(&old)).contains("targetRef is immutable"));
 }
 
-#[test]
-fn a_freeze_window_ends_after_it_begins() {
-    let schema = serde_json::to_value(LatencyBudget::crd()).expect("a CRD")["spec"]["versions"][0]["schema"]
+fn check_budget(spec: &Value) -> Result<(), String> {
+    let schema = serde_json::to_value(RemediationBudget::crd()).expect("a CRD")["spec"]["versions"][0]["schema"]
         ["openAPIV3Schema"]
         .clone();
+    let budget = json!({"metadata": {"name": "night"}, "spec": spec});
+    kube_cel::Validator::new().validate(&schema, &budget, None).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn a_selector_has_values_where_its_operator_needs_them() {
+    let check =
+        |requirement: Value| check_budget(&json!({"namespaceSelector": {"matchExpressions": [requirement]}}));
+    assert_eq!(check(json!({"key": "tier", "operator": "In", "values": ["production"]})), Ok(()));
+    assert_eq!(check(json!({"key": "tier", "operator": "Exists"})), Ok(()));
+    // A later version may know more operators.
+    assert_eq!(check(json!({"key": "tier", "operator": "Gt", "values": ["1"]})), Ok(()));
+    for requirement in
+        [json!({"key": "tier", "operator": "In"}), json!({"key": "tier", "operator": "NotIn", "values": []})]
+    {
+        assert!(check(requirement).is_err_and(|error| error.contains("need values")));
+    }
+    let exists = json!({"key": "tier", "operator": "Exists", "values": ["production"]});
+    assert!(check(exists).is_err_and(|error| error.contains("have no values")));
+}
+
+#[test]
+fn a_freeze_window_ends_after_it_begins() {
     let check = |from: &str, until: &str| {
-        let budget = json!({"metadata": {"name": "night"}, "spec": {"freezeWindows": [{"from": from, "until": until}]}});
-        kube_cel::Validator::new().validate(&schema, &budget, None).map_err(|errors| errors.to_string())
+        check_budget(&json!({"freezeWindows": [{"name": "w", "from": from, "until": until}]}))
     };
     // As instants, not as texts.
     assert_eq!(check("2026-12-24T23:00:00Z", "2026-12-24T23:00:00-08:00"), Ok(()));

@@ -22,7 +22,7 @@ use engine::invariants::INVARIANTS;
 use engine::model::NoDataReason;
 use engine::model::duration::format;
 use engine::remediations::REMEDIES;
-use latency_operator::api::{LatencyBudget, LatencyPolicy, convert};
+use latency_operator::api::{LatencyPolicy, RemediationBudget, convert};
 use latency_operator::config::Config;
 use latency_operator::observe::prometheus::presets::{PRESETS, Place};
 use latency_operator::telemetry::Metrics;
@@ -259,7 +259,7 @@ fn what_to_do_is_said_of_every_event_that_is_a_warning() {
 
 #[test]
 fn every_field_of_every_kind() {
-    for plural in ["latencypolicies", "latencyincidents", "latencyremediations", "latencybudgets"] {
+    for plural in ["latencypolicies", "latencyincidents", "latencyremediations", "remediationbudgets"] {
         let definition: Value = serde_saphyr::from_str(&read(&format!("crds/{plural}.yaml"))).expect("YAML");
         let rows = fields::rows(&definition);
         assert!(rows.len() > 8, "{rows:?}");
@@ -382,12 +382,13 @@ fn the_budget_that_is_shown_is_understood_to_its_last_field() {
     let blocks = blocks("docs/budgets.md", "yaml");
     let [block] = blocks.as_slice() else { panic!("{} budgets are shown", blocks.len()) };
     let written: Value = serde_saphyr::from_str(block).expect("YAML");
-    let budget: LatencyBudget = serde_saphyr::from_str(block).expect("a budget");
+    let budget: RemediationBudget = serde_saphyr::from_str(block).expect("a budget");
     let read = serde_json::to_value(&budget.spec).expect("JSON");
     let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(keys(&written["spec"]), keys(&read), "every field is shown, and none that there is not");
     let budget = convert::budget(&budget);
-    assert_eq!((budget.denied.len(), budget.windows.len()), (1, 1));
+    assert_eq!(budget.problems, []);
+    assert!(budget.selects());
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod shown;
 
 use engine::model::Policy;
 use engine::remediations::REMEDIES;
-use latency_operator::api::{self, LatencyBudget, LatencyPolicy, convert};
+use latency_operator::api::{self, LatencyPolicy, RemediationBudget, convert};
 use serde_json::Value;
 use shown::{Shown, in_documents, in_files, root};
 
@@ -57,8 +57,8 @@ fn stored(object: &Value) -> Value {
         Some("LatencyPolicy") => {
             serde_json::from_value::<LatencyPolicy>(object.clone()).and_then(serde_json::to_value)
         }
-        Some("LatencyBudget") => {
-            serde_json::from_value::<LatencyBudget>(object.clone()).and_then(serde_json::to_value)
+        Some("RemediationBudget") => {
+            serde_json::from_value::<RemediationBudget>(object.clone()).and_then(serde_json::to_value)
         }
         other => panic!("{other:?} is written by the operator, not by people"),
     }
@@ -87,9 +87,9 @@ fn everything_that_is_shown_is_valid_and_understood() {
         match shown.kind() {
             "LatencyPolicy" => drop(understood(&shown.place, &shown.object)),
             _ => {
-                let budget: LatencyBudget =
-                    serde_json::from_value(shown.object.clone()).expect("a LatencyBudget");
-                assert_eq!(convert::unknown_actions(&budget), Vec::<&str>::new(), "{}", shown.place);
+                let budget: RemediationBudget =
+                    serde_json::from_value(shown.object.clone()).expect("a RemediationBudget");
+                assert_eq!(convert::budget(&budget).problems, [], "{}", shown.place);
             }
         }
     }

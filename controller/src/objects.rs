@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::model::{
-    ByName, ClosedIncident, EntryKey, Incident, NoDataReason, Observed, Pause, Policy, PolicyRef,
+    Budget, ByName, ClosedIncident, EntryKey, Incident, NoDataReason, Observed, Pause, Policy, PolicyRef,
     PostgresFacts, Probed, RedisFacts, Remediation, RemediationSpec, RemediationStatus, Severity, Snapshot,
     Target, TargetRef, Traffic, WorkloadNow,
 };
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::PolicyKey;
 use crate::conditions::Stalled;
 use crate::reasons::Reason;
-use crate::report::{IncidentPhase, IncidentReport, PolicyReport};
+use crate::report::{BudgetReport, IncidentPhase, IncidentReport, PolicyReport};
 
 /// An object's resourceVersion. Equal versions of one object are the same content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,19 @@ impl StoredPolicy {
             report: self.report.clone(),
         }
     }
+}
+
+/// A RemediationBudget as the watch shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredBudget {
+    /// What it asks for.
+    pub budget: Budget,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Each part of it that this version does not know, with the field's path.
+    pub problems: Vec<String>,
+    /// What its status says.
+    pub report: BudgetReport,
 }
 
 /// A policy's status as it is stored.

@@ -19,10 +19,10 @@ use crate::PolicyKey;
 use crate::conditions::ConditionReport;
 use crate::objects::{
     Announcement, FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement,
-    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredIncident, StoredPolicy, StoredReport,
-    Version,
+    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredBudget, StoredIncident, StoredPolicy,
+    StoredReport, Version,
 };
-use crate::report::{IncidentReport, PolicyReport};
+use crate::report::{BudgetReport, IncidentReport, PolicyReport};
 
 /// Why a write has not certainly succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -166,8 +166,13 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// The administrator's ceilings as the watch shows them.
     fn limits(&self) -> Limits;
-    /// The ceilings as the API server holds them at this moment. Where they cannot be listed: limits that let nothing through.
-    fn refresh_limits(&self) -> impl Future<Output = Result<Limits, Limits>> + Send;
+    /// The ceilings as the API server holds them at this moment, for something that is done in `namespace`. Where they, or
+    /// the labels of that namespace, cannot be read: limits that let nothing through.
+    fn refresh_limits(&self, namespace: &str) -> impl Future<Output = Result<Limits, Limits>> + Send;
+    /// All RemediationBudgets that can be decoded, with their statuses, as the watch shows them.
+    fn budgets(&self) -> Vec<StoredBudget>;
+    /// Sets the status of a RemediationBudget.
+    fn write_budget(&self, name: &str, report: &BudgetReport) -> impl Future<Output = Written<()>> + Send;
 
     /// Target and namespace: uid, opt-out and pauses.
     fn live_target(

@@ -9,8 +9,8 @@ mod state;
 use std::time::Duration;
 
 use engine::model::{
-    Confidence, Evidence, Incident, Mode, NoData, NoDataReason, Observed, Remediation, Severity, Snapshot,
-    Verdict,
+    BudgetUsage, Confidence, Evidence, Incident, Mode, NoData, NoDataReason, Observed, Remediation, Severity,
+    Snapshot, Verdict,
 };
 use engine::record::{DecisionRecord, RecordKind};
 use engine::{Overall, Tick};
@@ -33,6 +33,17 @@ const SHORT: usize = 256;
 const REFUSALS: usize = 64;
 /// Maximum number of values behind one cause.
 const EVIDENCE: usize = 16;
+
+/// What the status of a RemediationBudget says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BudgetReport {
+    /// The generation of the spec that it is about.
+    pub observed_generation: Option<i64>,
+    /// `Ready`.
+    pub conditions: Vec<ConditionReport>,
+    /// How much of the budget is used.
+    pub usage: Option<BudgetUsage>,
+}
 
 /// What the status of a policy says.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -70,6 +70,7 @@ const CONTROLLER: Layers = Layers {
         ("announce", &["conditions", "fleet", "objects", "ports", "reasons"]),
         ("observe", &["objects", "ports"]),
         ("retention", &["ports"]),
+        ("budgets", &["conditions", "objects", "ports", "report"]),
         (
             "policy",
             &["conditions", "fleet", "ledger_store", "objects", "planted", "ports", "reasons", "report"],

@@ -270,14 +270,14 @@ proptest! {
     ) {
         let candidate = candidate(cooldown, ceilings.0);
         let ledger = ledger(&entries, &candidate);
-        let limits = Limits { concurrent: ceilings.1, per_hour_and_namespace: ceilings.2, per_hour: ceilings.3, ..Limits::default() };
+        let limits = Limits { concurrent: ceilings.1, namespace_per_hour: ceilings.2, per_hour: ceilings.3, ..Limits::default() };
         let mut strict = candidate.clone();
         strict.cooldown += Duration::from_secs(stricter);
         strict.max_actions_per_hour = strict.max_actions_per_hour.saturating_sub(1);
         let lower = Limits {
             concurrent: limits.concurrent.saturating_sub(1),
             per_hour: limits.per_hour.saturating_sub(1),
-            per_hour_and_namespace: limits.per_hour_and_namespace.saturating_sub(1),
+            namespace_per_hour: limits.namespace_per_hour.saturating_sub(1),
             ..Limits::default()
         };
         let refused = |verdicts: &[GuardVerdict]| refusals(verdicts).iter().map(|v| v.guard.to_string()).collect::<Vec<_>>();

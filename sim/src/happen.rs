@@ -308,19 +308,6 @@ fn change(world: &mut World, place: usize, change: impl FnOnce(&mut PolicyObject
     }
 }
 
-fn quiet_budget() -> Budget {
-    Budget {
-        name: "quiet".into(),
-        namespaces: vec![],
-        per_hour: None,
-        per_hour_and_namespace: None,
-        concurrent: None,
-        denied: vec![],
-        freeze: Freeze::None,
-        windows: vec![],
-    }
-}
-
 fn set_budget(world: &mut World, budget: Option<Budget>) {
     world.set_budgets(budget.into_iter().collect());
 }
@@ -361,14 +348,14 @@ fn rules(sim: &Arc<Sim>, item: &Item) {
             after(sim, *span, move |world| create_policy(world, place));
         }
         Item::Freeze { all, span } => {
-            let freeze = if *all { Freeze::All } else { Freeze::New };
-            set_budget(&mut world, Some(Budget { freeze, ..quiet_budget() }));
+            let freeze = if *all { Freeze::ActionsAndRollbacks } else { Freeze::Actions };
+            set_budget(&mut world, Some(Budget { freeze, ..Budget::unlimited("quiet") }));
             drop(world);
             after(sim, *span, |world| set_budget(world, None));
         }
         Item::Limit { per_hour, concurrent, span } => {
             let (per_hour, concurrent) = (Some(*per_hour), Some(*concurrent));
-            set_budget(&mut world, Some(Budget { per_hour, concurrent, ..quiet_budget() }));
+            set_budget(&mut world, Some(Budget { per_hour, concurrent, ..Budget::unlimited("quiet") }));
             drop(world);
             after(sim, *span, |world| set_budget(world, None));
         }

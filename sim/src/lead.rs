@@ -9,7 +9,7 @@ use controller::ledger_store::LedgerStore;
 use controller::ports::Cluster;
 use controller::{Controllers, Settings};
 use engine::model::ActionKind;
-use futures::future::{Either, select};
+use futures::future::{Either, join, select};
 
 use crate::exec::{MS, Micros, SECOND, lock};
 use crate::ports::{self, LEASE, Port};
@@ -74,7 +74,7 @@ async fn work(process: Arc<Process>) {
     let controllers = Controllers::new(ports, settings, ledger);
     process.control(&controllers);
     watches::follow(&process).await;
-    controllers.keep_history_trimmed(None).await;
+    join(controllers.keep_history_trimmed(None), controllers.keep_budgets_reported()).await;
 }
 
 /// Once the process was told to end: what is under way is finished, within a grace.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use controller::PolicyKey;
 use controller::ledger_store::Freshness;
-use controller::objects::{Stored, StoredPolicy};
-use engine::model::{Budget, EntryKey, Limits, Remediation, earlier};
+use controller::objects::{Stored, StoredBudget, StoredPolicy};
+use engine::model::{EntryKey, Limits, Remediation, earlier};
 
 use crate::exec::{MS, Micros, Node, SECOND, Sim, lock};
 use crate::process::Process;
@@ -24,6 +24,8 @@ pub struct Watched {
     pub policies: BTreeMap<PolicyKey, Arc<StoredPolicy>>,
     /// LatencyRemediations.
     pub remediations: BTreeMap<EntryKey, Stored<Remediation>>,
+    /// RemediationBudgets.
+    pub budgets: Vec<StoredBudget>,
     /// They show nothing until then; afterwards everything is listed anew.
     pub broken_until: Micros,
     /// What is on its way arrives by then.
@@ -42,7 +44,7 @@ pub(crate) async fn follow(process: &Arc<Process>) {
 
 /// A whole list: what it does not show is gone.
 async fn list(process: &Arc<Process>) -> bool {
-    type Listed = (u64, Vec<PolicyObject>, Vec<api::Stored>, Vec<Budget>);
+    type Listed = (u64, Vec<PolicyObject>, Vec<api::Stored>, Vec<StoredBudget>);
     let listed = process
         .ask(Op::Read, |world| -> Result<Listed, _> {
             let api = &world.api;
@@ -155,9 +157,15 @@ fn show(process: &Arc<Process>, shown: Shown, freshness: Freshness) {
             process.queue_remediation(key);
         }
         Shown::Budgets(budgets) => {
-            *lock(&process.limits) = Limits { budgets, ..Limits::default() };
+            *lock(&process.limits) = limits(&budgets);
+            lock(&process.watched).budgets = budgets;
         }
     }
+}
+
+fn limits(budgets: &[StoredBudget]) -> Limits {
+    let budgets = budgets.iter().map(|stored| stored.budget.clone()).collect();
+    Limits { budgets, ..Limits::default() }
 }
 
 impl Process {
@@ -166,7 +174,7 @@ impl Process {
     pub(crate) async fn refresh_limits(&self, op: Op) -> Result<Limits, Limits> {
         match self.ask(op, |world| Ok(world.api.budgets.clone())).await {
             Ok(budgets) => {
-                let limits = Limits { budgets, ..Limits::default() };
+                let limits = limits(&budgets);
                 lock(&self.limits).clone_from(&limits);
                 Ok(limits)
             }

@@ -17,7 +17,7 @@ pub mod text;
 pub mod unions;
 pub mod vocabulary;
 
-pub use budget::{LatencyBudget, LatencyBudgetSpec};
+pub use budget::{RemediationBudget, RemediationBudgetSpec, RemediationBudgetStatus};
 pub use incident::{LatencyIncident, LatencyIncidentSpec, LatencyIncidentStatus};
 pub use policy::{LatencyPolicy, LatencyPolicySpec, LatencyPolicyStatus};
 pub use remediation::{LatencyRemediation, LatencyRemediationSpec, LatencyRemediationStatus};
@@ -47,5 +47,5 @@ pub const ALLOWED: &str = "latency-operator.dev/allowed";
 /// The definitions of all kinds, in the order in which they are printed.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![LatencyPolicy::crd(), LatencyIncident::crd(), LatencyRemediation::crd(), LatencyBudget::crd()]
+    vec![LatencyPolicy::crd(), LatencyIncident::crd(), LatencyRemediation::crd(), RemediationBudget::crd()]
 }

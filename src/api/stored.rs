@@ -138,18 +138,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::LatencyBudget;
+    use crate::api::RemediationBudget;
 
     fn reason(spec: &Value) -> String {
         let object = json!({"metadata": {"name": "night"}, "spec": spec});
-        let stored: Stored<LatencyBudget> = serde_json::from_value(object).unwrap();
+        let stored: Stored<RemediationBudget> = serde_json::from_value(object).unwrap();
         assert_eq!(stored.name_any(), "night", "the others need its name");
         stored.0.unwrap_err().error
     }
 
     #[test]
     fn the_reason_names_the_path() {
-        let windows = json!([{"from": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}, {"from": 5}]);
+        let windows = json!([{"name": "a", "from": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}, {"name": "b", "from": 5}]);
         let said = reason(&json!({"freezeWindows": windows}));
         assert!(said.starts_with("spec.freezeWindows[1].from: "), "{said}");
         let said = reason(&json!({"maxConcurrent": 5_000_000_000_u64}));
@@ -162,13 +162,13 @@ mod tests {
         let object = json!({
             "metadata": {"name": "night", "uid": "u", "managedFields": [{"manager": "m", "time": beyond}]}, "spec": {},
         });
-        let stored: Stored<LatencyBudget> = serde_json::from_value(object.clone()).unwrap();
+        let stored: Stored<RemediationBudget> = serde_json::from_value(object.clone()).unwrap();
         assert!(stored.0.is_ok());
-        let metadata: MetadataOf<LatencyBudget> = serde_json::from_value(object).unwrap();
+        let metadata: MetadataOf<RemediationBudget> = serde_json::from_value(object).unwrap();
         assert_eq!(metadata.name_any(), "night");
         let object =
             json!({"metadata": {"name": "night", "uid": "u", "deletionTimestamp": beyond}, "spec": {}});
-        let stored: Stored<LatencyBudget> = serde_json::from_value(object).unwrap();
+        let stored: Stored<RemediationBudget> = serde_json::from_value(object).unwrap();
         assert_eq!((stored.name_any(), stored.uid()), ("night".to_owned(), Some("u".to_owned())));
         assert!(stored.0.unwrap_err().error.starts_with("metadata.deletionTimestamp: "));
     }

@@ -63,6 +63,18 @@ pub fn fields() -> Vec<Field> {
     add(policy, "spec.notifications[].type", lp::NOTIFICATION_TYPES.to_vec());
     add(policy, "spec.notifications[].minSeverity", lp::SEVERITIES.to_vec());
     add(policy, "spec.notifications[].events[]", lp::NOTIFICATION_EVENTS.to_vec());
+    let budget = "RemediationBudget";
+    add(
+        budget,
+        "spec.namespaceSelector.matchExpressions[].operator",
+        vec!["In", "NotIn", "Exists", "DoesNotExist"],
+    );
+    add(budget, "spec.deniedActions[]", actions::TYPES.words());
+    add(budget, "spec.maxMode[].action", actions::TYPES.words());
+    add(budget, "spec.maxMode[].mode", vec!["Observe", "Approve", "Auto"]);
+    for freeze in ["spec.freeze.type", "spec.freezeWindows[].type"] {
+        add(budget, freeze, vec!["None", "Actions", "ActionsAndRollbacks"]);
+    }
     fields
 }
 

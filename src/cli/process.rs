@@ -22,8 +22,8 @@ use crate::kube::Leadership;
 use crate::kube::budgets::Budgets;
 use crate::kube::events::Publisher;
 use crate::kube::{
-    Actor, Announcer, Cluster, Controllers, Dates, Kubernetes, Led, Observer, Timers, Watched, lead,
-    list_remediations,
+    Actor, Announcer, Cluster, Controllers, Dates, Kubernetes, Led, Namespaces, Observer, Timers, Watched,
+    lead, list_remediations,
 };
 use crate::observe::postgres::Databases;
 use crate::observe::probe::Probes;
@@ -116,12 +116,14 @@ pub(super) async fn work(
     let listed = list_remediations(reading, &scopes).await;
     ledger.build(listed.context("the LatencyRemediations cannot be listed, so nothing may be done")?);
 
-    let budgets = Budgets::default();
+    let namespaces = Namespaces::new(&scopes);
+    let budgets = Budgets::new(namespaces.clone());
     let _ = budgets.refresh(reading).await;
 
     let clock = Clock::agreed(reading).await?;
     leadership.agree_on(clock);
-    let scopes: Vec<Led> = scopes.into_iter().map(|scope| Led::new(reading, watching, scope)).collect();
+    let led = |scope| Led::new(reading, watching, scope, &namespaces);
+    let scopes: Vec<Led> = scopes.into_iter().map(led).collect();
     let (publisher, publishing) =
         Publisher::new(reading.clone(), leadership.identity().to_owned(), metrics.clone());
     let publishing = tokio::spawn(publishing);
@@ -138,7 +140,7 @@ pub(super) async fn work(
     health.set_ready(true);
     tokio::select! {
         () = lead(controllers, watching.clone(), scopes, marks, stopping) => {}
-        () = budgets.follow(watching.clone()) => anyhow::bail!("the watch of LatencyBudgets has ended"),
+        () = budgets.follow(watching.clone()) => anyhow::bail!("the watch of RemediationBudgets has ended"),
     }
     // Every publisher is gone with the controllers: what was handed in is written, and the task ends.
     if tokio::time::timeout(Duration::from_secs(3), publishing).await.is_err() {

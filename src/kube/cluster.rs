@@ -6,10 +6,10 @@ use controller::PolicyKey;
 use controller::conditions::ConditionReport;
 use controller::objects::{
     FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, NewRemediation, PolicyMeta,
-    Stored, StoredIncident, StoredPolicy, StoredReport, Version,
+    Stored, StoredBudget, StoredIncident, StoredPolicy, StoredReport, Version,
 };
 use controller::ports::{self, Read, ReadError, WriteError, Written};
-use controller::report::{IncidentReport, PolicyReport, PolicyState};
+use controller::report::{BudgetReport, IncidentReport, PolicyReport, PolicyState};
 use engine::model::{
     ActionKind, EntryKey, Limits, MANAGER, PolicyRef, Remediation, RemediationStatus, Scale, Shared,
     TargetKind, TargetRef, Workload,
@@ -28,6 +28,7 @@ use crate::api::incident::PolicyReference;
 use crate::api::text::{Instant, ObjectName};
 use crate::api::{
     LatencyIncident, LatencyIncidentSpec, LatencyPolicy, LatencyRemediation, MetadataOf, POLICY_LABEL,
+    RemediationBudget,
 };
 use crate::clock::Clock;
 use crate::connections::secrets::brief;
@@ -290,8 +291,20 @@ impl ports::Cluster for Cluster {
         self.budgets.limits()
     }
 
-    async fn refresh_limits(&self) -> Result<Limits, Limits> {
-        self.budgets.refresh(&self.client).await
+    async fn refresh_limits(&self, namespace: &str) -> Result<Limits, Limits> {
+        self.budgets.refresh_for(&self.client, namespace).await
+    }
+
+    fn budgets(&self) -> Vec<StoredBudget> {
+        self.budgets.stored()
+    }
+
+    async fn write_budget(&self, name: &str, report: &BudgetReport) -> Written<()> {
+        let patch = serde_json::json!({ "status": convert::budget_status(report) });
+        let budgets: Api<MetadataOf<RemediationBudget>> = Api::all(self.mutating.clone());
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let patched = budgets.patch_status(name, &params, &patch);
+        write::counted(patched, "RemediationBudget", &self.metrics).await.map(drop)
     }
 
     async fn live_target(&self, namespace: &str, target: &TargetRef) -> Read<LiveTarget> {

@@ -9,21 +9,25 @@ use controller::objects::{
     Version,
 };
 use controller::report::{
-    CauseReport, EvidenceReport, IncidentOutcome, IncidentPhase, IncidentReport, Notified, PolicyReport,
-    PolicyState, RefusalReport, RemediationStep, RemediationSummary, Reopening, TimelineEntry,
+    BudgetReport, CauseReport, EvidenceReport, IncidentOutcome, IncidentPhase, IncidentReport, Notified,
+    PolicyReport, PolicyState, RefusalReport, RemediationStep, RemediationSummary, Reopening, TimelineEntry,
 };
-use engine::model::{ActionKind, Confidence, Outcome, PausedBy, Phase, PolicyRef, Remediation, Severity};
+use engine::model::{
+    ActionKind, BudgetUsage, Confidence, Outcome, PausedBy, Phase, PolicyRef, Remediation, Severity,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 
+use crate::api::budget as budgets;
 use crate::api::convert::{self, variant};
 use crate::api::incident as incidents;
 use crate::api::policy::{self as policies, LatencyPolicyStatus};
 use crate::api::text::{Instant, Label, ObjectName, Sentence, Word};
 use crate::api::{
     FINALIZER, LatencyIncident, LatencyIncidentStatus, LatencyPolicy, LatencyRemediation, POLICY_LABEL,
+    RemediationBudgetStatus,
 };
 use crate::observe::kubernetes::pause;
 
@@ -117,6 +121,35 @@ pub(super) fn policy_status(report: &PolicyReport) -> LatencyPolicyStatus {
             result: last.result.clone(),
         }),
         paused: report.paused.clone(),
+    }
+}
+
+/// What the status of a budget says. A usage that this version cannot read is left out, and is written again.
+pub(super) fn budget_report(status: &RemediationBudgetStatus) -> BudgetReport {
+    let usage = status.usage.as_ref().and_then(|usage| {
+        Some(BudgetUsage {
+            actions: usage.actions_in_last_hour.try_into().ok()?,
+            open: usage.open_remediations.try_into().ok()?,
+            frozen: variant(&usage.frozen.0)?,
+        })
+    });
+    BudgetReport {
+        observed_generation: status.observed_generation,
+        conditions: status.conditions.iter().map(condition).collect(),
+        usage,
+    }
+}
+
+/// The status of a budget.
+pub(super) fn budget_status(report: &BudgetReport) -> RemediationBudgetStatus {
+    RemediationBudgetStatus {
+        observed_generation: report.observed_generation,
+        conditions: report.conditions.iter().map(condition_of).collect(),
+        usage: report.usage.map(|usage| budgets::BudgetUsage {
+            actions_in_last_hour: usage.actions.into(),
+            open_remediations: usage.open.into(),
+            frozen: Word(usage.frozen.to_string()),
+        }),
     }
 }
 

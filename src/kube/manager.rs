@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::Controllers;
 use super::convert;
 use super::isolate::{Broken, isolated};
+use super::namespaces::Namespaces;
 use super::watched::Watched;
 use crate::api::{LatencyPolicy, LatencyRemediation, Stored};
 use crate::observe::kubernetes::Workloads;
@@ -65,8 +66,8 @@ pub struct Led {
 impl Led {
     /// Starts the watches of a scope's metadata.
     #[must_use]
-    pub fn new(client: &Client, watching: &Client, scope: Scope) -> Self {
-        let (workloads, watching) = Workloads::watch(client, watching, &scope);
+    pub fn new(client: &Client, watching: &Client, scope: Scope, namespaces: &Namespaces) -> Self {
+        let (workloads, watching) = Workloads::watch(client, watching, &scope, namespaces.follow(&scope));
         let (requeue, requeued) = mpsc::unbounded_channel();
         Self { watched: Watched { scope, workloads, requeue }, requeued, watching: Box::pin(watching) }
     }
@@ -101,7 +102,10 @@ pub async fn lead<Mark: Clone + Send + Sync>(
     let running = scopes
         .into_iter()
         .map(|scope| lead_scope(controllers.clone(), watching.clone(), scope, marks.clone(), stop.clone()));
-    futures::future::join_all(running).await;
+    tokio::select! {
+        _ = futures::future::join_all(running) => {}
+        () = controllers.keep_budgets_reported() => {}
+    }
     // An interrupted run leaves its outcome open; a successor resolves it.
     controllers.ports.time.end();
 }

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use controller::objects::LiveTarget;
 use controller::ports::Detail;
 use engine::model::{NoDataReason, Observed, Pause, PausedBy, Target, TargetKind, TargetRef, Workload};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
@@ -24,6 +24,8 @@ use crate::connections::workload;
 use crate::scope::Scope;
 
 type Metadata<K> = Store<MetadataOf<K>>;
+/// What the watch of namespaces shows.
+pub type NamespaceEvent = watcher::Event<MetadataOf<Namespace>>;
 
 /// The metadata of everything that can be guarded, and of the namespaces.
 #[derive(Clone)]
@@ -36,19 +38,24 @@ pub struct Workloads {
 }
 
 impl Workloads {
-    /// Starts the watches of a scope. The returned future runs them, for ever.
-    pub fn watch(
+    /// Starts the watches of a scope. The returned future runs them, for ever. `namespace_seen` is called with each event of
+    /// a namespace, of which this keeps no labels.
+    pub fn watch<Seen>(
         client: &Client,
         watching: &Client,
         scope: &Scope,
-    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (deployments, one) = follow(scope.api(watching.clone()), watcher::Config::default());
-        let (stateful_sets, two) = follow(scope.api(watching.clone()), watcher::Config::default());
+        namespace_seen: Seen,
+    ) -> (Self, impl Future<Output = ()> + Send + use<Seen>)
+    where
+        Seen: FnMut(&NamespaceEvent) + Send + 'static,
+    {
+        let (deployments, one) = follow(scope.api(watching.clone()), watcher::Config::default(), |_| ());
+        let (stateful_sets, two) = follow(scope.api(watching.clone()), watcher::Config::default(), |_| ());
         let config = match scope {
             Scope::Cluster => watcher::Config::default(),
             Scope::Namespace(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
         };
-        let (namespaces, three) = follow(Api::all(watching.clone()), config);
+        let (namespaces, three) = follow(Api::all(watching.clone()), config, namespace_seen);
         let workloads = Self { client: client.clone(), deployments, stateful_sets, namespaces };
         (workloads, async {
             futures::future::join3(one, two, three).await;
@@ -205,16 +212,19 @@ pub fn pause(annotations: &BTreeMap<String, String>, by: PausedBy) -> Option<Pau
     })
 }
 
-fn follow<K>(
+fn follow<K, Seen>(
     api: Api<MetadataOf<K>>,
     config: watcher::Config,
-) -> (Metadata<K>, impl Future<Output = ()> + Send + use<K>)
+    seen: Seen,
+) -> (Metadata<K>, impl Future<Output = ()> + Send + use<K, Seen>)
 where
+    Seen: FnMut(&watcher::Event<MetadataOf<K>>) + Send + 'static,
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
     let watch = watcher(api, config)
         .default_backoff()
+        .inspect_ok(seen)
         // Ten thousand of them are kept: nothing but what is looked at.
         .modify(|object| {
             let metadata = object.meta_mut();

@@ -199,6 +199,24 @@ fn nobody_but_the_operator_creates_or_tells_whatever_rights_they_have() {
 }
 
 #[test]
+fn nobody_but_the_operator_says_what_of_a_budget_is_used() {
+    run(async {
+        let place = Place::new(installed().await, "counted").await;
+        let budget = json!({
+            "apiVersion": "latency-operator.dev/v1alpha1", "kind": "RemediationBudget",
+            "metadata": {"name": "counted"}, "spec": {"maxActionsPerHour": 10},
+        });
+        let administrator = place.cluster.plane.kubeconfig();
+        place.create(administrator, &budget, false).await.expect("an administrator creates it");
+        let usage = json!({"usage": {"actionsInLastHour": 3, "openRemediations": 0, "frozen": "None"}});
+        let patch = json!({"status": usage}).to_string();
+        let args = ["patch", "rb", "counted", "--subresource=status", "--type=merge", "-p", &patch];
+        let said = place.run(administrator, &args, "").await.expect_err("it was accepted");
+        place.is_told(&said, "remediationbudgets/status", "lab-admin");
+    });
+}
+
+#[test]
 fn others_label_annotate_and_delete() {
     run(async {
         let place = Place::new(installed().await, "labelled").await;

@@ -72,7 +72,7 @@ fn an_action_that_is_switched_off_takes_exactly_its_rights_along() {
 }
 
 /// What looking and telling need in every namespace.
-const LOOKS: [&str; 34] = [
+const LOOKS: [&str; 35] = [
     "/pods list",
     "/secrets get",
     "/services get",
@@ -102,8 +102,9 @@ const LOOKS: [&str; 34] = [
     "latency-operator.dev/latencyremediations patch",
     "latency-operator.dev/latencyremediations watch",
     "latency-operator.dev/latencyremediations/status update",
-    "latency-operator.dev/latencybudgets list",
-    "latency-operator.dev/latencybudgets watch",
+    "latency-operator.dev/remediationbudgets list",
+    "latency-operator.dev/remediationbudgets watch",
+    "latency-operator.dev/remediationbudgets/status patch",
     "/namespaces get",
     "/namespaces list",
     "/namespaces watch",
@@ -123,14 +124,16 @@ fn in_named_namespaces_the_rights_are_theirs_alone() {
         let of_cluster = grants(find(&all, "ClusterRole", "latency-operator"));
         let named = "/namespaces[shop,web]";
         let wanted = [
-            "latency-operator.dev/latencybudgets list".to_owned(),
-            "latency-operator.dev/latencybudgets watch".to_owned(),
+            "latency-operator.dev/remediationbudgets list".to_owned(),
+            "latency-operator.dev/remediationbudgets watch".to_owned(),
+            "latency-operator.dev/remediationbudgets/status patch".to_owned(),
             format!("{named} get"),
             format!("{named} list"),
             format!("{named} watch"),
         ];
         assert_eq!(of_cluster, wanted.into_iter().collect());
-        let is_cluster = |right: &str| right.contains("/namespaces ") || right.contains("/latencybudgets ");
+        let is_cluster =
+            |right: &str| right.contains("/namespaces ") || right.contains("/remediationbudgets");
         let wanted: BTreeSet<String> =
             set(&LOOKS).into_iter().filter(|right| !is_cluster(right)).chain(set(&SCALE)).collect();
         let roles: Vec<&Value> = all

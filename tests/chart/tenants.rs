@@ -100,10 +100,10 @@ fn a_tenant_reaches_no_other_namespace_through_a_policy() {
         // A policy of another namespace, a ceiling of the cluster, the operator's own ledger.
         tenant.must_not(THEIRS, &policy(|_| ()), "cannot create resource \"latencypolicies\"").await;
         let budget = json!({
-            "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyBudget",
+            "apiVersion": "latency-operator.dev/v1alpha1", "kind": "RemediationBudget",
             "metadata": {"name": "mine"}, "spec": {"maxActionsPerHour": 1000},
         });
-        tenant.must_not(MINE, &budget, "cannot create resource \"latencybudgets\"").await;
+        tenant.must_not(MINE, &budget, "cannot create resource \"remediationbudgets\"").await;
         let remediation = json!({
             "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyRemediation",
             "metadata": {"name": "mine"}, "spec": {},

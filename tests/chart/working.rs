@@ -109,7 +109,7 @@ fn in_named_namespaces_a_role_in_each_is_enough() {
         let events = cluster.plane.audit_of(account).expect("the audit log");
         assert_eq!(refused(&events), Vec::<String>::new());
         for (resource, verb) in [
-            ("latencybudgets", "watch"),
+            ("remediationbudgets", "watch"),
             ("namespaces", "watch"),
             ("deployments", "watch"),
             ("services", "get"),

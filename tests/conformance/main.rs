@@ -27,7 +27,7 @@ use kube::{Api, Client};
 use lab::{ControlPlane, ControlPlaneOptions, Session};
 use latency_operator::clock::Clock;
 use latency_operator::kube::budgets::Budgets;
-use latency_operator::kube::{Cluster, Watched};
+use latency_operator::kube::{Cluster, Namespaces, Watched};
 use latency_operator::observe::kubernetes::Workloads;
 use latency_operator::scope::Scope;
 use latency_operator::telemetry::Metrics;
@@ -38,13 +38,13 @@ use sim::world::api::{Answer, ApiError};
 fn cluster(client: &Client, namespace: &str) -> Cluster {
     let scope = Scope::Namespace(namespace.to_owned());
     // Nothing is asked of the watches: they need not run.
-    let (workloads, _) = Workloads::watch(client, client, &scope);
+    let (workloads, _) = Workloads::watch(client, client, &scope, |_| ());
     let (requeue, _) = tokio::sync::mpsc::unbounded_channel();
     Cluster::new(
         (client.clone(), client.clone()),
         Clock::at(sim::world::START),
         Metrics::new(false),
-        Budgets::default(),
+        Budgets::new(Namespaces::new(&[])),
         Shared::from(Vec::new()),
         vec![Watched { scope, workloads, requeue }],
     )

@@ -52,11 +52,16 @@ fn whole() -> Value {
 
 fn budget() -> Value {
     json!({
-        "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyBudget", "metadata": {},
+        "apiVersion": "latency-operator.dev/v1alpha1", "kind": "RemediationBudget", "metadata": {},
         "spec": {
-            "namespaces": ["elsewhere"], "maxActionsPerHour": 10, "maxActionsPerHourAndNamespace": 5, "maxConcurrent": 3,
-            "deniedActions": ["Rollback"], "freeze": "None",
-            "freezeWindows": [{"from": "2025-12-24T00:00:00Z", "until": "9999-12-31T23:59:59Z", "freeze": "New"}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}},
+            "maxActionsPerHour": 10, "maxConcurrent": 3,
+            "perNamespace": {"maxActionsPerHour": 5, "maxConcurrent": 2},
+            "deniedActions": ["Rollback"], "maxMode": [{"action": "Scale", "mode": "Observe"}],
+            "freeze": {"type": "None"},
+            "freezeWindows": [{
+                "name": "ever", "from": "2025-12-24T00:00:00Z", "until": "9999-12-31T23:59:59Z", "type": "Actions",
+            }],
         },
     })
 }
@@ -206,7 +211,7 @@ fn whatever_is_stored_the_operator_lives_does_nothing_and_goes_on() {
 
         let policies =
             create(&world, &place(&world, "latencypolicies"), &whole(), "policies", POLICIES).await;
-        let all = "/apis/latency-operator.dev/v1alpha1/latencybudgets";
+        let all = "/apis/latency-operator.dev/v1alpha1/remediationbudgets";
         create(&world, all, &budget(), "budgets", BUDGETS).await;
         let path = place(&world, "latencyremediations");
         let forged = create(&world, &path, &remediation(&uid, &target), "remediations", REMEDIATIONS).await;

@@ -376,12 +376,15 @@ fn a_freeze_of_all_holds_what_is_owed_until_it_is_lifted() {
         let name = done.metadata.name.clone().expect("a name");
         let budget = |freeze: &str| {
             json!({
-                "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyBudget",
+                "apiVersion": "latency-operator.dev/v1alpha1", "kind": "RemediationBudget",
                 "metadata": {"name": "frozenundo"},
-                "spec": {"namespaces": ["frozenundo"], "freeze": freeze},
+                "spec": {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "frozenundo"}},
+                    "freeze": {"type": freeze},
+                },
             })
         };
-        world.apply(budget("All")).await;
+        world.apply(budget("ActionsAndRollbacks")).await;
         drop(suffering);
         saturate(&world.exporter, false);
         world.until_event("ObjectiveRecovered").await;
@@ -389,7 +392,7 @@ fn a_freeze_of_all_holds_what_is_owed_until_it_is_lifted() {
         assert_eq!(undo(&world.remediations().get(&name).await.expect("it")), "Pending");
         assert_eq!(world.replicas().await, 4);
 
-        world.apply(budget("New")).await;
+        world.apply(budget("Actions")).await;
         until_undo(&world, &name, "Done").await;
         assert_eq!(world.replicas().await, 2);
     });

@@ -1,11 +1,14 @@
 //! What happened in a test's world, as the API server's audit log and the database's log tell it, for the checker of the
 //! engine's invariants. The operator has no say in either.
 
+use std::collections::BTreeMap;
+
 use engine::invariants::{Checker, Fact, Replicas, Request, Signal, SignalKind, Tolerance, Victim, What};
 use engine::model::{Action, Draining, Phase, PolicyRef, TargetKind, TargetRef, WorkloadKey};
 use jiff::Timestamp;
 use lab::control_plane::AuditEvent;
-use latency_operator::api::{DRAINING_UNTIL, LatencyBudget, LatencyPolicy, LatencyRemediation, convert};
+use latency_operator::api::convert::{NamespaceLabels, SelectingBudget};
+use latency_operator::api::{DRAINING_UNTIL, LatencyPolicy, LatencyRemediation, RemediationBudget, convert};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -28,21 +31,29 @@ pub(super) fn violations(world: &World) -> Vec<String> {
 
 fn from_audit(world: &World) -> Vec<Fact> {
     let quoted = format!("\"{}\"", world.namespace);
-    let about = [quoted.as_str(), "\"latencybudgets\""];
+    let about = [quoted.as_str(), "\"remediationbudgets\""];
     let events = world.lab.control_plane.audit_about(&about).expect("the audit log");
-    let mut budgets = std::collections::BTreeMap::new();
+    let mut budgets = BTreeMap::new();
+    // The API server gives each namespace this label.
+    let name = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), world.namespace.clone())]);
+    let mut labels = BTreeMap::from([(world.namespace.clone(), name)]);
     let mut facts = Vec::new();
     for event in events.iter().filter(|event| event.is_write() && event.stage == "ResponseComplete") {
         let Some(object) = &event.object_ref else { continue };
         // The end of a request is noted after its answer may have been heard, its beginning before anything of it.
         let at = event.request_received_timestamp.0;
-        if object.resource == "latencybudgets" {
-            match stored::<LatencyBudget>(event) {
+        if object.resource == "remediationbudgets" && object.subresource.is_empty() {
+            match stored::<RemediationBudget>(event) {
                 Some(_) if event.verb == "delete" => drop(budgets.remove(&object.name)),
                 Some(budget) => drop(budgets.insert(object.name.clone(), convert::budget(&budget))),
                 None => continue,
             }
-            facts.push(Fact { at, what: What::Budgets(budgets.values().cloned().collect()) });
+            facts.push(Fact { at, what: resolved(&budgets, &labels) });
+        } else if object.resource == "namespaces"
+            && let Some(stored) = labels_of(event, &labels)
+        {
+            labels.insert(object.name.clone(), stored);
+            facts.push(Fact { at, what: resolved(&budgets, &labels) });
         } else if object.resource == "namespaces" && event.verb == "delete" {
             // The control plane deletes what is in it, and is not audited.
             facts.extend(
@@ -53,6 +64,19 @@ fn from_audit(world: &World) -> Vec<Fact> {
         }
     }
     facts
+}
+
+/// The budgets, where namespaces have these labels.
+fn resolved(budgets: &BTreeMap<String, SelectingBudget>, labels: &NamespaceLabels) -> What {
+    What::Budgets(budgets.values().map(|budget| budget.among(labels)).collect())
+}
+
+/// The labels of a namespace, after a change of them.
+fn labels_of(event: &AuditEvent, known: &NamespaceLabels) -> Option<BTreeMap<String, String>> {
+    let name = &event.object_ref.as_ref()?.name;
+    let stored = stored::<Value>(event).filter(|_| event.verb != "delete")?;
+    let labels = serde_json::from_value(stored["metadata"]["labels"].clone()).ok()?;
+    (known.get(name) != Some(&labels)).then_some(labels)
 }
 
 fn known_policies(facts: &[Fact]) -> impl Iterator<Item = PolicyRef> {

@@ -115,7 +115,7 @@ pub(crate) const STILL: &[Script] = &[
         name: "frozen",
         events: &[
             (0, "views even"),
-            (1, "freeze All"),
+            (1, "freeze ActionsAndRollbacks"),
             (2, "batch starts as reporting"),
             (2, "batch blocks 5 orders"),
         ],

@@ -24,6 +24,7 @@ pub(crate) async fn everything() -> World {
     world.forgotten_incident().await;
     admission(&world).await;
     world.operate().await;
+    budget(&world).await;
     world.policy(all_rungs).await;
     world.until_calm().await;
 
@@ -46,6 +47,24 @@ async fn admission(world: &World) {
         let params = PatchParams { dry_run: true, ..PatchParams::default() };
         let told = world.incidents().patch_status("long-ago", &params, &lie).await;
         told.err().filter(|refused| matches!(refused, kube::Error::Api(status) if status.code == 403))
+    })
+    .await;
+}
+
+/// A budget that selects the namespace: its labels are read, and its usage is reported.
+async fn budget(world: &World) {
+    let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": world.namespace}});
+    world
+        .apply(json!({
+            "apiVersion": "latency-operator.dev/v1alpha1", "kind": "RemediationBudget",
+            "metadata": {"name": world.namespace},
+            "spec": {"namespaceSelector": selector, "maxActionsPerHour": 100, "perNamespace": {"maxActionsPerHour": 100}},
+        }))
+        .await;
+    let plane = &world.lab.control_plane;
+    eventually("its usage is reported", SOON, async || {
+        let args = ["get", "rb", &world.namespace, "-o", "jsonpath={.status.usage.actionsInLastHour}"];
+        (kubectl(plane, &args, "").await == "0").then_some(())
     })
     .await;
 }

@@ -65,9 +65,13 @@
 {{- define "latency-operator.clusterRights" -}}
 # The administrator's ceilings; without them nothing is begun.
 - apiGroups: [latency-operator.dev]
-  resources: [latencybudgets]
+  resources: [remediationbudgets]
   verbs: [list, watch]
-# Whether a namespace is paused.
+# How much of each budget is used.
+- apiGroups: [latency-operator.dev]
+  resources: [remediationbudgets/status]
+  verbs: [patch]
+# Whether a namespace is paused, and the labels by which budgets select it.
 - apiGroups: [""]
   resources: [namespaces]
   {{- with .Values.config.watchNamespaces }}

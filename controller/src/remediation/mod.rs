@@ -85,7 +85,7 @@ impl<E: Environment> Controllers<E> {
                     _ => true,
                 };
                 // Last, so that nothing slow lies between a freeze and its being respected.
-                let (limits, listed) = match self.ports.cluster.refresh_limits().await {
+                let (limits, listed) = match self.ports.cluster.refresh_limits(&remediation.namespace).await {
                     Ok(limits) => (limits, true),
                     Err(limits) => (limits, false),
                 };

@@ -84,7 +84,7 @@ impl<E: Environment> Controllers<E> {
         }
         let Some(evaluated) = self.evaluation_for(remediation) else { return false };
         let current = self.is_current(&evaluated.snapshot, &remediation.spec.action).await;
-        current && cluster.refresh_limits().await.is_ok()
+        current && cluster.refresh_limits(&remediation.namespace).await.is_ok()
     }
 }
 

@@ -317,14 +317,16 @@ impl Case<'_> {
         }
     }
 
-    /// A freeze of All stops this too, and one that cannot be ruled out may be one.
+    /// A freeze of ActionsAndRollbacks stops this too, and one that cannot be ruled out may be one.
     fn not_frozen(&self, limits: &Limits) -> Result<(), String> {
         if let Some(why) = &limits.unreadable {
-            return Err(format!("not all LatencyBudgets are known: {why}"));
+            return Err(format!("not all RemediationBudgets are known: {why}"));
         }
         let here = limits.budgets.iter().filter(|budget| budget.applies(&self.remediation.namespace));
-        match here.into_iter().find(|budget| budget.frozen(self.seen.now) == Freeze::All) {
-            Some(budget) => Err(format!("LatencyBudget {} is frozen (All)", budget.name)),
+        match here.into_iter().find(|budget| budget.frozen(self.seen.now) == Freeze::ActionsAndRollbacks) {
+            Some(budget) => {
+                Err(format!("RemediationBudget {} is frozen ({})", budget.name, Freeze::ActionsAndRollbacks))
+            }
             None => Ok(()),
         }
     }

@@ -1,10 +1,10 @@
 //! A run of warming, turn by turn.
 
 use super::*;
-use crate::guards::testing::{Setup, budget};
+use crate::guards::testing::Setup;
 use crate::model::{
-    Action, Admission, CacheBaseline, Confidence, Draining, Fleet, Freeze, Ledger, Limits, NoDataReason,
-    Pause, PausedBy, Severity, Survey,
+    Action, Admission, Budget, CacheBaseline, Confidence, Draining, Fleet, Freeze, Ledger, Limits,
+    NoDataReason, Pause, PausedBy, Severity, Survey,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -257,8 +257,8 @@ fn what_is_not_known_holds_it_and_people_stop_it() {
     run.gone = true;
     assert!(run.stops().contains("gone"));
     let mut run = Run::begins();
-    let mut budget = budget("quiet");
-    budget.freeze = Freeze::New;
+    let mut budget = Budget::unlimited("quiet");
+    budget.freeze = Freeze::Actions;
     run.limits.budgets.push(budget);
     assert!(run.stops().starts_with("Budget"));
 }

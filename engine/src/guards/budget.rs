@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     ADMIT_AND_GATE, Applies, Checked, Context, Guard, GuardName, WhileRunning, forget, pass, refuse, unknown,
 };
-use crate::model::{ActionKind, Budget, Entry, Freeze, Limits, in_the_last_hour};
+use crate::model::{ActionKind, Budget, Entry, Freeze, Limits, Mode, in_the_last_hour, open_among};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Budget,
-    refuses: "beyond the policy's `maxActionsPerHour`; beyond, while frozen by, or where denied by any LatencyBudget of the namespace; beyond 6 acts an hour in a namespace where no budget of it sets its own number; beyond 20 an hour and 3 open remediations in the cluster where no budget of all namespaces does",
+    refuses: "beyond the policy's `maxActionsPerHour`; beyond, while frozen by, or where denied or limited to a lower mode by any RemediationBudget of the namespace; beyond 6 acts an hour in a namespace where no budget of it sets its own number; beyond 20 an hour and 3 open remediations in the cluster where no budget of all namespaces does",
     stages: ADMIT_AND_GATE,
     applies: Applies::Always,
     transient: false,
@@ -28,6 +28,7 @@ pub enum Fact {
     BudgetsNotKnown { why: String },
     Frozen { budget: String, freeze: Freeze },
     Denied { budget: String, kind: ActionKind, namespace: String },
+    AboveMaxMode { budget: String, kind: ActionKind, mode: Mode },
     UsedUp(Ceiling),
 }
 
@@ -47,6 +48,7 @@ pub enum What {
     InNamespace,
     InCluster,
     InNamespaces,
+    OpenInNamespace,
     OpenInCluster,
     OpenInNamespaces,
 }
@@ -58,6 +60,7 @@ impl fmt::Display for What {
             Self::InNamespace => "acts in this namespace in 60 minutes",
             Self::InCluster => "acts in the cluster in 60 minutes",
             Self::InNamespaces => "acts in its namespaces in 60 minutes",
+            Self::OpenInNamespace => "open remediations in this namespace",
             Self::OpenInCluster => "open remediations in the cluster",
             Self::OpenInNamespaces => "open remediations in its namespaces",
         })
@@ -69,16 +72,19 @@ impl fmt::Display for Fact {
         match self {
             Self::DryRun => f.write_str("a dry run counts in nothing"),
             Self::Within { acts, most } => write!(f, "{acts} of {most} {}", What::OfPolicy),
-            Self::BudgetsNotKnown { why } => write!(f, "not all LatencyBudgets are known: {why}"),
-            Self::Frozen { budget, freeze } => write!(f, "LatencyBudget {budget} is frozen ({freeze})"),
+            Self::BudgetsNotKnown { why } => write!(f, "not all RemediationBudgets are known: {why}"),
+            Self::Frozen { budget, freeze } => write!(f, "RemediationBudget {budget} is frozen ({freeze})"),
             Self::Denied { budget, kind, namespace } => {
-                write!(f, "LatencyBudget {budget} denies {kind} in namespace {namespace}")
+                write!(f, "RemediationBudget {budget} denies {kind} in namespace {namespace}")
+            }
+            Self::AboveMaxMode { budget, kind, mode } => {
+                write!(f, "RemediationBudget {budget} permits {kind} in mode {mode} at most")
             }
             Self::UsedUp(Ceiling { what, used, most, by: None }) => {
                 write!(f, "{used} of {most} {what} are used up")
             }
             Self::UsedUp(Ceiling { what, used, most, by: Some(budget) }) => {
-                write!(f, "{used} of {most} {what} are used up (LatencyBudget {budget})")
+                write!(f, "{used} of {most} {what} are used up (RemediationBudget {budget})")
             }
         }
     }
@@ -97,7 +103,7 @@ impl Fact {
             }
             // The API server's words.
             Self::BudgetsNotKnown { why } => forget(why),
-            Self::DryRun | Self::Frozen { .. } | Self::Denied { .. } => {}
+            Self::DryRun | Self::Frozen { .. } | Self::Denied { .. } | Self::AboveMaxMode { .. } => {}
         }
     }
 }
@@ -115,14 +121,8 @@ fn check(context: &Context<'_>) -> Checked {
     let namespace = &candidate.policy.namespace;
     let budgets: Vec<&Budget> = limits.budgets.iter().filter(|budget| budget.applies(namespace)).collect();
     for budget in &budgets {
-        let freeze = budget.frozen(context.now);
-        if freeze != Freeze::None {
-            return refuse(Fact::Frozen { budget: budget.name.clone(), freeze });
-        }
-        let denied = candidate.action.permissions().iter().find(|kind| budget.denied.contains(kind));
-        if let Some(kind) = denied {
-            let (budget, namespace) = (budget.name.clone(), namespace.clone());
-            return refuse(Fact::Denied { budget, kind: *kind, namespace });
+        if let Some(forbidden) = forbidden(context, budget) {
+            return refuse(forbidden);
         }
     }
     let own = context.own();
@@ -135,6 +135,24 @@ fn check(context: &Context<'_>) -> Checked {
         Some(ceiling) => refuse(Fact::UsedUp(ceiling)),
         None => pass(Fact::Within { acts, most }),
     }
+}
+
+/// Why a budget forbids the candidate, whatever has been used.
+fn forbidden(context: &Context<'_>, budget: &Budget) -> Option<Fact> {
+    let (candidate, name) = (context.candidate, || budget.name.clone());
+    let freeze = budget.frozen(context.now);
+    if freeze != Freeze::None {
+        return Some(Fact::Frozen { budget: name(), freeze });
+    }
+    let kinds = candidate.action.permissions();
+    if let Some(kind) = kinds.iter().find(|kind| budget.denied.contains(kind)) {
+        let namespace = candidate.policy.namespace.clone();
+        return Some(Fact::Denied { budget: name(), kind: *kind, namespace });
+    }
+    kinds.iter().find_map(|kind| {
+        let mode = budget.max_mode(*kind).filter(|max| *max < candidate.mode)?;
+        Some(Fact::AboveMaxMode { budget: name(), kind: *kind, mode })
+    })
 }
 
 /// By name and not by uid: a policy that is deleted and created again does not get a new budget.
@@ -152,14 +170,22 @@ fn namespace_ceilings(
 ) -> Vec<Ceiling> {
     let namespace = &context.candidate.policy.namespace;
     let here = others.iter().copied().filter(|entry| entry.policy.namespace == *namespace);
-    let used = in_the_last_hour(here, context.now);
+    let (open, used) = (open_among(here.clone()), in_the_last_hour(here, context.now));
     let what = What::InNamespace;
-    either(
+    let mut ceilings = either(
         budgets.iter().filter_map(|b| {
-            Some((Ceiling { what, used, most: b.per_hour_and_namespace?, by: named(b) }, true))
+            let ceiling = Ceiling { what, used, most: b.namespace_per_hour?, by: named(b) };
+            Some((ceiling, b.replaces_namespace_ceilings()))
         }),
-        || Ceiling { what, used, most: limits.per_hour_and_namespace, by: None },
-    )
+        || Ceiling { what, used, most: limits.namespace_per_hour, by: None },
+    );
+    let what = What::OpenInNamespace;
+    ceilings.extend(
+        budgets
+            .iter()
+            .filter_map(|b| Some(Ceiling { what, used: open, most: b.namespace_concurrent?, by: named(b) })),
+    );
+    ceilings
 }
 
 fn cluster_ceilings(
@@ -172,16 +198,16 @@ fn cluster_ceilings(
         in_the_last_hour(others.iter().copied().filter(|entry| of(&entry.policy.namespace)), context.now)
     };
     let open = |of: &dyn Fn(&str) -> bool| {
-        let count = others.iter().filter(|entry| entry.open && of(&entry.policy.namespace)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        open_among(others.iter().copied().filter(|entry| of(&entry.policy.namespace)))
     };
-    let what =
-        |budget: &Budget, whole: What, part: What| if budget.namespaces.is_empty() { whole } else { part };
+    let what = |budget: &Budget, whole: What, part: What| {
+        if budget.replaces_cluster_ceilings() { whole } else { part }
+    };
     let mut ceilings = either(
         budgets.iter().filter_map(|b| {
             let what = what(b, What::InCluster, What::InNamespaces);
             let ceiling = Ceiling { what, most: b.per_hour?, used: acts(&|ns| b.applies(ns)), by: named(b) };
-            Some((ceiling, b.namespaces.is_empty()))
+            Some((ceiling, b.replaces_cluster_ceilings()))
         }),
         || Ceiling { what: What::InCluster, used: acts(&|_| true), most: limits.per_hour, by: None },
     );
@@ -190,7 +216,7 @@ fn cluster_ceilings(
             let what = what(b, What::OpenInCluster, What::OpenInNamespaces);
             let ceiling =
                 Ceiling { what, most: b.concurrent?, used: open(&|ns| b.applies(ns)), by: named(b) };
-            Some((ceiling, b.namespaces.is_empty()))
+            Some((ceiling, b.replaces_cluster_ceilings()))
         }),
         || Ceiling { what: What::OpenInCluster, used: open(&|_| true), most: limits.concurrent, by: None },
     ));
@@ -216,9 +242,17 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Stage;
-    use super::super::testing::{Setup, budget, refused};
+    use super::super::testing::{Setup, refused};
     use super::*;
-    use crate::model::{Action, ActionKind, Phase, earlier};
+    use crate::model::{Action, ActionKind, MaxMode, Phase, Reach, earlier};
+
+    fn budget(name: &str) -> Budget {
+        Budget::unlimited(name)
+    }
+
+    fn all_but(others: &[&str]) -> Reach {
+        Reach::AllBut(others.iter().map(|other| (*other).to_owned()).collect())
+    }
 
     fn with(
         done: usize,
@@ -284,14 +318,15 @@ mod tests {
 
     #[test]
     fn a_frozen_budget_begins_nothing_and_elsewhere_it_says_nothing() {
-        for freeze in [Freeze::New, Freeze::All] {
+        for freeze in [Freeze::Actions, Freeze::ActionsAndRollbacks] {
             let frozen = Budget { freeze, ..budget("night") };
             let message = under(std::slice::from_ref(&frozen), 0);
-            assert_eq!(message, Some(format!("LatencyBudget night is frozen ({freeze})")));
-            let elsewhere = Budget { namespaces: vec!["elsewhere".into()], ..frozen.clone() };
+            assert_eq!(message, Some(format!("RemediationBudget night is frozen ({freeze})")));
+            let elsewhere = Budget { reach: all_but(&["shop"]), ..frozen.clone() };
             assert_eq!(under(&[elsewhere], 0), None);
-            let here = Budget { namespaces: vec!["elsewhere".into(), "shop".into()], ..frozen };
-            assert!(under(&[here], 0).is_some());
+            for reach in [all_but(&["elsewhere"]), all_but(&[]), Reach::Unclear] {
+                assert!(under(&[Budget { reach, ..frozen.clone() }], 0).is_some());
+            }
         }
     }
 
@@ -305,7 +340,7 @@ mod tests {
             (earlier(now, minute), now, false),
             (crate::model::later(now, second), crate::model::later(now, minute), false),
         ] {
-            let windows = vec![crate::model::FreezeWindow { from, until, freeze: Freeze::New }];
+            let windows = vec![crate::model::FreezeWindow { from, until, freeze: Freeze::Actions }];
             assert_eq!(under(&[Budget { windows, ..budget("sale") }], 0).is_some(), frozen, "{from} {until}");
         }
     }
@@ -313,18 +348,21 @@ mod tests {
     #[test]
     fn the_strictest_of_all_that_apply_holds_and_what_none_sets_is_built_in() {
         let (lax, strict) = (
-            Budget { per_hour_and_namespace: Some(50), ..budget("lax") },
-            Budget { per_hour_and_namespace: Some(2), ..budget("strict") },
+            Budget { namespace_per_hour: Some(50), ..budget("lax") },
+            Budget { namespace_per_hour: Some(2), ..budget("strict") },
         );
         assert_eq!(under(std::slice::from_ref(&lax), 19), None, "more than is built in");
         assert_eq!(under(&[lax.clone(), strict.clone()], 1), None);
         let message = under(&[lax.clone(), strict], 2).unwrap();
-        assert_eq!(message, "2 of 2 acts in this namespace in 60 minutes are used up (LatencyBudget strict)");
+        assert_eq!(
+            message,
+            "2 of 2 acts in this namespace in 60 minutes are used up (RemediationBudget strict)"
+        );
         // The cluster's own ceiling is still the one that is built in.
         assert!(under(&[lax], 20).unwrap().contains("20 of 20 acts in the cluster"));
-        let elsewhere = Budget { namespaces: vec!["elsewhere".into()], per_hour: Some(0), ..budget("other") };
+        let elsewhere = Budget { reach: all_but(&["shop"]), per_hour: Some(0), ..budget("other") };
         assert_eq!(under(&[elsewhere], 5), None);
-        let part = Budget { namespaces: vec!["shop".into()], per_hour: Some(1), ..budget("shops") };
+        let part = Budget { reach: all_but(&["elsewhere"]), per_hour: Some(1), ..budget("shops") };
         assert!(under(&[part], 1).unwrap().contains("1 of 1 acts in its namespaces"));
         let open = Budget { concurrent: Some(0), ..budget("hands-off") };
         assert!(under(&[open], 0).unwrap().contains("0 of 0 open remediations"));
@@ -333,13 +371,109 @@ mod tests {
     #[test]
     fn a_budget_of_some_namespaces_does_not_lift_what_holds_for_the_cluster() {
         let part = Budget {
-            namespaces: vec!["shop".into()],
+            reach: all_but(&["elsewhere"]),
             per_hour: Some(100),
             concurrent: Some(100),
-            per_hour_and_namespace: Some(100),
+            namespace_per_hour: Some(100),
             ..budget("team")
         };
         assert!(under(&[part], 20).unwrap().contains("20 of 20 acts in the cluster"));
+    }
+
+    /// What a budget says of `CancelQuery` while so many remediations of another policy are open in the namespace.
+    fn beside_open(open: usize, limit: impl Fn(&mut Budget)) -> Option<String> {
+        let mut setup = Setup::acting();
+        for index in 0..open {
+            let mut remediation = setup.remediation();
+            remediation.name = format!("open-{index}");
+            remediation.spec.policy.name = "another".into();
+            remediation.status.phase = Phase::Verifying;
+            setup.ledger.observe(&remediation);
+        }
+        let mut team = budget("team");
+        limit(&mut team);
+        setup.limits.budgets = vec![team];
+        refused(&setup, GUARD.name, Stage::Admit)
+    }
+
+    #[test]
+    fn a_namespace_has_a_ceiling_of_open_remediations() {
+        let two = |team: &mut Budget| team.namespace_concurrent = Some(2);
+        assert_eq!(beside_open(1, two), None);
+        assert_eq!(
+            beside_open(2, two).as_deref(),
+            Some("2 of 2 open remediations in this namespace are used up (RemediationBudget team)")
+        );
+        assert_eq!(beside_open(2, |_| ()), None, "without a budget only the cluster has one");
+        let elsewhere = |team: &mut Budget| {
+            two(team);
+            team.reach = all_but(&["shop"]);
+        };
+        assert_eq!(beside_open(2, elsewhere), None);
+    }
+
+    #[test]
+    fn a_selector_that_cannot_be_understood_lifts_nothing() {
+        let unclear = |limit: fn(&mut Budget)| {
+            let mut lax = Budget { reach: Reach::Unclear, ..budget("lax") };
+            limit(&mut lax);
+            lax
+        };
+        let namespace = unclear(|lax| lax.namespace_per_hour = Some(50));
+        assert!(under(&[namespace], 6).unwrap().contains("6 of 6 acts in this namespace"));
+        let here = Budget { namespace_per_hour: Some(100), ..budget("clear") };
+        let cluster = unclear(|lax| lax.per_hour = Some(50));
+        assert!(under(&[here, cluster], 20).unwrap().contains("20 of 20 acts in the cluster"));
+    }
+
+    #[test]
+    fn an_action_above_the_highest_mode_is_refused_and_a_dry_run_is_made() {
+        let observes =
+            |action, mode| Budget { max_modes: vec![MaxMode { action, mode }], ..budget("careful") };
+        let cancel = ActionKind::CancelQuery;
+        assert_eq!(
+            under(&[observes(cancel, Mode::Observe)], 0).as_deref(),
+            Some("RemediationBudget careful permits CancelQuery in mode Observe at most")
+        );
+        assert_eq!(under(&[observes(cancel, Mode::Auto)], 0), None);
+        assert_eq!(under(&[observes(ActionKind::Scale, Mode::Observe)], 0), None);
+        let elsewhere = Budget { reach: all_but(&["shop"]), ..observes(cancel, Mode::Observe) };
+        assert_eq!(under(&[elsewhere], 0), None);
+        let mut twice = observes(cancel, Mode::Auto);
+        twice.max_modes.push(MaxMode { action: cancel, mode: Mode::Observe });
+        assert!(under(&[twice], 0).is_some(), "the lower one holds");
+        let mut setup = Setup::acting();
+        setup.limits.budgets = vec![observes(cancel, Mode::Observe)];
+        setup.candidate.mode = Mode::Observe;
+        assert_eq!(refused(&setup, GUARD.name, Stage::Admit), None);
+    }
+
+    #[test]
+    fn the_usage_of_a_budget_is_what_its_guard_counts() {
+        let mut setup = Setup::acting();
+        for (index, (namespace, phase, minutes)) in [
+            ("shop", Phase::Completed, 59),
+            ("shop", Phase::Completed, 60),
+            ("shop", Phase::Verifying, 1),
+            ("elsewhere", Phase::Verifying, 1),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut remediation = setup.remediation();
+            remediation.name = format!("done-{index}");
+            remediation.spec.policy.namespace = namespace.to_owned();
+            remediation.status.phase = phase;
+            remediation.status.acted_at = Some(earlier(setup.now, Duration::from_secs(60 * minutes)));
+            setup.ledger.observe(&remediation);
+        }
+        let usage = |budget: &Budget| {
+            let usage = setup.ledger.usage(budget, setup.now);
+            (usage.actions, usage.open, usage.frozen)
+        };
+        assert_eq!(usage(&budget("all")), (3, 2, Freeze::None));
+        let part = Budget { reach: all_but(&["elsewhere"]), freeze: Freeze::Actions, ..budget("shops") };
+        assert_eq!(usage(&part), (2, 1, Freeze::Actions));
     }
 
     #[test]

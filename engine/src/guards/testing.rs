@@ -7,15 +7,15 @@ use jiff::Timestamp;
 
 use super::{Context, GuardName, Stage, evaluate};
 use crate::model::{
-    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Budget, ByName, CacheUse, Candidate,
-    Confidence, Coverage, Databases, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze,
-    GuardSettings, Incident, Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observed,
-    OperatorHealth, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading,
-    RedisClients, RedisCounters, RedisDependency, RedisFacts, RedisMemory, RedisRole, RedisServer,
-    Remediation, RemediationStatus, ResourceKey, Rung, RungAction, ScaleSettings, ScaleStep, Scheme, Scope,
-    ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source,
-    Subject, Survey, Target, TargetKind, TargetRef, UncommittedWrites, Undo, UndoState, Verdict,
-    Verification, VerifySpec, WarmSettings, Workload, earlier,
+    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, ByName, CacheUse, Candidate, Confidence,
+    Coverage, Databases, Dependency, Evaluation, FieldManager, Finding, Fleet, GuardSettings, Incident,
+    Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef,
+    PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading, RedisClients, RedisCounters,
+    RedisDependency, RedisFacts, RedisMemory, RedisRole, RedisServer, Remediation, RemediationStatus,
+    ResourceKey, Rung, RungAction, ScaleSettings, ScaleStep, Scheme, Scope, ServerIdentity, Session,
+    SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Subject, Survey, Target,
+    TargetKind, TargetRef, UncommittedWrites, Undo, UndoState, Verdict, Verification, VerifySpec,
+    WarmSettings, Workload, earlier,
 };
 use crate::model::{Overall, Situation};
 
@@ -256,20 +256,6 @@ fn reading(now: Timestamp) -> Reading {
             notes: vec![],
         }),
         scope: Some(Scope::SystemWide),
-    }
-}
-
-/// A LatencyBudget that says nothing.
-pub(crate) fn budget(name: &str) -> Budget {
-    Budget {
-        name: name.to_owned(),
-        namespaces: vec![],
-        per_hour: None,
-        per_hour_and_namespace: None,
-        concurrent: None,
-        denied: vec![],
-        freeze: Freeze::None,
-        windows: vec![],
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Act, Checker, Intent, Replicas, Request, Seen, Signal, SignalKind, Thing, kinds_of, thing_of,
-    timeline::Timeline,
+    Act, Checker, Intent, Replicas, Request, Seen, Signal, SignalKind, Thing, ceilings::covers, kinds_of,
+    thing_of, timeline::Timeline,
 };
 use crate::model::{
     Action, Budget, Dependency, EntryKey, Freeze, Mode, Phase, Policy, PolicyRef, Rung, RungAction, Scale,
@@ -340,7 +340,7 @@ impl Checker {
         let versions = self.budgets.during(act.at, heard);
         let since = versions.first().is_some_and(|(since, _)| *since <= earlier(act.at, heard));
         if since && versions.iter().all(|(_, budgets)| stops(budgets)) {
-            found.push(("S15", format!("a LatencyBudget has frozen or denied it for {}", human(heard))));
+            found.push(("S15", format!("a RemediationBudget has frozen or denied it for {}", human(heard))));
         }
     }
 
@@ -521,8 +521,10 @@ fn identity(signal: &Signal, kind: SignalKind, target: &SessionTarget, found: &m
 }
 
 fn stops(budget: &Budget, act: &Act) -> bool {
-    let here = budget.namespaces.is_empty() || budget.namespaces.contains(&act.policy.namespace);
     let window = budget.windows.iter().find(|window| window.from <= act.at && act.at < window.until);
     let frozen = budget.freeze != Freeze::None || window.is_some_and(|window| window.freeze != Freeze::None);
-    here && (frozen || kinds_of(&act.action).iter().any(|kind| budget.denied.contains(kind)))
+    let observes = |kind| budget.max_modes.iter().any(|max| max.action == kind && max.mode == Mode::Observe);
+    let kinds = kinds_of(&act.action);
+    let forbidden = kinds.iter().any(|kind| budget.denied.contains(kind) || observes(*kind));
+    covers(budget, &act.policy.namespace) && (frozen || forbidden)
 }

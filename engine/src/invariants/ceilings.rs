@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::act::Found;
 use super::{Act, Checker, EntryKey};
-use crate::model::{Budget, Phase, Policy, elapsed};
+use crate::model::{Budget, Phase, Policy, Reach, elapsed};
 
-/// The ceilings that hold where no LatencyBudget sets others (DESIGN, section 2), said once more on purpose.
+/// The ceilings that hold where no RemediationBudget sets others (DESIGN, section 2), said once more on purpose.
 const PER_HOUR: u32 = 20;
-const PER_HOUR_AND_NAMESPACE: u32 = 6;
+const NAMESPACE_PER_HOUR: u32 = 6;
 const AT_ONE_TIME: u32 = 3;
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -55,20 +55,22 @@ impl Checker {
 
 /// The ceiling that one more act in `namespace` passes, if it passes one.
 fn exceeded(budgets: &[Budget], namespace: &str, acts: Counts<'_>, open: Counts<'_>) -> Option<String> {
-    let covers = |budget: &Budget, place: &str| {
-        budget.namespaces.is_empty() || budget.namespaces.iter().any(|own| own == place)
-    };
     let here: Vec<&Budget> = budgets.iter().filter(|budget| covers(budget, namespace)).collect();
-    let whole = |budget: &&Budget| budget.namespaces.is_empty();
+    let whole = |budget: &&Budget| budget.reach == Reach::All;
     let mut ceilings: Vec<(&str, u32, u32)> = Vec::new();
     let in_namespace = acts(&|place| place == namespace);
-    let own: Vec<u32> = here.iter().filter_map(|budget| budget.per_hour_and_namespace).collect();
-    let most = own.iter().copied().min().unwrap_or(PER_HOUR_AND_NAMESPACE);
+    let own: Vec<&&Budget> = here.iter().filter(|budget| budget.namespace_per_hour.is_some()).collect();
+    let built_in = own.iter().all(|budget| budget.reach == Reach::Unclear).then_some(NAMESPACE_PER_HOUR);
+    let set = own.iter().filter_map(|budget| budget.namespace_per_hour);
+    let most = set.chain(built_in).min().unwrap_or(NAMESPACE_PER_HOUR);
     ceilings.push(("acts an hour in the namespace", in_namespace, most));
+    let open_in_namespace = open(&|place| place == namespace);
     for budget in &here {
         let places = |place: &str| covers(budget, place);
         ceilings.extend(budget.per_hour.map(|most| ("acts an hour by a budget", acts(&places), most)));
         ceilings.extend(budget.concurrent.map(|most| ("acts at one time by a budget", open(&places), most)));
+        let most = budget.namespace_concurrent;
+        ceilings.extend(most.map(|most| ("acts at one time in the namespace", open_in_namespace, most)));
     }
     if !here.iter().filter(|b| whole(b)).any(|budget| budget.per_hour.is_some()) {
         ceilings.push(("acts an hour in the cluster", acts(&|_| true), PER_HOUR));
@@ -78,6 +80,14 @@ fn exceeded(budgets: &[Budget], namespace: &str, acts: Counts<'_>, open: Counts<
     }
     let passed = ceilings.into_iter().find(|(_, used, most)| used >= most);
     passed.map(|(what, used, most)| format!("it is one more than {used} of {most} {what}"))
+}
+
+/// Whether a namespace is one of the budget's.
+pub(super) fn covers(budget: &Budget, namespace: &str) -> bool {
+    match &budget.reach {
+        Reach::All | Reach::Unclear => true,
+        Reach::AllBut(others) => !others.contains(namespace),
+    }
 }
 
 fn over(phase: Phase) -> bool {

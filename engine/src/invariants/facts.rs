@@ -31,7 +31,7 @@ pub enum What {
         /// Its text.
         until: Option<String>,
     },
-    /// LatencyBudgets were changed: all of them as they are stored now.
+    /// RemediationBudgets were changed: all of them as they are stored now.
     Budgets(Vec<Budget>),
     /// A LatencyRemediation was created, or its metadata or status was written: as it is stored now.
     Remediation(Box<Remediation>),

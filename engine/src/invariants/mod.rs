@@ -92,7 +92,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "S15",
-        says: "Nothing is done for a policy that does not exist any more, observes or is paused, or whose budget is frozen or denies the action.",
+        says: "Nothing is done for a policy that does not exist any more, observes or is paused, or whose budget is frozen, denies the action or lets it observe only.",
     },
     Invariant { id: "S16", says: "Nothing is done in the name of a term that is over." },
     Invariant {

@@ -397,16 +397,7 @@ fn s11_ceilings_hold() {
 }
 
 fn quiet_budget(freeze: Freeze) -> Budget {
-    Budget {
-        name: "quiet".into(),
-        namespaces: vec![],
-        per_hour: None,
-        per_hour_and_namespace: None,
-        concurrent: None,
-        denied: vec![],
-        freeze,
-        windows: vec![],
-    }
+    Budget { freeze, ..Budget::unlimited("quiet") }
 }
 
 #[test]
@@ -450,7 +441,7 @@ fn s15_people_stay_in_charge() {
     resumed.tell(1, What::Paused { place, until: None });
     assert!(later_by(resumed).caught().is_empty());
     let mut frozen = cancelled();
-    frozen.tell(1, What::Budgets(vec![quiet_budget(Freeze::New)]));
+    frozen.tell(1, What::Budgets(vec![quiet_budget(Freeze::Actions)]));
     only("S15", &later_by(frozen));
     let mut denied = cancelled();
     let budget = Budget { denied: vec![ActionKind::CancelQuery], ..quiet_budget(Freeze::None) };
@@ -618,7 +609,7 @@ fn u3_steps_are_small_apart_and_as_they_were_stored() {
     });
     among("U3", &unstored);
     let mut frozen = scaled().with(|at, _| *at += 100 * u64::from(*at > 40));
-    frozen.tell(41, What::Budgets(vec![quiet_budget(Freeze::All)]));
+    frozen.tell(41, What::Budgets(vec![quiet_budget(Freeze::ActionsAndRollbacks)]));
     only("U3", &frozen);
 }
 

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Checker, EntryKey, Intent, MANAGER, Replicas, Seen, Thing, act::newest, thing_of};
+use super::{
+    Checker, EntryKey, Intent, MANAGER, Replicas, Seen, Thing, act::newest, ceilings::covers, thing_of,
+};
 use crate::model::{
     Action, Draining, DueBy, Freeze, Phase, Remediation, Undo, UndoState, duration::human, earlier, elapsed,
     later,
@@ -174,14 +176,16 @@ impl Checker {
         let late = self.tolerance.late;
         let versions = self.budgets.during(at, late);
         let all = |budgets: &Vec<crate::model::Budget>| {
-            budgets.iter().any(|budget| {
-                let here = budget.namespaces.is_empty() || budget.namespaces.contains(&key.0);
-                here && budget.freeze == Freeze::All
-            })
+            budgets
+                .iter()
+                .any(|budget| covers(budget, &key.0) && budget.freeze == Freeze::ActionsAndRollbacks)
         };
         let since = versions.first().is_some_and(|(since, _)| *since <= earlier(at, late));
         if since && versions.iter().all(|(_, budgets)| all(budgets)) {
-            found.push(("U3", format!("everything has been frozen (All) for {}", human(late))));
+            found.push((
+                "U3",
+                format!("everything has been frozen (ActionsAndRollbacks) for {}", human(late)),
+            ));
         }
     }
 

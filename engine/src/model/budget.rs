@@ -1,21 +1,22 @@
 //! Ceilings over all policies: the administrator's, and the ones that are built in.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ActionKind;
+use super::{ActionKind, Mode, Shared};
 
 /// What is forbidden while a budget is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Freeze {
     /// Nothing.
     None,
-    /// To begin anything; what was done is still taken back.
-    New,
-    /// Everything.
-    All,
+    /// To begin an action; rollbacks still run.
+    Actions,
+    /// Rollbacks as well.
+    ActionsAndRollbacks,
 }
 
 impl fmt::Display for Freeze {
@@ -35,21 +36,45 @@ pub struct FreezeWindow {
     pub freeze: Freeze,
 }
 
-/// A LatencyBudget: an administrator's ceiling over all policies of some namespaces.
+/// The namespaces of a budget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// Every namespace.
+    All,
+    /// Every namespace but these, whose labels are known not to match. A namespace of unknown labels is not among them.
+    AllBut(Shared<BTreeSet<String>>),
+    /// Every namespace, because the selector cannot be understood: the budget forbids, and lifts nothing that is built in.
+    Unclear,
+}
+
+/// The highest mode in which an action may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaxMode {
+    /// The action.
+    pub action: ActionKind,
+    /// The highest mode.
+    pub mode: Mode,
+}
+
+/// A RemediationBudget: an administrator's ceiling over all policies of some namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// Its name.
     pub name: String,
-    /// The namespaces that it is about; empty means all.
-    pub namespaces: Vec<String>,
-    /// Acts in any 60 minutes, over all of its namespaces.
+    /// Its namespaces.
+    pub reach: Reach,
+    /// Actions in any 60 minutes, over all of its namespaces.
     pub per_hour: Option<u32>,
-    /// Acts in any 60 minutes in each of its namespaces.
-    pub per_hour_and_namespace: Option<u32>,
     /// Open remediations at one time, over all of its namespaces.
     pub concurrent: Option<u32>,
-    /// Actions that are not carried out in its namespaces.
+    /// Actions in any 60 minutes in each of its namespaces.
+    pub namespace_per_hour: Option<u32>,
+    /// Open remediations at one time in each of its namespaces.
+    pub namespace_concurrent: Option<u32>,
+    /// Actions that never run in its namespaces.
     pub denied: Vec<ActionKind>,
+    /// The highest modes that it permits in its namespaces.
+    pub max_modes: Vec<MaxMode>,
     /// What is forbidden now.
     pub freeze: Freeze,
     /// What is forbidden when.
@@ -57,10 +82,46 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Whether it is about that namespace.
+    /// A budget of all namespaces that forbids nothing.
+    #[must_use]
+    pub fn unlimited(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            reach: Reach::All,
+            per_hour: None,
+            concurrent: None,
+            namespace_per_hour: None,
+            namespace_concurrent: None,
+            denied: Vec::new(),
+            max_modes: Vec::new(),
+            freeze: Freeze::None,
+            windows: Vec::new(),
+        }
+    }
+
+    /// Whether that namespace is one of its own.
     #[must_use]
     pub fn applies(&self, namespace: &str) -> bool {
-        self.namespaces.is_empty() || self.namespaces.iter().any(|own| own == namespace)
+        match &self.reach {
+            Reach::All | Reach::Unclear => true,
+            Reach::AllBut(others) => !others.contains(namespace),
+        }
+    }
+
+    /// Whether its ceilings over all of its namespaces replace those that are built in for the cluster.
+    pub(crate) fn replaces_cluster_ceilings(&self) -> bool {
+        self.reach == Reach::All
+    }
+
+    /// Whether its ceilings for each namespace replace those that are built in.
+    pub(crate) fn replaces_namespace_ceilings(&self) -> bool {
+        self.reach != Reach::Unclear
+    }
+
+    /// The highest mode in which `action` may run, where it says one. Of two the lower holds.
+    #[must_use]
+    pub fn max_mode(&self, action: ActionKind) -> Option<Mode> {
+        self.max_modes.iter().filter(|ceiling| ceiling.action == action).map(|ceiling| ceiling.mode).min()
     }
 
     /// What is forbidden at `now`.
@@ -71,16 +132,27 @@ impl Budget {
     }
 }
 
+/// How much of a budget is used at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetUsage {
+    /// Actions in the last 60 minutes, over all of its namespaces. An open remediation that has not acted yet counts.
+    pub actions: u32,
+    /// Open remediations, over all of its namespaces.
+    pub open: u32,
+    /// What is forbidden.
+    pub frozen: Freeze,
+}
+
 /// Ceilings over all policies. A built-in one holds where no budget of the namespace sets its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Open remediations at one time.
     pub concurrent: u32,
-    /// Acts in any 60 minutes.
+    /// Actions in any 60 minutes.
     pub per_hour: u32,
-    /// Acts in any 60 minutes in one namespace.
-    pub per_hour_and_namespace: u32,
-    /// All LatencyBudgets.
+    /// Actions in any 60 minutes in one namespace.
+    pub namespace_per_hour: u32,
+    /// All RemediationBudgets.
     pub budgets: Vec<Budget>,
     /// Why they are not all known, if they are not: then nothing is begun.
     pub unreadable: Option<String>,
@@ -88,6 +160,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrent: 3, per_hour: 20, per_hour_and_namespace: 6, budgets: Vec::new(), unreadable: None }
+        Self { concurrent: 3, per_hour: 20, namespace_per_hour: 6, budgets: Vec::new(), unreadable: None }
     }
 }

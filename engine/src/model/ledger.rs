@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionKind, Candidate, Limits, Outcome, PastAct, Phase, PolicyRef, Remediation, ResourceKey, Survey,
-    elapsed, later,
+    ActionKind, Budget, BudgetUsage, Candidate, Limits, Outcome, PastAct, Phase, PolicyRef, Remediation,
+    ResourceKey, Survey, elapsed, later,
 };
 
 /// Namespace and name of a LatencyRemediation.
@@ -156,6 +156,17 @@ impl Ledger {
         self.entries.iter().filter(move |(key, _)| *key != own)
     }
 
+    /// How much of a budget is used at `now`, by the same count as the guard's.
+    #[must_use]
+    pub fn usage(&self, budget: &Budget, now: Timestamp) -> BudgetUsage {
+        let counted = || self.entries.values().filter(|entry| budget.applies(&entry.policy.namespace));
+        BudgetUsage {
+            actions: in_the_last_hour(counted(), now),
+            open: open_among(counted()),
+            frozen: budget.frozen(now),
+        }
+    }
+
     /// What a policy of that namespace and name did, as far as any window counts it, oldest first. By name and not by uid: a
     /// policy that is deleted and created again has the same history.
     #[must_use]
@@ -212,6 +223,11 @@ pub(crate) fn in_the_last_hour<'a>(entries: impl Iterator<Item = &'a Entry>, now
         })
         .count();
     u32::try_from(counted).unwrap_or(u32::MAX)
+}
+
+/// How many of `entries` are open.
+pub(crate) fn open_among<'a>(entries: impl Iterator<Item = &'a Entry>) -> u32 {
+    u32::try_from(entries.filter(|entry| entry.open).count()).unwrap_or(u32::MAX)
 }
 
 /// What is known about the operator's replicas.

@@ -33,12 +33,12 @@ pub use crate::dependencies::redis::{
     COLD, CacheBaseline, CacheLoss, CacheMemory, CacheTrend, CommandUse, LossKind, RedisClients,
     RedisCounters, RedisFacts, RedisHistory, RedisMemory, RedisRole, RedisServer, SLOW_PING, SlowCommand,
 };
-pub use budget::{Budget, Freeze, FreezeWindow, Limits};
+pub use budget::{Budget, BudgetUsage, Freeze, FreezeWindow, Limits, MaxMode, Reach};
 pub use escalation::Escalation;
 pub use finding::{Confidence, Evidence, Finding, Subject};
 pub use incident::{ClosedIncident, Incident};
-pub(crate) use ledger::in_the_last_hour;
 pub use ledger::{Admission, Draining, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
+pub(crate) use ledger::{in_the_last_hour, open_among};
 pub use memory::{Baseline, BaselineWindow, BreachMemory, Memory, ObjectiveMemory};
 pub use nodata::{NoData, NoDataReason, Observed};
 pub use policy::{

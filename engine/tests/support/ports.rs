@@ -9,14 +9,14 @@ use controller::PolicyKey;
 use controller::conditions::ConditionReport;
 use controller::objects::{
     Announcement, FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement,
-    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredIncident, StoredPolicy, StoredReport,
-    Version,
+    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredBudget, StoredIncident, StoredPolicy,
+    StoredReport, Version,
 };
 use controller::ports::{
     Act, Announce, Cadence, Cluster, Detail, Environment, Leading, Observe, Ports, Read, Time, Timer,
     WriteError, Written,
 };
-use controller::report::{IncidentPhase, IncidentReport, PolicyReport, PolicyState};
+use controller::report::{BudgetReport, IncidentPhase, IncidentReport, PolicyReport, PolicyState};
 use engine::advance::{EffectReport, Look};
 use engine::invariants::{Request, What};
 use engine::model::{
@@ -218,8 +218,16 @@ impl Cluster for Port {
         self.stage().limits()
     }
 
-    async fn refresh_limits(&self) -> Result<Limits, Limits> {
+    async fn refresh_limits(&self, _: &str) -> Result<Limits, Limits> {
         Ok(self.stage().limits())
+    }
+
+    fn budgets(&self) -> Vec<StoredBudget> {
+        Vec::new()
+    }
+
+    async fn write_budget(&self, name: &str, _: &BudgetReport) -> Written<()> {
+        panic!("nobody asked for the status of budget {name}")
     }
 
     async fn live_target(&self, _: &str, _: &TargetRef) -> Read<LiveTarget> {

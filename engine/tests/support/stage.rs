@@ -304,16 +304,7 @@ impl Stage {
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        let frozen = self.frozen.map(|freeze| Budget {
-            name: "quiet".into(),
-            namespaces: vec![],
-            per_hour: None,
-            per_hour_and_namespace: None,
-            concurrent: None,
-            denied: vec![],
-            freeze,
-            windows: vec![],
-        });
+        let frozen = self.frozen.map(|freeze| Budget { freeze, ..Budget::unlimited("quiet") });
         let budgets = frozen.into_iter().chain(self.budgets.clone()).collect();
         Limits { budgets, unreadable: self.unreadable.clone(), ..Limits::default() }
     }
@@ -377,8 +368,8 @@ impl Stage {
             ["mode", "Auto"] => self.policy.mode = Mode::Auto,
             ["restart"] => self.crashed = true,
             ["policy", "is", "deleted"] => self.policy_gone = true,
-            ["freeze", "New"] => self.frozen = Some(Freeze::New),
-            ["freeze", "All"] => self.frozen = Some(Freeze::All),
+            ["freeze", "Actions"] => self.frozen = Some(Freeze::Actions),
+            ["freeze", "ActionsAndRollbacks"] => self.frozen = Some(Freeze::ActionsAndRollbacks),
             ["thaw"] => self.frozen = None,
             _ => return Err(format!("the event \"{event}\" is not understood")),
         }

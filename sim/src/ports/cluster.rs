@@ -4,10 +4,10 @@ use controller::PolicyKey;
 use controller::conditions::ConditionReport;
 use controller::objects::{
     FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, NewRemediation, PolicyMeta,
-    Stored, StoredIncident, StoredPolicy, StoredReport, Version,
+    Stored, StoredBudget, StoredIncident, StoredPolicy, StoredReport, Version,
 };
 use controller::ports::{Cluster, Read, Written};
-use controller::report::{IncidentReport, PolicyReport, PolicyState};
+use controller::report::{BudgetReport, IncidentReport, PolicyReport, PolicyState};
 use engine::model::{
     EntryKey, Limits, Phase, PolicyRef, Remediation, RemediationStatus, Scale, TargetRef, Workload,
 };
@@ -196,8 +196,17 @@ impl Cluster for Port {
         lock(&self.0.limits).clone()
     }
 
-    async fn refresh_limits(&self) -> Result<Limits, Limits> {
+    async fn refresh_limits(&self, _: &str) -> Result<Limits, Limits> {
         self.0.refresh_limits(Op::Confirm).await
+    }
+
+    fn budgets(&self) -> Vec<StoredBudget> {
+        lock(&self.0.watched).budgets.clone()
+    }
+
+    async fn write_budget(&self, name: &str, report: &BudgetReport) -> Written<()> {
+        let (name, report) = (name.to_owned(), report.clone());
+        self.write(Op::BudgetStatus, move |world| world.write_budget_status(&name, report)).await
     }
 
     async fn live_target(&self, namespace: &str, target: &TargetRef) -> Read<LiveTarget> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use controller::PolicyKey;
-use controller::objects::{IncidentSpec, NewRemediation};
-use controller::report::{IncidentPhase, IncidentReport, PolicyReport};
+use controller::objects::{IncidentSpec, NewRemediation, StoredBudget};
+use controller::report::{BudgetReport, IncidentPhase, IncidentReport, PolicyReport};
 use engine::invariants::{Replicas, What};
 use engine::model::{
     Budget, Draining, EntryKey, FieldManager, MANAGER, Pause, PausedBy, Phase, Policy, PolicyRef,
@@ -119,8 +119,8 @@ pub enum Shown {
     Remediation(Arc<Stored>),
     /// A remediation has gone.
     RemediationGone(EntryKey),
-    /// All LatencyBudgets, after one has changed.
-    Budgets(Vec<Budget>),
+    /// All RemediationBudgets, after one has changed.
+    Budgets(Vec<StoredBudget>),
 }
 
 /// See the module.
@@ -136,8 +136,8 @@ pub struct Api {
     pub remediations: BTreeMap<EntryKey, Stored>,
     /// LatencyIncidents, by namespace and name.
     pub incidents: BTreeMap<EntryKey, IncidentObject>,
-    /// LatencyBudgets.
-    pub budgets: Vec<Budget>,
+    /// RemediationBudgets.
+    pub budgets: Vec<StoredBudget>,
     /// Annotations that pause namespaces.
     pub namespaces: BTreeMap<String, String>,
     /// The Lease.
@@ -173,9 +173,26 @@ fn created(world: &World) -> Timestamp {
 impl World {
     /// The administrator changes the budgets.
     pub fn set_budgets(&mut self, budgets: Vec<Budget>) {
-        self.api.budgets.clone_from(&budgets);
-        self.api.announce(Shown::Budgets(budgets.clone()));
+        let stored = |budget: &Budget| {
+            let known = self.api.budgets.iter().find(|known| known.budget.name == budget.name);
+            StoredBudget {
+                budget: budget.clone(),
+                generation: known.map_or(1, |known| known.generation + 1),
+                problems: Vec::new(),
+                report: known.map(|known| known.report.clone()).unwrap_or_default(),
+            }
+        };
+        self.api.budgets = budgets.iter().map(stored).collect();
+        self.api.announce(Shown::Budgets(self.api.budgets.clone()));
         self.tell(What::Budgets(budgets));
+    }
+
+    /// Sets the status of a budget.
+    pub fn write_budget_status(&mut self, name: &str, report: BudgetReport) -> Answer<()> {
+        let stored = self.api.budgets.iter_mut().find(|stored| stored.budget.name == name);
+        stored.ok_or(ApiError::NotFound)?.report = report;
+        self.api.announce(Shown::Budgets(self.api.budgets.clone()));
+        Ok(())
     }
 
     /// People create a policy. What they say of its status is not heard; it is the definition's default.

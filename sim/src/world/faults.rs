@@ -25,6 +25,8 @@ pub enum Op {
     Incident,
     /// Writes a policy's status.
     PolicyStatus,
+    /// Writes a budget's status.
+    BudgetStatus,
     /// Takes or renews the Lease.
     Lease,
     /// Asks a workload for something, to warm its cache.

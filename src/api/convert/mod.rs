@@ -21,7 +21,7 @@ use super::text::{self, shown};
 use super::unions::{Misfit, Union, listed};
 
 pub use actions::switched_off;
-pub use budget::{budget, unknown_actions};
+pub use budget::{NamespaceLabels, SelectingBudget, budget};
 pub use policy::policy;
 pub use remediation::{remediation, spec_of, status_of, target_ref_of};
 
