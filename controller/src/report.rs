@@ -76,6 +76,23 @@ pub struct PolicyReport {
     pub paused: Option<String>,
 }
 
+impl PolicyReport {
+    /// Whether nothing but measured values differs.
+    #[must_use]
+    pub fn has_same_verdicts(&self, other: &Self) -> bool {
+        let plain = |report: &Self| {
+            let mut plain = Self { measured: None, ..report.clone() };
+            for objective in &mut plain.objectives {
+                objective.forget_numbers();
+            }
+            // The message repeats the numbers.
+            plain.conditions.iter_mut().for_each(|condition| condition.message.clear());
+            plain
+        };
+        plain(self) == plain(other)
+    }
+}
+
 /// A cause that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CauseReport {

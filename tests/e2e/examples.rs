@@ -103,7 +103,7 @@ fn plain_and_kustomized_examples_are_accepted() {
             assert_eq!(acts, overlay == "production", "{conditions:#?}");
         }
         // The budget is of the cluster, and other tests act in it.
-        kubectl(&world.lab.control_plane, &["delete", "lb", "production"], "").await;
+        kubectl(&world.lab.control_plane, &["delete", "rb", "production"], "").await;
     });
 }
 

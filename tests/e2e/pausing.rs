@@ -90,10 +90,10 @@ fn what_cannot_be_seen_once_more_before_the_act_is_not_acted_on() {
         world.takes_rights_away = true;
         let lab = world.lab;
         let role = async |verbs: Value| {
-            // Refused where the second rule of the chart's is not the one that is meant.
+            // Refused where the third rule of the chart's is not the one that is meant.
             let patch = json!([
-                {"op": "test", "path": "/rules/1/resources", "value": ["namespaces"]},
-                {"op": "replace", "path": "/rules/1/verbs", "value": verbs},
+                {"op": "test", "path": "/rules/2/resources", "value": ["namespaces"]},
+                {"op": "replace", "path": "/rules/2/verbs", "value": verbs},
             ])
             .to_string();
             let args = ["patch", "clusterrole", "latency-operator", "--type=json", "-p", &patch];

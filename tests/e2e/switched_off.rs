@@ -84,7 +84,7 @@ async fn kubectl_shows_it(world: &World) {
     let plane = &world.lab.control_plane;
     let listed = kubectl(plane, &["get", "lp", "-n", &world.namespace, "orders-api"], "").await;
     let columns: Vec<&str> = listed.lines().nth(1).unwrap_or_default().split_whitespace().collect();
-    assert_eq!(columns.get(1), Some(&"False"), "{listed}");
+    assert_eq!(columns.get(2), Some(&"Stalled"), "{listed}");
     let waited = ["wait", "-n", &world.namespace, "--for=condition=Stalled", "--timeout=5s", "lp/orders-api"];
     kubectl(plane, &waited, "").await;
     let described = kubectl(plane, &["describe", "lp", "-n", &world.namespace, "orders-api"], "").await;

@@ -24,7 +24,7 @@ pub use self::facts::{Fact, Place, Reading, Replicas, Request, Seen, Signal, Sig
 use self::timeline::Timeline;
 use crate::model::{
     Action, ActionKind, Budget, Draining, EntryKey, MANAGER, Policy, PolicyRef, Remediation, TargetRef,
-    earlier,
+    earlier, elapsed,
 };
 
 /// One thing that must always be true.
@@ -133,7 +133,10 @@ pub const INVARIANTS: &[Invariant] = &[
         says: "What a status claims is what happened: no effect is Confirmed that was not, and none denied that was.",
     },
     Invariant { id: "H3", says: "Every refusal names its guard and says why." },
-    Invariant { id: "L1", says: "Once faults have ceased and nobody changes anything, writes stop." },
+    Invariant {
+        id: "L1",
+        says: "Once faults have ceased and nobody changes anything, writes stop; but for measured values in the status of a policy, at most once an hour.",
+    },
     Invariant { id: "L2", says: "Once faults have ceased and all is well, every incident is closed." },
     Invariant {
         id: "L4",
@@ -281,7 +284,13 @@ pub struct Checker {
     open: BTreeSet<EntryKey>,
     quiet_since: Option<Timestamp>,
     last_write: Option<(Timestamp, String)>,
+    /// The last write of nothing but measured values, by object.
+    numbers: BTreeMap<String, Timestamp>,
 }
+
+/// Minimum time between two writes of nothing but measured values: an hour, but for the part of a second that a stored time
+/// lacks.
+const NUMBERS_EVERY: Duration = Duration::from_secs(3599);
 
 impl Checker {
     /// A checker that has been told nothing yet.
@@ -338,6 +347,12 @@ impl Checker {
                 self.standing.remove(&workload.uid);
             }
             What::Wrote(what) => self.last_write = Some((at, what.clone())),
+            What::WroteNumbers(what) => {
+                let before = self.numbers.insert(what.clone(), at);
+                if before.is_some_and(|before| elapsed(at, before) < NUMBERS_EVERY) {
+                    self.last_write = Some((at, what.clone()));
+                }
+            }
             What::Quiet => self.quiet_since = Some(at),
         }
     }

@@ -644,6 +644,19 @@ fn l1_writes_stop() {
     restless.tell(50, What::Quiet);
     restless.tell(50 + 5 * 3600, What::Wrote("status of LatencyPolicy shop/orders-api".into()));
     only("L1", &restless);
+    let numbers = |times: &[u64]| {
+        let mut story = cancelled();
+        story.tell(50, What::Quiet);
+        for at in times {
+            story.tell(
+                50 + 5 * 3600 + at,
+                What::WroteNumbers("status of LatencyPolicy shop/orders-api".into()),
+            );
+        }
+        story
+    };
+    assert!(numbers(&[0, 3600]).caught().is_empty());
+    only("L1", &numbers(&[0, 3598]));
 }
 
 #[test]

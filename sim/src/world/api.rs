@@ -270,6 +270,7 @@ impl World {
         }
         let first = self.api.untouched.remove(key);
         let changed = stored.report != report;
+        let same_but_for_numbers = stored.report.has_same_verdicts(&report);
         if changed || first {
             self.api.version += 1;
             (stored.version, stored.report) = (self.api.version, report);
@@ -278,7 +279,8 @@ impl World {
         if changed || first {
             self.api.announce(Shown::Policy(Arc::new(written.clone())));
         }
-        self.tell(What::Wrote(format!("status of LatencyPolicy {}/{}", key.0, key.1)));
+        let what = format!("status of LatencyPolicy {}/{}", key.0, key.1);
+        self.tell(if same_but_for_numbers { What::WroteNumbers(what) } else { What::Wrote(what) });
         Ok(written)
     }
 

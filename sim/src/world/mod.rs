@@ -175,6 +175,7 @@ impl World {
             | What::Scalers { .. }
             | What::WorkloadGone(_)
             | What::Wrote(_)
+            | What::WroteNumbers(_)
             | What::Quiet => self.note(&format!("{what:?}")),
         }
         let known = self.checker.violations().len();

@@ -33,12 +33,6 @@ pub struct SelectingBudget {
 }
 
 impl SelectingBudget {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.budget.name
-    }
-
     /// Whether the labels of namespaces decide where it applies.
     #[must_use]
     pub fn selects(&self) -> bool {
