@@ -142,7 +142,8 @@ fn views(read: &Observed<Traffic>) -> Result<&[ViewTraffic], &NoData> {
 
 fn scope(policy: &Policy, read: &Observed<Traffic>) -> Option<Scope> {
     let memory = ObjectiveMemory::default();
-    engine::judge::judge(&policy.objectives[0], Some(read), None, &memory, Timestamp::UNIX_EPOCH).scope
+    engine::judge::judge(&policy.objectives[0], Some(read.as_result()), None, &memory, Timestamp::UNIX_EPOCH)
+        .scope
 }
 
 #[tokio::test(flavor = "multi_thread")]

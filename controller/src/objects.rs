@@ -1,11 +1,10 @@
-//! The values that cross the ports: stored objects, with what a compare-and-swap needs; what was read; what is announced.
+//! The values that cross the ports: stored objects, with what a compare-and-swap needs; what is announced.
 
 use std::time::Duration;
 
 use engine::model::{
-    ByName, ClosedIncident, EntryKey, Incident, NoDataReason, Observed, Pause, Policy, PolicyRef,
-    PostgresFacts, Probed, RedisFacts, Remediation, RemediationSpec, RemediationStatus, Severity, Snapshot,
-    Target, TargetRef, Traffic, WorkloadNow,
+    ClosedIncident, EntryKey, Incident, NoDataReason, Pause, Policy, PolicyRef, Remediation, RemediationSpec,
+    RemediationStatus, Severity, Snapshot, TargetRef, WorkloadNow,
 };
 use engine::record::DecisionRecord;
 use engine::{Admitted, Overall};
@@ -243,21 +242,6 @@ pub enum LiveReplicas {
     Deleting,
     /// It does not exist.
     Gone,
-}
-
-/// Everything that was read for one evaluation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Observations {
-    /// What was read for each objective of a metrics backend, by its name.
-    pub traffic: ByName<Observed<Traffic>>,
-    /// What was seen for each objective that is probed, by its name.
-    pub probes: ByName<Observed<Probed>>,
-    /// What was read of each PostgreSQL dependency, by its name.
-    pub databases: ByName<Observed<PostgresFacts>>,
-    /// What was read of each Redis dependency, by its name.
-    pub caches: ByName<Observed<RedisFacts>>,
-    /// The target.
-    pub target: Observed<Target>,
 }
 
 /// Something that people should learn.

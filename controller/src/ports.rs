@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use engine::advance::{EffectReport, Look};
 use engine::model::{
-    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus, Scale, Target,
-    TargetRef, Traffic, WarmCache, Workload,
+    Action, ByName, Dependency, Draining, EntryKey, Facts, Limits, Observations, Observed, Pause, Policy,
+    PolicyRef, Probed, Remediation, RemediationStatus, Scale, Target, TargetRef, Traffic, WarmCache,
+    Workload,
 };
 use engine::record::DecisionRecord;
 use jiff::Timestamp;
@@ -19,8 +19,7 @@ use crate::PolicyKey;
 use crate::conditions::ConditionReport;
 use crate::objects::{
     Announcement, FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement,
-    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredIncident, StoredPolicy, StoredReport,
-    Version,
+    NewRemediation, PolicyMeta, Recorded, Stored, StoredIncident, StoredPolicy, StoredReport, Version,
 };
 use crate::report::{IncidentReport, PolicyReport};
 
@@ -226,20 +225,13 @@ pub trait Observe: Send + Sync + 'static {
     ) -> impl Future<Output = ByName<Observed<Traffic>>> + Send;
     /// One timed request for each objective that is probed.
     fn probes(&self, policy: &Policy) -> impl Future<Output = ByName<Observed<Probed>>> + Send;
-    /// One PostgreSQL dependency.
-    fn postgres(
+    /// One dependency.
+    fn dependency(
         &self,
         namespace: &str,
-        dependency: &PostgresDependency,
+        dependency: &Dependency,
         cadence: Cadence,
-    ) -> impl Future<Output = Observed<PostgresFacts>> + Send;
-    /// One Redis dependency.
-    fn redis(
-        &self,
-        namespace: &str,
-        dependency: &RedisDependency,
-        cadence: Cadence,
-    ) -> impl Future<Output = Observed<RedisFacts>> + Send;
+    ) -> impl Future<Output = Observed<Facts>> + Send;
     /// The target.
     fn target(
         &self,

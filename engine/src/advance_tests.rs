@@ -23,7 +23,7 @@ impl Eyes {
     /// Somebody pauses the policy.
     fn pause(&mut self) {
         let pause = Pause { by: PausedBy::Policy, until: "forever".into(), reason: None };
-        self.setup.snapshot.pauses.push(pause);
+        self.setup.snapshot.observations.pauses.push(pause);
     }
 
     fn open() -> Self {

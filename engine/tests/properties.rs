@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use engine::guards::{Context, GuardVerdict, Stage, evaluate, refusals};
 use engine::model::{
-    Action, Admission, CacheUse, Candidate, Confidence, Dependency, Fleet, Ledger, Limits, Mode, Phase,
-    Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Severity, Snapshot, UncommittedWrites,
-    WarmSettings,
+    Action, Admission, CacheUse, Candidate, Confidence, Dependency, Facts, Fleet, Ledger, Limits, Mode,
+    Observed, Phase, Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Severity, Snapshot,
+    UncommittedWrites, WarmSettings,
 };
 use engine::tick;
 use proptest::prelude::*;
@@ -338,15 +338,15 @@ impl Strictness {
                 }
             }
             Self::OptOut => {
-                if let engine::model::Observed::Known { value, .. } = &mut stricter.target {
+                if let Observed::Known { value, .. } = &mut stricter.observations.target {
                     value.opt_out = Some("true".into());
                 }
             }
             Self::Protect => stricter.operator.protected_roles.push("reporting".into()),
             Self::Likely => {
-                for database in stricter.databases.iter_mut().map(|(_, database)| database) {
-                    if let engine::model::Observed::Known { value, .. } = database {
-                        value.active_seconds *= 10.0;
+                for (_, read) in stricter.observations.dependencies.iter_mut() {
+                    if let Observed::Known { value: Facts::Postgres(facts), .. } = read {
+                        facts.active_seconds *= 10.0;
                     }
                 }
             }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use controller::objects::Observations;
 use controller::ports::{Cadence, Detail, Observe};
 use engine::advance::Look;
 use engine::model::{
-    Action, ByName, NoData, NoDataReason, Observed, Pause, Policy, PostgresDependency, PostgresFacts, Probed,
-    RedisDependency, RedisFacts, Source, Target, TargetRef, Traffic,
+    Action, ByName, Dependency, Facts, NoData, NoDataReason, Observations, Observed, Pause, Policy, Probed,
+    Source, Target, TargetRef, Traffic,
 };
 
 use super::watched::{self, Watched};
@@ -42,28 +41,25 @@ impl Observe for Observer {
         self.probes.probed(policy).await
     }
 
-    async fn postgres(
+    async fn dependency(
         &self,
         namespace: &str,
-        dependency: &PostgresDependency,
+        dependency: &Dependency,
         cadence: Cadence,
-    ) -> Observed<PostgresFacts> {
-        let (databases, namespace) = (self.databases.clone(), namespace.to_owned());
-        let secret = dependency.secret.clone();
-        let reading = async move { databases.facts(&namespace, &secret, cadence.max_age).await };
-        patiently(cadence.patience, reading).await
-    }
-
-    async fn redis(
-        &self,
-        namespace: &str,
-        dependency: &RedisDependency,
-        cadence: Cadence,
-    ) -> Observed<RedisFacts> {
-        let (caches, namespace) = (self.caches.clone(), namespace.to_owned());
-        let secret = dependency.secret.clone();
-        let reading = async move { caches.facts(&namespace, &secret, cadence.max_age).await };
-        patiently(cadence.patience, reading).await
+    ) -> Observed<Facts> {
+        let (namespace, Cadence { max_age, patience }) = (namespace.to_owned(), cadence);
+        match dependency {
+            Dependency::Postgres(postgres) => {
+                let (databases, secret) = (self.databases.clone(), postgres.secret.clone());
+                let reading = async move { databases.facts(&namespace, &secret, max_age).await };
+                patiently(patience, reading).await.map(Facts::from)
+            }
+            Dependency::Redis(redis) => {
+                let (caches, secret) = (self.caches.clone(), redis.secret.clone());
+                let reading = async move { caches.facts(&namespace, &secret, max_age).await };
+                patiently(patience, reading).await.map(Facts::from)
+            }
+        }
     }
 
     async fn target(&self, namespace: &str, target: &TargetRef, detail: Detail) -> Observed<Target> {

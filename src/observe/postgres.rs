@@ -188,7 +188,7 @@ impl Databases {
             Ok(credentials) => credentials,
             Err(no_data) => return Observed::Missing(no_data),
         };
-        let look = async {
+        let look = |_| async {
             let started = Instant::now();
             let observed = self.read(&credentials).await;
             self.metrics.read("postgres", started.elapsed());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::model::{NoData, NoDataReason, RedisFacts};
+use engine::model::{NoData, NoDataReason, RedisLook};
 use jiff::Timestamp;
 use lab::RedisOptions;
 use latency_operator::connections::redis::RIGHTS;
@@ -90,12 +90,12 @@ pub(crate) fn connection(credentials: RedisCredentials) -> Redis {
 }
 
 /// One look.
-pub(crate) async fn read(connection: &Redis) -> Result<RedisFacts, NoData> {
+pub(crate) async fn read(connection: &Redis) -> Result<RedisLook, NoData> {
     look(connection, Timestamp::now()).await
 }
 
 /// Reads until `wanted` says so.
-pub(crate) async fn until_facts(connection: &Redis, wanted: impl Fn(&RedisFacts) -> bool) -> RedisFacts {
+pub(crate) async fn until_facts(connection: &Redis, wanted: impl Fn(&RedisLook) -> bool) -> RedisLook {
     let mut last = None;
     let found = lab::until(SOON, async || {
         let read = read(connection).await;

@@ -34,7 +34,7 @@ impl<E: Environment> Controllers<E> {
     /// How replicas, who set them and what else does differ from the snapshot.
     async fn workload_difference(&self, snapshot: &Snapshot) -> Option<String> {
         let (namespace, target) = (&snapshot.policy.id.namespace, &snapshot.policy.target);
-        let seen = snapshot.target.known().and_then(|target| target.workload.as_ref());
+        let seen = snapshot.observations.target.known().and_then(|target| target.workload.as_ref());
         let Some(seen) = seen else { return Some("the target's replicas have not been read".to_owned()) };
         let live = match self.ports.cluster.live_workload(namespace, target).await {
             Ok(live) => live,
@@ -71,13 +71,13 @@ impl<E: Environment> Controllers<E> {
         if policy.spec.as_ref().ok() != Some(&snapshot.policy) {
             return Some("the policy has changed".to_owned());
         }
-        let seen = snapshot.target.known();
+        let seen = snapshot.observations.target.known();
         if seen.map(|target| (Some(&target.uid), &target.opt_out)) != Some((live.uid.as_ref(), &live.opt_out))
         {
             return Some("the target has changed".to_owned());
         }
         let mut pauses = live.pauses;
         pauses.extend(policy.pause);
-        (pauses != snapshot.pauses).then(|| "a pause has changed".to_owned())
+        (pauses != snapshot.observations.pauses).then(|| "a pause has changed".to_owned())
     }
 }

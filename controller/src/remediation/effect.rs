@@ -79,9 +79,7 @@ impl<E: Environment> Controllers<E> {
     ) -> Option<Timestamp> {
         let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
         let evaluated = self.evaluations.of(&policy)?;
-        let observed = evaluated.snapshot.databases.get(&target.dependency)?;
-        let facts = observed.known().filter(|facts| facts.server == target.server)?;
-        let ours = observed.at()?;
-        Some(later(facts.clock, elapsed(fence, ours)))
+        let (ours, facts) = evaluated.snapshot.observations.postgres(&target.dependency)?.ok()?;
+        (facts.server == target.server).then(|| later(facts.clock, elapsed(fence, ours)))
     }
 }

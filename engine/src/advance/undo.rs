@@ -279,7 +279,8 @@ impl Case<'_> {
         if let Some(trouble) = causes::database_trouble(snapshot, &situation.findings, "") {
             return Err(trouble.to_string());
         }
-        for (name, observed) in &snapshot.databases {
+        for (name, _) in snapshot.policy.databases() {
+            let Some(observed) = snapshot.observations.dependencies.get(name) else { continue };
             let age = observed.at().map(|at| elapsed(self.seen.now, at));
             if age
                 .is_none_or(|age| age > CALM_LOOK.max(snapshot.policy.evaluation.interval.saturating_mul(2)))

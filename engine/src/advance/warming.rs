@@ -11,7 +11,7 @@ use crate::guards::{
 };
 use crate::model::Overall;
 use crate::model::{
-    CacheTrend, EffectSeen, ObjectiveAfter, Observed, Outcome, Phase, Remediation, Snapshot, WarmCache,
+    CacheTrend, EffectSeen, ObjectiveAfter, Outcome, Phase, RedisFacts, Remediation, Snapshot, WarmCache,
     Warmed, duration::human, later,
 };
 
@@ -231,11 +231,13 @@ fn means(verdict: &GuardVerdict) -> Pace {
 
 impl Before {
     fn of(snapshot: &Snapshot, warm: &WarmCache) -> Self {
-        let databases = snapshot.databases.iter();
-        let active = databases.filter_map(|(name, read)| Some((name.clone(), read.known()?.active_seconds)));
-        let cache = snapshot.caches.get(&warm.dependency).and_then(Observed::known);
+        let active = |(name, _): (&String, _)| {
+            let (_, facts) = snapshot.observations.postgres(name)?.ok()?;
+            Some((name.clone(), facts.active_seconds))
+        };
+        let cache = cache(snapshot, warm);
         Self {
-            active_seconds: active.collect(),
+            active_seconds: snapshot.policy.databases().filter_map(active).collect(),
             evicted: cache.map(|facts| (facts.server.run_id.clone(), facts.counters.evicted)),
         }
     }
@@ -243,21 +245,27 @@ impl Before {
     /// What has got worse since.
     fn worse(&self, snapshot: &Snapshot, warm: &WarmCache) -> Option<String> {
         for (name, before) in &self.active_seconds {
-            let facts = snapshot.databases.get(name).and_then(Observed::known);
-            let Some(now) = facts.map(|facts| facts.active_seconds) else { continue };
+            let Some(Ok((_, facts))) = snapshot.observations.postgres(name) else { continue };
+            let now = facts.active_seconds;
             if now > before * 2.0 + SLOWER_BY {
                 return Some(format!(
                     "the database {name} got slower: its running statements are {now:.0} s old together, {before:.0} s when it began"
                 ));
             }
         }
-        let facts = snapshot.caches.get(&warm.dependency).and_then(Observed::known)?;
+        let facts = cache(snapshot, warm)?;
         let (run_id, before) = self.evicted.as_ref()?;
         // A server that was started anew counts from nothing.
         let before = if facts.server.run_id == *run_id { *before } else { 0 };
         let evicted = facts.counters.evicted.saturating_sub(before);
         (evicted > 0).then(|| format!("{} has begun to evict keys ({evicted})", warm.dependency))
     }
+}
+
+/// The cache that is warmed, where it could be read.
+fn cache<'a>(snapshot: &'a Snapshot, warm: &WarmCache) -> Option<&'a RedisFacts> {
+    let (_, facts) = snapshot.observations.redis(&warm.dependency)?.ok()?;
+    Some(facts)
 }
 
 /// The run is over.

@@ -4,7 +4,7 @@ use super::*;
 use crate::guards::testing::{Setup, budget};
 use crate::model::{
     Action, Admission, CacheBaseline, Confidence, Draining, Fleet, Freeze, Ledger, Limits, NoDataReason,
-    Pause, PausedBy, Severity, Survey,
+    Observed, Pause, PausedBy, Severity, Survey,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -220,7 +220,7 @@ fn trouble_in_a_database_stops_it_and_one_that_cannot_be_read_holds_it() {
 
     let mut run = Run::begins();
     let missing = Observed::missing(NoDataReason::Timeout, "no answer within 1s");
-    run.setup.snapshot.databases.insert("db".into(), missing);
+    run.setup.snapshot.observations.dependencies.insert("db".into(), missing);
     run.wait(SECOND);
     let why = run.holds();
     assert!(why.contains("db"), "{why}");
@@ -245,7 +245,11 @@ fn what_is_not_known_holds_it_and_people_stop_it() {
     assert!(run.stops().starts_with("Confidence"), "it is cold, and for another reason");
 
     let mut run = Run::begins();
-    run.setup.snapshot.pauses.push(Pause { by: PausedBy::Target, until: "forever".into(), reason: None });
+    run.setup.snapshot.observations.pauses.push(Pause {
+        by: PausedBy::Target,
+        until: "forever".into(),
+        reason: None,
+    });
     assert!(run.stops().starts_with("Paused"));
     let mut run = Run::begins();
     run.setup.snapshot.policy.rungs.clear();

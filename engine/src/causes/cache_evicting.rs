@@ -2,8 +2,8 @@
 
 use super::Cause;
 use super::case::{Case, Found, Hurts, Redis};
+use crate::model::Evidence;
 use crate::model::ratio::percent;
-use crate::model::{CacheMemory, Evidence};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "CacheEvicting",
@@ -21,7 +21,7 @@ fn pressed(cache: &Redis<'_>) -> Option<Found> {
     let (_, facts) = cache.facts.ok()?;
     let refuses = facts.memory.refuses_writes();
     let evicted = cache.trend.as_ref().map_or(0, |trend| trend.evicted);
-    let since = cache.memory.and_then(CacheMemory::pressed_since);
+    let since = facts.history.pressed().since();
     if !refuses && (evicted == 0 || since.is_none()) {
         return None;
     }

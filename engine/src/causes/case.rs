@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::Cause;
 use crate::model::{
-    CacheMemory, CacheTrend, Confidence, DatabaseMemory, Evidence, Finding, Memory, NoData, Observed, Policy,
-    PostgresDependency, PostgresFacts, RedisDependency, RedisFacts, Session, Snapshot, Subject, Target,
+    CacheTrend, Confidence, DatabaseMemory, DependencyMemory, Evidence, Finding, Memory, Policy,
+    PostgresDependency, PostgresFacts, Read, RedisDependency, RedisFacts, Session, Snapshot, Subject, Target,
     Thresholds, Traffic, earlier, elapsed,
 };
 
@@ -34,8 +34,9 @@ impl<'a> Case<'a> {
     pub(crate) fn postgres(&self) -> impl Iterator<Item = Postgres<'a>> {
         let (snapshot, state) = (self.snapshot, self.state);
         snapshot.policy.databases().filter_map(|(name, declared)| {
-            let facts = as_result(snapshot.databases.get(name)?);
-            Some(Postgres { name, declared, facts, memory: state.databases.get(name) })
+            let facts = snapshot.observations.postgres(name)?;
+            let memory = state.dependencies.get(name).and_then(DependencyMemory::postgres);
+            Some(Postgres { name, declared, facts, memory })
         })
     }
 
@@ -43,22 +44,22 @@ impl<'a> Case<'a> {
     pub(crate) fn redis(&self) -> impl Iterator<Item = Redis<'a>> {
         let (snapshot, state) = (self.snapshot, self.state);
         snapshot.policy.caches().filter_map(|(name, declared)| {
-            let facts = as_result(snapshot.caches.get(name)?);
-            let memory = state.caches.get(name);
-            Some(Redis { name, declared, facts, memory, trend: memory.and_then(CacheMemory::trend) })
+            let facts = snapshot.observations.redis(name)?;
+            let memory = state.dependencies.get(name).and_then(DependencyMemory::redis);
+            let trend =
+                |(_, facts): (_, &RedisFacts)| memory?.trend(facts, snapshot.policy.evaluation.window);
+            Some(Redis { name, declared, facts, trend: facts.ok().and_then(trend) })
         })
     }
 
     /// The target, where it could be read.
     pub(crate) fn target(&self) -> Option<&'a Target> {
-        self.snapshot.target.known()
+        self.snapshot.observations.target.known()
     }
 
     /// What was measured of the target's traffic, by objective.
     pub(crate) fn measurements(&self) -> impl Iterator<Item = (&'a str, &'a Traffic)> {
-        let known =
-            |(name, observed): (&'a String, &'a Observed<Traffic>)| Some((name.as_str(), observed.known()?));
-        self.snapshot.traffic.iter().filter_map(known)
+        self.snapshot.observations.all_traffic()
     }
 
     /// The thresholds of a cause: the policy's, else its defaults.
@@ -97,13 +98,6 @@ impl<'a> Case<'a> {
     }
 }
 
-fn as_result<T>(observed: &Observed<T>) -> Result<(Timestamp, &T), &NoData> {
-    match observed {
-        Observed::Known { at, value } => Ok((*at, value)),
-        Observed::Missing(no_data) => Err(no_data),
-    }
-}
-
 /// A PostgreSQL dependency.
 pub(crate) struct Postgres<'a> {
     /// Its name in the policy.
@@ -111,7 +105,7 @@ pub(crate) struct Postgres<'a> {
     /// What the policy says about it.
     pub(crate) declared: &'a PostgresDependency,
     /// What was read, and when.
-    pub(crate) facts: Result<(Timestamp, &'a PostgresFacts), &'a NoData>,
+    pub(crate) facts: Read<'a, PostgresFacts>,
     /// The last two looks.
     pub(crate) memory: Option<&'a DatabaseMemory>,
 }
@@ -140,9 +134,7 @@ pub(crate) struct Redis<'a> {
     /// What the policy says about it.
     pub(crate) declared: &'a RedisDependency,
     /// What was read, and when.
-    pub(crate) facts: Result<(Timestamp, &'a RedisFacts), &'a NoData>,
-    /// What is remembered of it.
-    pub(crate) memory: Option<&'a CacheMemory>,
+    pub(crate) facts: Read<'a, RedisFacts>,
     /// How it does.
     pub(crate) trend: Option<CacheTrend>,
 }

@@ -8,7 +8,7 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
     refuse_if_known,
 };
-use crate::model::{Action, NoData, Observed, PostgresDependency, Snapshot};
+use crate::model::{Action, NoData, PostgresDependency, Snapshot};
 use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
@@ -142,9 +142,9 @@ fn uses(context: &Context<'_>, snapshot: &Snapshot) -> Result<Vec<Use>, Box<Fact
     for (name, declared) in snapshot.policy.databases() {
         let by = added(context, snapshot, name, declared)?;
         let database = name.clone();
-        let facts = match snapshot.databases.get(name) {
-            Some(Observed::Known { value, .. }) => value,
-            Some(Observed::Missing(why)) => {
+        let facts = match snapshot.observations.postgres(name) {
+            Some(Ok((_, facts))) => facts,
+            Some(Err(why)) => {
                 return Err(Box::new(Fact::Unreadable { database, why: why.clone() }));
             }
             None => return Err(Box::new(Fact::NotRead { database })),
@@ -198,9 +198,7 @@ mod tests {
     }
 
     fn slots(setup: &mut Setup, used: u32, usable: u32) {
-        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
-            value.slots = Slots { usable, used };
-        }
+        setup.postgres().slots = Slots { usable, used };
     }
 
     #[test]

@@ -66,11 +66,8 @@ fn check(context: &Context<'_>) -> Checked {
 /// Whether what the action is done to could be read.
 fn is_seen(snapshot: &Snapshot, subject: &Subject) -> bool {
     let missing = match subject.dependency() {
-        None => snapshot.target.missing_because(),
-        Some(name) => {
-            let database = snapshot.databases.get(name).and_then(Observed::missing_because);
-            database.or_else(|| snapshot.caches.get(name).and_then(Observed::missing_because))
-        }
+        None => snapshot.observations.target.missing_because(),
+        Some(name) => snapshot.observations.dependencies.get(name).and_then(Observed::missing_because),
     };
     missing.is_none()
 }
@@ -83,8 +80,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Action, Dependency, Observed, PostgresFacts, RungAction, Session, SessionState, UncommittedWrites,
-        later,
+        Action, Dependency, PostgresFacts, RungAction, Session, SessionState, UncommittedWrites, later,
     };
     use std::time::Duration;
 
@@ -95,10 +91,7 @@ mod tests {
     }
 
     fn facts(setup: &mut Setup) -> &mut PostgresFacts {
-        match setup.snapshot.databases.get_mut("db").unwrap() {
-            Observed::Known { value, .. } => value,
-            Observed::Missing(_) => panic!("the setup has facts"),
-        }
+        setup.postgres()
     }
 
     fn session(setup: &mut Setup) -> &mut Session {

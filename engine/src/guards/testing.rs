@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use super::{Context, GuardName, Stage, evaluate};
 use crate::model::{
     Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, Budget, ByName, CacheUse, Candidate,
-    Confidence, Coverage, Databases, Dependency, Evaluation, FieldManager, Finding, Fleet, Freeze,
-    GuardSettings, Incident, Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observed,
-    OperatorHealth, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading,
-    RedisClients, RedisCounters, RedisDependency, RedisFacts, RedisMemory, RedisRole, RedisServer,
-    Remediation, RemediationStatus, ResourceKey, Rung, RungAction, ScaleSettings, ScaleStep, Scheme, Scope,
-    ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source,
-    Subject, Survey, Target, TargetKind, TargetRef, UncommittedWrites, Undo, UndoState, Verdict,
-    Verification, VerifySpec, WarmSettings, Workload, earlier,
+    Confidence, Coverage, Databases, Dependency, Evaluation, Facts, FieldManager, Finding, Fleet, Freeze,
+    GuardSettings, Incident, Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observations,
+    Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset,
+    Reading, RedisClients, RedisCounters, RedisDependency, RedisFacts, RedisHistory, RedisLook, RedisMemory,
+    RedisRole, RedisServer, Remediation, RemediationStatus, ResourceKey, Rung, RungAction, ScaleSettings,
+    ScaleStep, Scheme, Scope, ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget,
+    Severity, Slots, Snapshot, Source, Subject, Survey, Target, TargetKind, TargetRef, UncommittedWrites,
+    Undo, UndoState, Verdict, Verification, VerifySpec, WarmSettings, Workload, earlier,
 };
 use crate::model::{Overall, Situation};
 
@@ -113,11 +113,11 @@ impl Setup {
             mode: None,
             min_severity: Severity::P2,
         }];
-        setup.snapshot.caches.insert("cache".into(), Observed::Known { at: now, value: redis_facts() });
+        let facts = RedisFacts::from(redis_facts());
+        let read = Observed::Known { at: now, value: facts.into() };
+        setup.snapshot.observations.dependencies.insert("cache".into(), read);
         setup.snapshot.operator.enabled_actions.push(ActionKind::WarmCache);
-        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
-            value.sessions.clear();
-        }
+        setup.postgres().sessions.clear();
         let mut found = finding("ColdCache", Confidence::Likely);
         found.subject = Some(Subject::Dependency { dependency: "cache".into() });
         setup.situation.findings = vec![found.clone()];
@@ -139,16 +139,16 @@ impl Setup {
 
     /// What was read of the cache.
     pub(crate) fn cache(&mut self) -> &mut RedisFacts {
-        match self.snapshot.caches.get_mut("cache") {
-            Some(Observed::Known { value, .. }) => value,
+        match self.snapshot.observations.dependencies.get_mut("cache") {
+            Some(Observed::Known { value: Facts::Redis(facts), .. }) => facts,
             _ => panic!("no cache was read"),
         }
     }
 
     /// What was read of the database.
     pub(crate) fn postgres(&mut self) -> &mut PostgresFacts {
-        match self.snapshot.databases.get_mut("db") {
-            Some(Observed::Known { value, .. }) => value,
+        match self.snapshot.observations.dependencies.get_mut("db") {
+            Some(Observed::Known { value: Facts::Postgres(facts), .. }) => facts,
             _ => panic!("no database was read"),
         }
     }
@@ -163,9 +163,8 @@ impl Setup {
         (self.now, self.snapshot.now, self.situation.now) = (now, now, now);
         self.snapshot.operator.api_contact_at = now;
         self.situation.readings.iter_mut().for_each(|reading| reading.at = now);
-        again(&mut self.snapshot.target, now);
-        self.snapshot.databases.iter_mut().for_each(|(_, read)| again(read, now));
-        self.snapshot.caches.iter_mut().for_each(|(_, read)| again(read, now));
+        again(&mut self.snapshot.observations.target, now);
+        self.snapshot.observations.dependencies.iter_mut().for_each(|(_, read)| again(read, now));
     }
 
     /// A breached policy in Auto whose saturated target may be scaled from 4 to 6.
@@ -184,9 +183,7 @@ impl Setup {
             min_severity: Severity::P2,
         }];
         let target = policy.target.clone();
-        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
-            value.sessions.clear();
-        }
+        setup.postgres().sessions.clear();
         let mut found = finding("WorkersSaturated", Confidence::Likely);
         found.subject = Some(Subject::Workload(target.clone()));
         setup.situation.findings = vec![found.clone()];
@@ -224,7 +221,9 @@ impl Setup {
 
     /// The target's replicas.
     pub(crate) fn workload(&mut self) -> &mut Workload {
-        let Observed::Known { value, .. } = &mut self.snapshot.target else { panic!("no target") };
+        let Observed::Known { value, .. } = &mut self.snapshot.observations.target else {
+            panic!("no target")
+        };
         value.workload.as_mut().unwrap()
     }
 
@@ -326,8 +325,8 @@ fn running_session(now: Timestamp) -> Session {
 }
 
 /// A primary that was started a day ago.
-pub(crate) fn redis_facts() -> RedisFacts {
-    RedisFacts {
+pub(crate) fn redis_facts() -> RedisLook {
+    RedisLook {
         server: RedisServer {
             host: "redis.shop".into(),
             port: 6379,
@@ -347,6 +346,7 @@ pub(crate) fn redis_facts() -> RedisFacts {
         commands: vec![],
         slow: vec![],
         unreadable: vec![],
+        history: RedisHistory::default(),
     }
 }
 
@@ -376,6 +376,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         truncated: false,
     };
     let target = Target { uid: "t".into(), workload: Some(workload(now)), opt_out: None };
+    let target = Observed::Known { at: now, value: target };
     let operator = OperatorHealth {
         leading_since: earlier(now, 600 * SECOND),
         api_contact_at: now,
@@ -383,8 +384,10 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         enabled_actions: vec![ActionKind::CancelQuery, ActionKind::TerminateIdle, ActionKind::Scale].into(),
         protected_roles: vec!["postgres".into()].into(),
     };
-    let mut snapshot = Snapshot::new(now, policy(), Observed::Known { at: now, value: target }, operator);
-    snapshot.databases.insert("db".into(), Observed::Known { at: now, value: facts.into() });
+    let mut snapshot = Snapshot::new(now, policy(), Observations::new(target), operator);
+    let facts = PostgresFacts::from(facts);
+    let read = Observed::Known { at: now, value: facts.into() };
+    snapshot.observations.dependencies.insert("db".into(), read);
     snapshot.incident = Some(Incident {
         name: "orders-api-12345678-2".into(),
         ordinal: 2,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ByName, CacheMemory, DatabaseMemory, Shared, Source};
+use super::{ByName, DependencyMemory, Shared, Source};
 use crate::stats::{Credit, Held, Samples, median};
 
 /// One healthy window, as far as later ones are compared with it.
@@ -86,10 +86,8 @@ pub struct BreachMemory {
 pub struct Memory {
     /// Objectives by name.
     pub objectives: ByName<ObjectiveMemory>,
-    /// Databases by the dependency's name.
-    pub databases: ByName<DatabaseMemory>,
-    /// Caches by the dependency's name.
-    pub caches: ByName<CacheMemory>,
+    /// Dependencies by name.
+    pub dependencies: ByName<DependencyMemory>,
     /// The breach that is being watched or has opened the incident.
     pub breach: Option<BreachMemory>,
     /// Every reading has shown at least as many requests in flight as the target has workers.

@@ -8,6 +8,7 @@ mod incident;
 mod ledger;
 mod memory;
 mod nodata;
+mod observations;
 mod policy;
 mod probe;
 mod proposal;
@@ -31,8 +32,10 @@ pub use crate::dependencies::postgres::{
 };
 pub use crate::dependencies::redis::{
     COLD, CacheBaseline, CacheLoss, CacheMemory, CacheTrend, CommandUse, LossKind, RedisClients,
-    RedisCounters, RedisFacts, RedisHistory, RedisMemory, RedisRole, RedisServer, SLOW_PING, SlowCommand,
+    RedisCounters, RedisFacts, RedisHistory, RedisLook, RedisMemory, RedisRole, RedisServer, SLOW_PING,
+    SlowCommand,
 };
+pub use crate::dependencies::{DependencyKind, DependencyMemory, Facts, Learning};
 pub use budget::{Budget, Freeze, FreezeWindow, Limits};
 pub use escalation::Escalation;
 pub use finding::{Confidence, Evidence, Finding, Subject};
@@ -41,6 +44,7 @@ pub(crate) use ledger::in_the_last_hour;
 pub use ledger::{Admission, Draining, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
 pub use memory::{Baseline, BaselineWindow, BreachMemory, Memory, ObjectiveMemory};
 pub use nodata::{NoData, NoDataReason, Observed};
+pub use observations::{Measurement, Observations, Read};
 pub use policy::{
     CacheUse, Databases, Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective,
     ObjectiveKind, Policy, PolicyRef, PostgresDependency, Preset, ProbeSource, RatioSeverity,

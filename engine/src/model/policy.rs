@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, ByName, Name, Scheme, SecretRef, WarmSettings};
+use super::{ActionKind, ByName, DependencyKind, Name, Scheme, SecretRef, WarmSettings};
 
 /// How much the operator may do. A later variant may do more than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -257,6 +257,15 @@ pub enum Dependency {
 }
 
 impl Dependency {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> DependencyKind {
+        match self {
+            Self::Postgres(_) => DependencyKind::Postgres,
+            Self::Redis(_) => DependencyKind::Redis,
+        }
+    }
+
     /// The dependency that this one stands in front of: a pool in front of its database. Neither kind of today is one.
     #[must_use]
     pub fn stands_before(&self) -> Option<&str> {
@@ -481,6 +490,14 @@ impl Policy {
             Source::Probe(probe) => Some((objective.name.as_str(), probe)),
             Source::Prometheus { .. } => None,
         })
+    }
+
+    /// The dependencies in the order in which people read them: kind by kind, and by name.
+    #[must_use]
+    pub fn by_kind(&self) -> Vec<(&String, &Dependency)> {
+        let mut all: Vec<_> = self.dependencies.iter().collect();
+        all.sort_by_key(|(_, declared)| declared.kind());
+        all
     }
 
     /// The PostgreSQL databases among the dependencies, by name.

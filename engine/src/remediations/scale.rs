@@ -22,7 +22,7 @@ pub(super) const REMEDY: Remedy = Remedy {
 
 fn propose(snapshot: &Snapshot, rung: &Rung, _: &Finding) -> Option<(Action, ResourceKey)> {
     let RungAction::Scale(settings) = &rung.action else { return None };
-    let target = snapshot.target.known()?;
+    let target = snapshot.observations.target.known()?;
     let from = target.workload.as_ref()?.desired;
     let key = WorkloadKey {
         namespace: snapshot.policy.id.namespace.clone(),
@@ -166,7 +166,7 @@ impl NoWorkload {
 
 /// The target and its replicas, or why they are not known.
 pub(crate) fn workload(snapshot: &Snapshot) -> Result<(&Target, &Workload), NoWorkload> {
-    let target = match &snapshot.target {
+    let target = match &snapshot.observations.target {
         Observed::Known { value, .. } => value,
         Observed::Missing(no_data) => return Err(NoWorkload::Unreadable(no_data.clone())),
     };
@@ -207,7 +207,9 @@ mod tests {
         assert_eq!(refusal(|_| ()), None);
         assert!(refusal(|setup| setup.workload().desired = 5).unwrap().contains("5 replicas now"));
         let another = refusal(|setup| {
-            let Observed::Known { value, .. } = &mut setup.snapshot.target else { panic!("no target") };
+            let Observed::Known { value, .. } = &mut setup.snapshot.observations.target else {
+                panic!("no target")
+            };
             value.uid = "another".into();
         });
         assert!(another.unwrap().contains("another one"));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Candidate, Coverage, Dependency, Finding, Name, NoData, Observed, PostgresDependency, PostgresFacts,
-    ResourceKey, Session, SessionTarget, Snapshot, Subject, UncommittedWrites, duration::human, forget,
+    Candidate, Coverage, Dependency, Finding, Name, NoData, PostgresDependency, PostgresFacts, ResourceKey,
+    Session, SessionTarget, Snapshot, Subject, UncommittedWrites, duration::human, forget,
 };
 
 /// The session that a finding is about, and the database that is locked for it.
@@ -18,7 +18,7 @@ pub(super) fn target<'a>(
 ) -> Option<(SessionTarget, ResourceKey, &'a Session)> {
     let Some(Subject::Session { dependency, session }) = &finding.subject else { return None };
     let Dependency::Postgres(declared) = snapshot.policy.dependencies.get(dependency)? else { return None };
-    let facts = snapshot.databases.get(dependency)?.known()?;
+    let (_, facts) = snapshot.observations.postgres(dependency)?.ok()?;
     let found = facts.session(session.pid)?;
     let resource = ResourceKey::database(&snapshot.policy.id.namespace, &facts.server);
     let target = SessionTarget {
@@ -241,9 +241,9 @@ fn database<'a>(
         let (now, then) = (declared.secret.name.clone(), target.secret.name.clone());
         return Err(Condition::OtherSecret { dependency, now, then });
     }
-    let facts = match snapshot.databases.get(&dependency) {
-        Some(Observed::Known { value, .. }) => value,
-        Some(Observed::Missing(why)) => {
+    let facts = match snapshot.observations.postgres(&dependency) {
+        Some(Ok((_, facts))) => facts,
+        Some(Err(why)) => {
             return Err(Condition::Unreadable { dependency, why: why.clone() });
         }
         None => return Err(Condition::NotRead { dependency }),

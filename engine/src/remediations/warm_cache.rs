@@ -8,8 +8,8 @@ use super::{Checked, Remedy, RungChanged, Traits, rung};
 use crate::causes::cold_cache;
 use crate::model::ratio::percent;
 use crate::model::{
-    Action, ActionKind, CacheKey, Candidate, Dependency, Finding, NoData, Observed, RedisFacts, RedisRole,
-    ResourceKey, Rung, RungAction, Snapshot, TargetRef, WarmCache, forget,
+    Action, ActionKind, CacheKey, Candidate, Dependency, Finding, NoData, RedisFacts, RedisRole, ResourceKey,
+    Rung, RungAction, Snapshot, TargetRef, WarmCache, forget,
 };
 
 /// A cache that is fuller than this drops something else for each key that is warmed.
@@ -29,7 +29,7 @@ fn propose(snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<(Actio
     let RungAction::WarmCache(settings) = &rung.action else { return None };
     let dependency = finding.subject.as_ref()?.dependency()?;
     let Dependency::Redis(declared) = snapshot.policy.dependencies.get(dependency)? else { return None };
-    let facts = snapshot.caches.get(dependency)?.known()?;
+    let (_, facts) = snapshot.observations.redis(dependency)?.ok()?;
     let resource = ResourceKey::cache(&snapshot.policy.id.namespace, &facts.server);
     let ResourceKey::Cache(cache) = resource.clone() else { return None };
     let action = Action::WarmCache(WarmCache {
@@ -126,7 +126,7 @@ fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Checked {
     if let Some(share) = facts.memory.share().filter(|share| *share >= FULL) {
         return Err(Condition::NearlyFull { cache, share }.into());
     }
-    let workload = snapshot.target.known().and_then(|target| target.workload.as_ref());
+    let workload = snapshot.observations.target.known().and_then(|target| target.workload.as_ref());
     if workload.is_some_and(|workload| workload.ready == 0) {
         return Err(Condition::NobodyReady { target: snapshot.policy.target.clone() }.into());
     }
@@ -143,9 +143,9 @@ fn still_cold<'a>(snapshot: &'a Snapshot, warm: &WarmCache) -> Result<&'a RedisF
         let (now, then) = (declared.secret.name.clone(), warm.secret.name.clone());
         return Err(Condition::OtherSecret { cache, now, then });
     }
-    let facts = match snapshot.caches.get(&cache) {
-        Some(Observed::Known { value, .. }) => value,
-        Some(Observed::Missing(why)) => return Err(Condition::Unreadable { cache, why: why.clone() }),
+    let facts = match snapshot.observations.redis(&cache) {
+        Some(Ok((_, facts))) => facts,
+        Some(Err(why)) => return Err(Condition::Unreadable { cache, why: why.clone() }),
         None => return Err(Condition::NotRead { cache }),
     };
     let CacheKey { host, port, database, .. } = &warm.cache;
@@ -185,7 +185,11 @@ mod tests {
             settings.rate_per_second += 1;
         });
         assert!(another_way.unwrap().contains("another way"));
-        assert!(refusal(|setup| setup.snapshot.caches.clear()).unwrap().contains("has not been read"));
+        assert!(
+            refusal(|setup| setup.snapshot.observations.dependencies.clear())
+                .unwrap()
+                .contains("has not been read")
+        );
     }
 
     #[test]

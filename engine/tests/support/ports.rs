@@ -9,8 +9,7 @@ use controller::PolicyKey;
 use controller::conditions::ConditionReport;
 use controller::objects::{
     Announcement, FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement,
-    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredIncident, StoredPolicy, StoredReport,
-    Version,
+    NewRemediation, PolicyMeta, Recorded, Stored, StoredIncident, StoredPolicy, StoredReport, Version,
 };
 use controller::ports::{
     Act, Announce, Cadence, Cluster, Detail, Environment, Leading, Observe, Ports, Read, Time, WriteError,
@@ -20,9 +19,9 @@ use controller::report::{IncidentPhase, IncidentReport, PolicyReport};
 use engine::advance::{EffectReport, Look};
 use engine::invariants::{Request, What};
 use engine::model::{
-    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus, Scale, Source,
-    Target, TargetRef, Traffic, WarmCache, Workload, elapsed, later,
+    Action, ByName, Dependency, Draining, EntryKey, Facts, Limits, Observations, Observed, Pause, Policy,
+    PolicyRef, Probed, Remediation, RemediationStatus, Scale, Source, Target, TargetRef, Traffic, WarmCache,
+    Workload, elapsed, later,
 };
 use engine::record::DecisionRecord;
 use jiff::Timestamp;
@@ -264,13 +263,12 @@ impl Observe for Port {
         self.stage().probes.clone()
     }
 
-    async fn postgres(&self, _: &str, _: &PostgresDependency, _: Cadence) -> Observed<PostgresFacts> {
-        self.stage().database()
-    }
-
-    async fn redis(&self, _: &str, _: &RedisDependency, _: Cadence) -> Observed<RedisFacts> {
+    async fn dependency(&self, _: &str, dependency: &Dependency, _: Cadence) -> Observed<Facts> {
         let stage = self.stage();
-        stage.cache.read(stage.now)
+        match dependency {
+            Dependency::Postgres(_) => stage.database().map(Facts::from),
+            Dependency::Redis(_) => stage.cache.read(stage.now).map(Facts::from),
+        }
     }
 
     async fn target(&self, _: &str, _: &TargetRef, _: Detail) -> Observed<Target> {

@@ -144,6 +144,7 @@ impl World {
         let mut stage = self.stage();
         (stage.crashed, stage.epoch) = (false, stage.epoch + 1);
         stage.spawned.clear();
+        stage.cache.forget();
         drop(stage);
         self.tasks.clear();
         self.controllers = term(&self.port, Duration::ZERO);

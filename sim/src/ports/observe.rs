@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use controller::objects::Observations;
 use controller::ports::{Cadence, Detail, Observe};
 use engine::advance::Look;
 use engine::invariants::{Reading, Seen, What};
 use engine::model::{
-    Action, Bucket, ByName, Coverage, NoDataReason, Observed, Pause, Policy, PostgresDependency,
-    PostgresFacts, Probed, RedisDependency, RedisFacts, Source, Target, TargetRef, Traffic, TrafficWindow,
+    Action, Bucket, ByName, Coverage, Dependency, Facts, NoDataReason, Observations, Observed, Pause, Policy,
+    PostgresFacts, Probed, RedisFacts, Source, Target, TargetRef, Traffic, TrafficWindow,
 };
 
 use super::Port;
@@ -58,17 +57,15 @@ impl Observe for Port {
         probes
     }
 
-    async fn postgres(
-        &self,
-        _: &str,
-        dependency: &PostgresDependency,
-        cadence: Cadence,
-    ) -> Observed<PostgresFacts> {
-        self.0.facts(&dependency.secret.name, cadence).await
-    }
-
-    async fn redis(&self, _: &str, dependency: &RedisDependency, cadence: Cadence) -> Observed<RedisFacts> {
-        self.0.facts(&dependency.secret.name, cadence).await
+    async fn dependency(&self, _: &str, dependency: &Dependency, cadence: Cadence) -> Observed<Facts> {
+        match dependency {
+            Dependency::Postgres(postgres) => {
+                self.0.facts::<PostgresFacts>(&postgres.secret.name, cadence).await.map(Facts::from)
+            }
+            Dependency::Redis(redis) => {
+                self.0.facts::<RedisFacts>(&redis.secret.name, cadence).await.map(Facts::from)
+            }
+        }
     }
 
     async fn target(&self, namespace: &str, target: &TargetRef, detail: Detail) -> Observed<Target> {
@@ -92,10 +89,8 @@ impl Observe for Port {
 
     /// Tells the checker what was there to be seen.
     fn observed(&self, policy: &Policy, observations: &Observations) {
-        let readable = |observed: &Observed<PostgresFacts>| {
-            observed.known().is_some_and(|facts| facts.coverage == Coverage::Full)
-        };
-        let all = observations.databases.values().all(readable);
+        let readable = |(name, _): (&String, _)| matches!(observations.postgres(name), Some(Ok((_, facts))) if facts.coverage == Coverage::Full);
+        let all = policy.databases().all(readable);
         self.0.sim.world().tell(What::Reading(Reading {
             policy: policy.id.clone(),
             reader: self.0.identity.clone(),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use engine::invariants::{Request, What};
 use engine::model::{
-    Action, CommandUse, EntryKey, RedisClients, RedisCounters, RedisFacts, RedisMemory, RedisRole,
-    RedisServer,
+    Action, CommandUse, EntryKey, RedisClients, RedisCounters, RedisHistory, RedisLook, RedisMemory,
+    RedisRole, RedisServer,
 };
 use jiff::Timestamp;
 
@@ -117,9 +117,9 @@ impl Cache {
 
     /// What one look says.
     #[must_use]
-    pub fn facts(&self, now: Micros) -> RedisFacts {
+    pub fn facts(&self, now: Micros) -> RedisLook {
         let flushes = CommandUse { name: "flushall".into(), calls: self.flushes, usec: self.flushes };
-        RedisFacts {
+        RedisLook {
             server: self.server.clone(),
             version: "7.0.15".into(),
             clock: instant(now),
@@ -133,6 +133,7 @@ impl Cache {
             commands: vec![flushes],
             slow: Vec::new(),
             unreadable: Vec::new(),
+            history: RedisHistory::default(),
         }
     }
 }

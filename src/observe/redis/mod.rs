@@ -9,7 +9,9 @@ mod hostile;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::model::{NoData, NoDataReason, Observed, RedisFacts, RedisServer, SecretRef};
+use engine::model::{
+    NoData, NoDataReason, Observed, RedisFacts, RedisHistory, RedisLook, RedisServer, SecretRef,
+};
 use jiff::Timestamp;
 use redis::Value;
 
@@ -63,9 +65,10 @@ impl Caches {
             Ok(credentials) => credentials,
             Err(no_data) => return Observed::Missing(no_data),
         };
-        let look = async {
+        let key = credentials.clone();
+        let look = |before: Option<RedisFacts>| async move {
             let started = Instant::now();
-            let observed = self.read(&credentials).await;
+            let observed = self.read(&credentials, before.as_deref()).await;
             self.metrics.read("redis", started.elapsed());
             if let Observed::Missing(_) = &observed {
                 // A new password, or another host: the Secret knows.
@@ -73,13 +76,20 @@ impl Caches {
             }
             observed
         };
-        self.looks.at(&credentials, max_age, look).await
+        self.looks.at(&key, max_age, look).await
     }
 
-    async fn read(&self, credentials: &Arc<RedisCredentials>) -> Observed<RedisFacts> {
+    async fn read(
+        &self,
+        credentials: &Arc<RedisCredentials>,
+        before: Option<&RedisLook>,
+    ) -> Observed<RedisFacts> {
         let connection = self.registry.redis(credentials);
         match look(&connection, self.clock.now()).await {
-            Ok(facts) => Observed::Known { at: self.clock.now(), value: facts },
+            Ok(look) => {
+                let at = self.clock.now();
+                Observed::Known { at, value: look.after(at, before) }
+            }
             Err(no_data) => Observed::Missing(no_data),
         }
     }
@@ -89,7 +99,7 @@ impl Caches {
 ///
 /// # Errors
 /// The server cannot be reached, refuses, is still loading, or answers with something else.
-pub async fn look(connection: &Redis, now: Timestamp) -> Result<RedisFacts, NoData> {
+pub async fn look(connection: &Redis, now: Timestamp) -> Result<RedisLook, NoData> {
     let credentials = connection.credentials();
     let pong = connection.run(PING).await?;
     answered(credentials, pong.values.first())?;
@@ -117,7 +127,7 @@ fn understood(
     ping: Duration,
     peer: String,
     now: Timestamp,
-) -> Result<RedisFacts, NoData> {
+) -> Result<RedisLook, NoData> {
     let [server, clients, memory, stats, replication, persistence, keyspace, commands, slow] = answers else {
         let detail =
             format!("{} answered to {} of {} commands", credentials.place(), answers.len(), LOOK.len());
@@ -138,7 +148,7 @@ fn understood(
     let mut unreadable = Vec::new();
     let commands = info::commands(credentials, commands, &mut unreadable);
     let slow = info::slow(credentials, slow, &mut unreadable);
-    Ok(RedisFacts {
+    Ok(RedisLook {
         version: server.word("redis_version")?,
         clock: server.clock().unwrap_or(now),
         uptime: server.uptime()?,
@@ -158,5 +168,6 @@ fn understood(
         commands,
         slow,
         unreadable,
+        history: RedisHistory::default(),
     })
 }

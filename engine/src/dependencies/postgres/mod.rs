@@ -9,3 +9,47 @@ pub use facts::{
     Slots,
 };
 pub use memory::{DatabaseGlance, DatabaseMemory, TransactionIdentity};
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Kind, Learning};
+
+/// What one look shows.
+pub type Facts = PostgresFacts;
+/// What is remembered for one policy.
+pub type Memory = DatabaseMemory;
+
+/// See the module.
+pub(super) struct Postgres;
+
+impl Kind for Postgres {
+    type Facts = PostgresFacts;
+    type Memory = DatabaseMemory;
+    const BEARS_LOAD: bool = true;
+
+    fn partial(facts: &PostgresFacts) -> Option<&str> {
+        match &facts.coverage {
+            Coverage::Full => None,
+            Coverage::Partial { grant } => Some(grant),
+        }
+    }
+
+    fn unreadable(_: &PostgresFacts) -> &[String] {
+        &[]
+    }
+
+    fn learn(memory: &mut DatabaseMemory, at: Timestamp, facts: &PostgresFacts, _: Learning) {
+        memory.learn(at, facts);
+    }
+
+    /// Roots and dominant statements take two looks.
+    fn compared_since(memory: &DatabaseMemory, _: &PostgresFacts, since: Timestamp, _: Duration) -> bool {
+        memory.looks.from().is_some_and(|from| from >= since)
+    }
+
+    fn wants_within(_: Option<&DatabaseMemory>, _: Duration, _: Duration) -> Option<Duration> {
+        None
+    }
+}
