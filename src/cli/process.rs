@@ -21,14 +21,14 @@ use crate::connections::{Registry, Secrets, Services};
 use crate::kube::budgets::Budgets;
 use crate::kube::events::Publisher;
 use crate::kube::{
-    Actor, Announcer, Cluster, Controllers, Kubernetes, Led, Observer, Timers, Watched, lead,
+    Actor, Announcer, Cluster, Controllers, Kubernetes, Led, ObservePort, Timers, Watched, lead,
     list_remediations,
 };
 use crate::leader::Leadership;
-use crate::observe::postgres::Databases;
+use crate::observe::Observer;
+use crate::observe::dependencies::{Access, Dependencies};
 use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;
-use crate::observe::redis::Caches;
 use crate::scope::Scope;
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Health, Metrics, Recorder};
@@ -168,14 +168,14 @@ fn ports(
     let scopes: Vec<Watched> = scopes.iter().map(|led| led.watched.clone()).collect();
     let secrets = Secrets::new(reading.clone(), config.secrets);
     let registry = Registry::default();
-    let observe = Observer {
-        clock,
+    let access =
+        Access { secrets: secrets.clone(), registry: registry.clone(), clock, metrics: metrics.clone() };
+    let observer = Observer {
         prometheus: Prometheus::new(&config.backends, clock, metrics.clone())?,
         probes: Probes::new(services.clone(), clock, metrics.clone()),
-        databases: Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone()),
-        caches: Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone()),
-        scopes: scopes.clone(),
+        dependencies: Dependencies::new(&access),
     };
+    let observe = ObservePort { clock, observer, scopes: scopes.clone() };
     let act = Actor {
         client: reading.clone(),
         clock,

@@ -20,7 +20,7 @@ pub use self::act::Actor;
 pub use self::announce::Announcer;
 pub use self::cluster::{Cluster, list_remediations};
 pub use self::manager::{Led, lead};
-pub use self::observe::Observer;
+pub use self::observe::ObservePort;
 pub use self::time::Timers;
 pub use self::watched::Watched;
 use crate::leader::Leadership;
@@ -30,7 +30,7 @@ pub struct Kubernetes;
 
 impl Environment for Kubernetes {
     type Cluster = Cluster;
-    type Observe = Observer;
+    type Observe = ObservePort;
     type Act = Actor;
     type Announce = Announcer;
     type Time = Timers;

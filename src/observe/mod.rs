@@ -1,12 +1,16 @@
 //! Everything that is known at one instant: what is read, from where, and how it becomes a Snapshot.
 
+pub mod dependencies;
 #[cfg(test)]
 #[path = "../../sim/src/dice.rs"]
 #[allow(dead_code, missing_docs, reason = "the simulation uses all of it")]
 mod dice;
 pub mod kubernetes;
 mod looks;
+mod observer;
 pub mod postgres;
 pub mod probe;
 pub mod prometheus;
 pub mod redis;
+
+pub use self::observer::Observer;

@@ -5,7 +5,6 @@
 //! to its root: for each waiter who blocks without waiting, then who has waited longest. No query text leaves the server.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use engine::advance::Look;
 use engine::model::{
@@ -15,12 +14,11 @@ use engine::model::{
 use serde::Deserialize;
 use sqlx::Row;
 
-use super::looks::Looks;
+use super::dependencies::{Access, DependencyReader, Stores};
 use crate::clock::Clock;
 use crate::connections::postgres::clean;
 use crate::connections::sql::{instant, maintenance, micros, protected, strong_lock};
 use crate::connections::{Credentials, Registry, Secrets, postgres};
-use crate::telemetry::Metrics;
 
 /// The oldest server that can be diagnosed: `query_id`, `waitstart`.
 const OLDEST: u32 = 140_000;
@@ -160,55 +158,44 @@ struct RawSession {
     fingerprint: String,
 }
 
-/// All databases, each looked at once for everybody who asks at the same time.
-#[derive(Clone)]
-pub struct Databases {
-    secrets: Secrets,
-    registry: Registry,
-    clock: Clock,
-    metrics: Metrics,
-    looks: Looks<Credentials, PostgresFacts>,
-}
+/// PostgreSQL databases.
+pub struct Postgres;
 
-impl Databases {
-    /// Reads through these connections.
-    #[must_use]
-    pub fn new(secrets: Secrets, registry: Registry, clock: Clock, metrics: Metrics) -> Self {
-        Self { secrets, registry, clock, metrics, looks: Looks::default() }
-    }
+impl DependencyReader for Postgres {
+    type Credentials = Credentials;
+    type Facts = PostgresFacts;
+    const SOURCE: &'static str = "postgres";
 
-    /// What the database behind a Secret says, not older than `max_age`.
-    pub async fn facts(
-        &self,
+    async fn credentials(
+        secrets: &Secrets,
         namespace: &str,
         secret: &SecretRef,
-        max_age: Duration,
-    ) -> Observed<PostgresFacts> {
-        let credentials = match self.secrets.credentials(namespace, secret).await {
-            Ok(credentials) => credentials,
-            Err(no_data) => return Observed::Missing(no_data),
-        };
-        let look = |_| async {
-            let started = Instant::now();
-            let observed = self.read(&credentials).await;
-            self.metrics.read("postgres", started.elapsed());
-            if let Observed::Missing(_) = &observed {
-                // A new password, or another host: the Secret knows.
-                self.secrets.doubt(namespace, secret);
-            }
-            observed
-        };
-        self.looks.at(&credentials, max_age, look).await
+    ) -> Result<Arc<Credentials>, NoData> {
+        secrets.credentials(namespace, secret).await
     }
 
+    async fn look(
+        registry: &Registry,
+        credentials: &Arc<Credentials>,
+        clock: Clock,
+        _: Option<PostgresFacts>,
+    ) -> Observed<PostgresFacts> {
+        match snapshot(&registry.postgres(credentials)).await {
+            Ok(facts) => Observed::Known { at: clock.now(), value: facts },
+            Err(no_data) => Observed::Missing(no_data),
+        }
+    }
+}
+
+impl Stores<Postgres> {
     /// What has become of the session that an action is done to, live.
-    pub async fn look(&self, namespace: &str, action: &Action, target: &SessionTarget) -> Look {
-        let secret = &target.secret;
-        let credentials = match self.secrets.credentials(namespace, secret).await {
+    pub async fn session(&self, namespace: &str, action: &Action, target: &SessionTarget) -> Look {
+        let (Access { secrets, registry, .. }, secret) = (&self.access, &target.secret);
+        let credentials = match secrets.credentials(namespace, secret).await {
             Ok(credentials) => credentials,
             Err(no_data) => return Look::Unreadable(no_data),
         };
-        let (connection, session) = (self.registry.postgres(&credentials), &target.session);
+        let (connection, session) = (registry.postgres(&credentials), &target.session);
         let look = match action {
             Action::CancelQuery(_) => look_at_statement(&connection, session).await,
             Action::TerminateQuery(_)
@@ -217,17 +204,9 @@ impl Databases {
             | Action::WarmCache(_) => look_at_session(&connection, session).await,
         };
         if let Look::Unreadable(_) = &look {
-            self.secrets.doubt(namespace, secret);
+            secrets.doubt(namespace, secret);
         }
         look
-    }
-
-    async fn read(&self, credentials: &Arc<Credentials>) -> Observed<PostgresFacts> {
-        let connection = self.registry.postgres(credentials);
-        match snapshot(&connection).await {
-            Ok(facts) => Observed::Known { at: self.clock.now(), value: facts },
-            Err(no_data) => Observed::Missing(no_data),
-        }
     }
 }
 

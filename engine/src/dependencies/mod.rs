@@ -88,10 +88,7 @@ macro_rules! kinds {
             ) -> Option<Duration> {
                 match self {
                     $(Self::$kind => {
-                        let memory = match memory.and_then(|known| known.memory.as_ref()) {
-                            Some(Memory::$kind(memory)) => Some(memory),
-                            _ => None,
-                        };
+                        let memory = memory.and_then(DependencyMemory::$module);
                         <$kind as Kind>::wants_within(memory, window, interval)
                     })*
                 }
@@ -115,11 +112,43 @@ macro_rules! kinds {
                 }
             }
 
+            $(
+                /// What the look shows, if it is of this kind.
+                #[must_use]
+                pub fn $module(&self) -> Option<&$module::Facts> {
+                    match self {
+                        Self::$kind(facts) => Some(facts),
+                        _ => None,
+                    }
+                }
+            )*
+
             fn nothing_remembered(&self) -> Memory {
                 match self {
                     $(Self::$kind(_) => Memory::$kind(Default::default()),)*
                 }
             }
+        }
+
+        $(
+            impl From<$module::Facts> for Facts {
+                fn from(facts: $module::Facts) -> Self {
+                    Self::$kind(facts)
+                }
+            }
+        )*
+
+        impl DependencyMemory {
+            $(
+                /// What is remembered, if it is of this kind.
+                #[must_use]
+                pub fn $module(&self) -> Option<&$module::Memory> {
+                    match &self.memory {
+                        Some(Memory::$kind(memory)) => Some(memory),
+                        _ => None,
+                    }
+                }
+            )*
         }
 
         impl Memory {
@@ -176,55 +205,5 @@ impl DependencyMemory {
     #[must_use]
     pub fn compared_since(&self, facts: &Facts, since: Timestamp, window: Duration) -> bool {
         self.memory.as_ref().is_some_and(|memory| memory.compared_since(facts, since, window))
-    }
-
-    /// What is remembered of a PostgreSQL database.
-    #[must_use]
-    pub fn postgres(&self) -> Option<&postgres::DatabaseMemory> {
-        match &self.memory {
-            Some(Memory::Postgres(memory)) => Some(memory),
-            Some(Memory::Redis(_)) | None => None,
-        }
-    }
-
-    /// What is remembered of a Redis server.
-    #[must_use]
-    pub fn redis(&self) -> Option<&redis::CacheMemory> {
-        match &self.memory {
-            Some(Memory::Redis(memory)) => Some(memory),
-            Some(Memory::Postgres(_)) | None => None,
-        }
-    }
-}
-
-impl Facts {
-    /// Those of a PostgreSQL database.
-    #[must_use]
-    pub fn postgres(&self) -> Option<&postgres::PostgresFacts> {
-        match self {
-            Self::Postgres(facts) => Some(facts),
-            Self::Redis(_) => None,
-        }
-    }
-
-    /// Those of a Redis server.
-    #[must_use]
-    pub fn redis(&self) -> Option<&redis::RedisFacts> {
-        match self {
-            Self::Redis(facts) => Some(facts),
-            Self::Postgres(_) => None,
-        }
-    }
-}
-
-impl From<postgres::PostgresFacts> for Facts {
-    fn from(facts: postgres::PostgresFacts) -> Self {
-        Self::Postgres(facts)
-    }
-}
-
-impl From<redis::RedisFacts> for Facts {
-    fn from(facts: redis::RedisFacts) -> Self {
-        Self::Redis(facts)
     }
 }

@@ -7,7 +7,7 @@ mod info;
 mod hostile;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::model::{
     NoData, NoDataReason, Observed, RedisFacts, RedisHistory, RedisLook, RedisServer, SecretRef,
@@ -15,11 +15,10 @@ use engine::model::{
 use jiff::Timestamp;
 use redis::Value;
 
-use super::looks::Looks;
+use super::dependencies::DependencyReader;
 use crate::clock::Clock;
 use crate::connections::redis::{Answer, Command, refusal};
-use crate::connections::{Redis, RedisCredentials, Registry, Secrets};
-use crate::telemetry::Metrics;
+use crate::connections::{self, RedisCredentials, Registry, Secrets};
 
 /// Alone, so that its time is that of nothing else.
 const PING: &[Command] = &[&["PING"]];
@@ -37,58 +36,32 @@ const LOOK: &[Command] = &[
     &["SLOWLOG", "GET", "32"],
 ];
 
-/// All Redis servers, each looked at once for everybody who asks at the same time.
-#[derive(Clone)]
-pub struct Caches {
-    secrets: Secrets,
-    registry: Registry,
-    clock: Clock,
-    metrics: Metrics,
-    looks: Looks<RedisCredentials, RedisFacts>,
-}
+/// Redis servers.
+pub struct Redis;
 
-impl Caches {
-    /// Reads through these connections.
-    #[must_use]
-    pub fn new(secrets: Secrets, registry: Registry, clock: Clock, metrics: Metrics) -> Self {
-        Self { secrets, registry, clock, metrics, looks: Looks::default() }
-    }
+impl DependencyReader for Redis {
+    type Credentials = RedisCredentials;
+    type Facts = RedisFacts;
+    const SOURCE: &'static str = "redis";
 
-    /// What the server behind a Secret says, not older than `max_age`.
-    pub async fn facts(
-        &self,
+    async fn credentials(
+        secrets: &Secrets,
         namespace: &str,
         secret: &SecretRef,
-        max_age: Duration,
-    ) -> Observed<RedisFacts> {
-        let credentials = match self.secrets.redis(namespace, secret).await {
-            Ok(credentials) => credentials,
-            Err(no_data) => return Observed::Missing(no_data),
-        };
-        let key = credentials.clone();
-        let look = |before: Option<RedisFacts>| async move {
-            let started = Instant::now();
-            let observed = self.read(&credentials, before.as_deref()).await;
-            self.metrics.read("redis", started.elapsed());
-            if let Observed::Missing(_) = &observed {
-                // A new password, or another host: the Secret knows.
-                self.secrets.doubt(namespace, secret);
-            }
-            observed
-        };
-        self.looks.at(&key, max_age, look).await
+    ) -> Result<Arc<RedisCredentials>, NoData> {
+        secrets.redis(namespace, secret).await
     }
 
-    async fn read(
-        &self,
+    async fn look(
+        registry: &Registry,
         credentials: &Arc<RedisCredentials>,
-        before: Option<&RedisLook>,
+        clock: Clock,
+        before: Option<RedisFacts>,
     ) -> Observed<RedisFacts> {
-        let connection = self.registry.redis(credentials);
-        match look(&connection, self.clock.now()).await {
+        match look(&registry.redis(credentials), clock.now()).await {
             Ok(look) => {
-                let at = self.clock.now();
-                Observed::Known { at, value: look.after(at, before) }
+                let at = clock.now();
+                Observed::Known { at, value: look.after(at, before.as_deref()) }
             }
             Err(no_data) => Observed::Missing(no_data),
         }
@@ -99,7 +72,7 @@ impl Caches {
 ///
 /// # Errors
 /// The server cannot be reached, refuses, is still loading, or answers with something else.
-pub async fn look(connection: &Redis, now: Timestamp) -> Result<RedisLook, NoData> {
+pub async fn look(connection: &connections::Redis, now: Timestamp) -> Result<RedisLook, NoData> {
     let credentials = connection.credentials();
     let pong = connection.run(PING).await?;
     answered(credentials, pong.values.first())?;
