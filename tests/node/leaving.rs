@@ -40,7 +40,7 @@ async fn policy(world: &World, change: impl FnOnce(&mut Value)) {
         "spec": {
             "mode": "Auto",
             "targetRef": {"name": "orders-api"},
-            "evaluation": {"interval": "1s", "window": "5s", "breachFor": "2s", "recoverFor": "3s", },
+            "evaluation": {"interval": "1s", "window": "5s", "breachFor": "2s", "recoverFor": "3s"},
             "dependencies": [{
                 "name": "db", "type": "PostgreSQL",
                 "secretRef": {"name": "rested-db-app"}, "postgresql": {"cancellableRoles": ["orders", "reporting"]},
@@ -94,6 +94,7 @@ async fn owing(world: &World) {
     policy(world, |policy| {
         policy["spec"]["evaluation"]["recoverFor"] = json!("10m");
         policy["spec"]["target"]["concurrencyPerPod"] = json!(2);
+        policy["spec"]["dependencies"][0]["postgresql"]["connectionsPerPod"] = json!(2);
         policy["spec"]["remediations"] = json!([{
             "name": "grow", "causes": ["WorkersSaturated"],
             "action": {"type": "Scale", "scale": {"step": "100%", "maxReplicas": 4}},
