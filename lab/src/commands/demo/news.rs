@@ -139,8 +139,8 @@ fn remediation(object: &DynamicObject) -> Remediation {
     Remediation {
         name: object.name_any(),
         action: own("/spec/action/type"),
-        cause: own("/spec/cause"),
-        confidence: own("/spec/confidence"),
+        cause: own("/spec/cause/name"),
+        confidence: own("/spec/cause/confidence"),
         pid: PIDS.iter().find_map(|pointer| number(&object.data, pointer)),
         scale: number(&object.data, "/spec/action/scale/from")
             .zip(number(&object.data, "/spec/action/scale/to")),
@@ -187,12 +187,13 @@ mod tests {
     fn a_remediation_is_read_from_its_object() {
         let object: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "latency-operator.dev/v1alpha1", "kind": "LatencyRemediation", "metadata": {"name": "one"},
-            "spec": {"action": {"type": "CancelQuery", "cancelQuery": {"session": {"pid": 42}}}, "cause": "RunawayQuery"},
+            "spec": {"action": {"type": "CancelQuery", "cancelQuery": {"session": {"pid": 42}}}, "cause": {"name": "RunawayQuery", "confidence": "Certain"}},
             "status": {"phase": "Verifying", "actedAt": "2026-11-23T07:00:00.5Z"},
         }))
         .unwrap();
         let read = remediation(&object);
         assert_eq!((read.name.as_str(), read.pid, read.phase.as_str()), ("one", Some(42), "Verifying"));
+        assert_eq!((read.cause.as_str(), read.confidence.as_str()), ("RunawayQuery", "Certain"));
         let later = read.acted_at.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(later.subsec_millis(), 500);
         assert!(read.outcome.is_empty() && read.scale.is_none() && undo(&object).is_none());

@@ -27,7 +27,8 @@ pub(super) async fn print(stack: &Stack, stories: &[Story], timeline: &Timeline)
     let on_policy = format!("involvedObject.kind=LatencyPolicy,involvedObject.name={TARGET}");
     let events = ["get", "events", "-n", NAMESPACE, "--sort-by=.eventTime", "--field-selector", &on_policy];
     show(stack, timeline, &events).await?;
-    show(stack, timeline, &["get", "lp,li,lr", "-n", NAMESPACE]).await?;
+    show(stack, timeline, &["get", "lp", "-n", NAMESPACE, "-o", "wide"]).await?;
+    show(stack, timeline, &["get", "li,lr", "-n", NAMESPACE]).await?;
     if stack.kubernetes.real().is_some() {
         show(stack, timeline, &["get", "pods", "-A", "-o", "wide"]).await?;
     }
