@@ -104,29 +104,34 @@ pub(crate) fn original() -> Value {
             }],
             "verification": {"after": "1s", "within": "30s"},
         },
-        "status": {
-            "observedGeneration": 3, "incidentOrdinal": 4, "activeIncident": "orders-api-12345678-4", "severity": "P1",
-            "conditions": [{
-                "type": "Ready", "status": "True", "reason": "Accepted", "message": "it is", "observedGeneration": 3,
-                "lastTransitionTime": "2026-01-01T02:00:00Z",
-            }],
-            "state": "Breached", "measured": "p95 812ms > 500ms",
-            "objectives": [{
-                "name": "p95", "verdict": "Breached", "measured": "812ms", "threshold": "500ms", "bucketBound": "500ms",
-                "requests": 379, "since": "2026-01-01T02:00:00Z", "measuredAt": "2026-01-01T02:00:00Z",
-            }],
-            "effective": {
-                "evaluation": {"noDataAfter": "3s", "resolution": "1s"}, "verification": {"within": "30s"},
-                "thresholds": [{"cause": "ColdCache", "below": "60%"}],
-            },
-            "causes": [{
-                "name": "RunawayQuery", "confidence": "Certain", "subject": "db: pid 101", "message": "a statement runs",
-                "evidence": [{"name": "running for", "value": "6.5s"}],
-            }],
-            "refusals": [{"remediation": "cancel", "guard": "Cooldown", "message": "it rests"}],
-            "lastRemediation": {"name": "orders-api-12345678-4-cancel-1", "result": "CancelQuery Healed"},
-            "paused": "no",
+        "status": status(),
+    })
+}
+
+/// As an operator leaves it.
+fn status() -> Value {
+    json!({
+        "observedGeneration": 3, "incidentOrdinal": 4, "activeIncident": "orders-api-12345678-4", "severity": "P1",
+        "conditions": [{
+            "type": "Ready", "status": "True", "reason": "Accepted", "message": "it is", "observedGeneration": 3,
+            "lastTransitionTime": "2026-01-01T02:00:00Z",
+        }],
+        "state": "Breached", "measured": "p95 812ms > 500ms",
+        "objectives": [{
+            "name": "p95", "verdict": "Breached", "measured": "812ms", "threshold": "500ms", "bucketBound": "500ms",
+            "requests": 379, "since": "2026-01-01T02:00:00Z", "measuredAt": "2026-01-01T02:00:00Z",
+        }],
+        "effective": {
+            "evaluation": {"noDataAfter": "3s", "resolution": "1s"}, "verification": {"within": "30s"},
+            "thresholds": [{"cause": "ColdCache", "below": "60%"}],
         },
+        "causes": [{
+            "name": "RunawayQuery", "confidence": "Certain", "subject": "db: pid 101", "message": "a statement runs",
+            "evidence": [{"name": "running for", "value": "6.5s"}],
+        }],
+        "refusals": [{"remediation": "cancel", "guard": "Cooldown", "message": "it rests"}],
+        "lastRemediation": {"name": "orders-api-12345678-4-cancel-1", "result": "CancelQuery Healed"},
+        "paused": "no",
     })
 }
 

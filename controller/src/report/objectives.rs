@@ -130,18 +130,28 @@ pub(super) fn have_moved(before: &PolicyReport, snapshot: &Snapshot, ticked: &Ti
     if !newest.is_some_and(|newest| is_over(newest, MOVED_EVERY, snapshot.now)) {
         return false;
     }
-    let current = objectives(before, snapshot, ticked, Numbers::Current);
-    before.objectives.iter().any(|stored| {
-        let current = current.iter().find(|current| current.name == stored.name);
-        current.is_some_and(|current| has_moved(stored.measured.as_deref(), current.measured.as_deref()))
-    })
+    let moved = |objective: &Objective| {
+        let stored = before.objectives.iter().find(|stored| stored.name == objective.name)?;
+        let current = current(objective, snapshot, ticked)?;
+        has_moved(stored.measured.as_deref(), current.measured.as_deref(), least_move(objective))
+            .then_some(())
+    };
+    snapshot.policy.objectives.iter().any(|objective| moved(objective).is_some())
 }
 
-fn has_moved(stored: Option<&str>, current: Option<&str>) -> bool {
+/// The movement that is noise. A window has many requests. A probe is a single one: 4 ms after 2 ms says nothing, so what
+/// counts is a share of the threshold.
+fn least_move(objective: &Objective) -> f64 {
+    match (&objective.source, &objective.kind) {
+        (Source::Probe(_), ObjectiveKind::Latency { target, .. }) => target.as_secs_f64() * MOVED_BY,
+        (Source::Probe(_) | Source::Prometheus { .. }, _) => 0.0,
+    }
+}
+
+fn has_moved(stored: Option<&str>, current: Option<&str>, least: f64) -> bool {
     let Some(current) = current else { return false };
-    let (stored, current) = (stored.and_then(number), number(current));
-    match (stored, current) {
-        (Some(stored), Some(current)) => (current - stored).abs() > stored.abs() * MOVED_BY,
+    match (stored.and_then(number), number(current)) {
+        (Some(stored), Some(current)) => (current - stored).abs() > (stored.abs() * MOVED_BY).max(least),
         (None, _) => true,
         (Some(_), None) => false,
     }
@@ -337,8 +347,15 @@ mod tests {
             (Some("1s"), None, false),
             (None, None, false),
         ] {
-            assert_eq!(has_moved(stored, current), moved, "{stored:?} {current:?}");
+            assert_eq!(has_moved(stored, current, 0.0), moved, "{stored:?} {current:?}");
         }
+    }
+
+    #[test]
+    fn a_probe_has_moved_beyond_a_fifth_of_its_threshold_too() {
+        let moved = |stored, current| has_moved(Some(stored), Some(current), 0.1);
+        assert!(!moved("2ms", "60ms") && !moved("60ms", "2ms"), "one request after another");
+        assert!(moved("20ms", "121ms") && !moved("1s", "1.2s") && moved("1s", "1.3s"));
     }
 
     #[test]
