@@ -25,6 +25,7 @@ check: words ## Words, format, clippy, engine tests, crates and bill of material
 	$(CARGO) clippy --quiet -p engine --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	$(CARGO) test --quiet -p engine
+	@.ci/price
 	@# Needs no network once all crates are downloaded. Advisories change by the hour: `make advisories` checks them.
 	$(CARGO) fetch --quiet --locked
 	deny=$$($(DENY)); "$$deny" --offline --locked check --hide-inclusion-graph bans licenses sources
@@ -35,6 +36,10 @@ check: words ## Words, format, clippy, engine tests, crates and bill of material
 .PHONY: words
 words: ## Check the words that users read (docs, chart notes, field descriptions, messages): seconds; see CONTRIBUTING.md
 	@vale=$$($(VALE)); .ci/words "$$vale"
+
+.PHONY: price
+price: ## Count the files that an addition has cost, against docs/adding.md (COMMIT=...; without it, the newest of each kind)
+	@.ci/price $(COMMIT)
 
 .PHONY: advisories
 advisories: ## Check for known vulnerabilities and yanked crates: needs the network, for the advisory database

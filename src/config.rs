@@ -82,7 +82,7 @@ impl Default for Config {
 }
 
 fn all_actions() -> Vec<ActionKind> {
-    engine::remediations::REMEDIES.iter().map(|remedy| remedy.kind).collect()
+    engine::actions::ACTIONS.iter().map(|line| line.kind).collect()
 }
 
 fn yes() -> bool {

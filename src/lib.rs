@@ -9,6 +9,7 @@
 //! - [`connections`]: connections to data stores and Services, and the addresses that they may lead to;
 //! - [`observe`]: reads metrics, data stores and Kubernetes; [`act`]: carries effects out. Neither imports the other;
 //! - [`kube`](mod@kube): the ports of the crate `controller` on Kubernetes, and the queues that feed it;
+//! - [`notify`]: the sinks of announcements: the log, counters and Events;
 //! - [`cli`]: the command line, which puts all of them together.
 
 pub mod act;
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod kube;
+pub mod notify;
 pub mod observe;
 pub mod scope;
 pub mod telemetry;

@@ -16,12 +16,12 @@ use std::time::Duration;
 use clap::CommandFactory;
 use controller::conditions::{SAYINGS, Stalled, must_be_mended};
 use controller::reasons::REASONS;
+use engine::actions::ACTIONS;
 use engine::causes::CAUSES;
 use engine::guards::{GUARDS, Stage};
 use engine::invariants::INVARIANTS;
 use engine::model::NoDataReason;
 use engine::model::duration::format;
-use engine::remediations::REMEDIES;
 use latency_operator::api::{LatencyPolicy, RemediationBudget, convert};
 use latency_operator::config::Config;
 use latency_operator::observe::prometheus::presets::{PRESETS, Place};
@@ -79,7 +79,7 @@ fn codes(texts: &[&str]) -> String {
 fn causes() {
     let rows = CAUSES.iter().map(|cause| {
         let older_than = cause.thresholds.older_than.map_or("-".to_owned(), format);
-        let explains: Vec<&str> = cause.explains.iter().map(|(name, _)| *name).collect();
+        let explains: Vec<&str> = cause.symptoms().collect();
         vec![code(cause.name), cause.found_when.to_owned(), older_than, codes(&explains)]
     });
     check(
@@ -92,16 +92,16 @@ fn causes() {
 #[test]
 fn remediations() {
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    let rows = REMEDIES.iter().map(|remedy| {
-        let traits = remedy.traits;
+    let rows = ACTIONS.iter().map(|line| {
+        let traits = line.traits;
         vec![
-            code(&remedy.kind.to_string()),
-            remedy.does.to_owned(),
-            codes(remedy.answers),
+            code(&line.kind.to_string()),
+            line.does.to_owned(),
+            codes(line.answers),
             yes(traits.disruptive),
             yes(traits.adds_load),
             yes(traits.removes_capacity),
-            yes(remedy.is_reversible()),
+            yes(line.reversible),
         ]
     });
     let head = ["action", "does", "answers", "disruptive", "adds load", "removes capacity", "reversible"];
@@ -119,11 +119,11 @@ fn guards() {
         let stages: Vec<&str> = guard.stages.iter().map(stage).collect();
         let mut row = vec![code(guard.name.as_str()), guard.refuses.to_owned(), stages.join(", ")];
         row.extend(
-            REMEDIES.iter().map(|remedy| if guard.applies.to(remedy.kind) { "yes" } else { "no" }.to_owned()),
+            ACTIONS.iter().map(|line| if guard.applies.to(line.kind) { "yes" } else { "no" }.to_owned()),
         );
         row
     });
-    let kinds: Vec<String> = REMEDIES.iter().map(|remedy| code(&remedy.kind.to_string())).collect();
+    let kinds: Vec<String> = ACTIONS.iter().map(|line| code(&line.kind.to_string())).collect();
     let mut head = vec!["guard", "refuses", "asked at"];
     head.extend(kinds.iter().map(String::as_str));
     check("docs/guards.md", "guards", &table(&head, rows.collect()));

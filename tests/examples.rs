@@ -9,8 +9,8 @@
 
 mod shown;
 
+use engine::actions::ACTIONS;
 use engine::model::Policy;
-use engine::remediations::REMEDIES;
 use latency_operator::api::{self, LatencyPolicy, RemediationBudget, convert};
 use serde_json::Value;
 use shown::{Shown, in_documents, in_files, root};
@@ -122,13 +122,8 @@ fn the_full_policy_shows_every_action_and_the_short_one_is_short() {
     let rungs = understood(&full.place, &full.object).rungs.len();
     let shown = |index: usize| full.object["spec"]["remediations"][index]["action"]["type"].clone();
     let shown: Vec<Value> = (0..rungs).map(shown).collect();
-    for remedy in REMEDIES {
-        assert!(
-            shown.contains(&remedy.kind.to_string().into()),
-            "{} does not show {}",
-            full.place,
-            remedy.kind
-        );
+    for line in ACTIONS {
+        assert!(shown.contains(&line.kind.to_string().into()), "{} does not show {}", full.place, line.kind);
     }
     let text = std::fs::read_to_string(root().join("examples/plain/minimal.yaml")).expect("the short policy");
     let lines = text.lines().filter(|line| !line.starts_with('#')).count();

@@ -142,7 +142,8 @@ fn views(read: &Observed<Traffic>) -> Result<&[ViewTraffic], &NoData> {
 
 fn scope(policy: &Policy, read: &Observed<Traffic>) -> Option<Scope> {
     let memory = ObjectiveMemory::default();
-    engine::judge::judge(&policy.objectives[0], Some(read), None, &memory, Timestamp::UNIX_EPOCH).scope
+    engine::judge::judge(&policy.objectives[0], Some(read.as_result()), None, &memory, Timestamp::UNIX_EPOCH)
+        .scope
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +176,7 @@ async fn views_that_cannot_be_read_say_why_and_spoil_nothing() {
     let known = |read: &Observed<Traffic>| read.known().is_some();
     let django_of = |labels: Value| json!({"preset": "Django", "matchLabels": labels});
     for (target, source, wanted) in [
-        ("orders-api", caddy("orders"), "Caddy counts no views"),
+        ("orders-api", caddy("orders"), "Caddy counts no routes"),
         (
             "orders-api",
             caddy_with_views("orders", &django_of(json!({"job": "other"}))),

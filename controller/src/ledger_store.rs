@@ -216,9 +216,11 @@ impl LedgerStore {
 mod tests {
     use std::time::Duration;
 
+    use engine::actions::Scale;
+    use engine::effects::SetReplicas;
     use engine::model::{
-        Action, Confidence, Phase, PolicyRef, RemediationSpec, RemediationStatus, ResourceKey, Scale,
-        TargetKind, TargetRef, VerifySpec, WorkloadKey,
+        Action, Confidence, Phase, PolicyRef, RemediationSpec, RemediationStatus, ResourceKey, TargetKind,
+        TargetRef, VerifySpec, WorkloadKey,
     };
 
     use super::*;
@@ -241,7 +243,7 @@ mod tests {
             resource: ResourceKey::Workload(workload),
             cooldown: SECOND,
             deadline: SECOND,
-            action: Action::Scale(Scale { target, uid: "w".into(), from: 4, to: 6 }),
+            action: Action::Scale(Scale(SetReplicas { target, uid: "w".into(), from: 4, to: 6 })),
             verify: VerifySpec { after: SECOND, within: SECOND, window: SECOND, effect_within: None },
             undo: None,
         };

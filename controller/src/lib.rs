@@ -7,11 +7,12 @@
 //! - [`ports`]: the traits, and [`objects`]: the values that cross them;
 //! - [`policy`]: one evaluation of one policy, in five steps; it acts on nothing but the operator's own objects;
 //! - [`remediation`]: carries out the steps that [`engine::advance()`] returns, also for a policy that is paused, invalid or gone;
-//! - [`report`], [`conditions`], [`reasons`], [`announce`]: from records to statuses and announcements, without I/O;
+//! - [`report`], [`conditions`], [`reasons`], [`announcement`]: from records to statuses and announcements, without I/O;
 //! - [`ledger_store`], [`fleet`]: what is known over all policies; `budgets`: how much of each budget is used;
 //! - [`election`]: one leader, by a Lease.
 
-pub mod announce;
+mod announce;
+pub mod announcement;
 mod budgets;
 pub mod conditions;
 pub mod election;

@@ -1,11 +1,10 @@
-//! The values that cross the ports: stored objects, with what a compare-and-swap needs; what was read; what is announced.
+//! The values that cross the ports: stored objects, with what a compare-and-swap needs; what is measured.
 
 use std::time::Duration;
 
 use engine::model::{
-    Budget, ByName, ClosedIncident, EntryKey, Incident, NoDataReason, Observed, Pause, Policy, PolicyRef,
-    PostgresFacts, Probed, RedisFacts, Remediation, RemediationSpec, RemediationStatus, Severity, Snapshot,
-    Target, TargetRef, Traffic, WorkloadNow,
+    Budget, ClosedIncident, EntryKey, Incident, NoDataReason, Pause, Policy, PolicyRef, RemediationSpec,
+    Severity, Snapshot, TargetRef, WorkloadNow,
 };
 use engine::record::DecisionRecord;
 use engine::{Admitted, Overall};
@@ -13,7 +12,6 @@ use jiff::Timestamp;
 
 use crate::PolicyKey;
 use crate::conditions::Stalled;
-use crate::reasons::Reason;
 use crate::report::{BudgetReport, IncidentPhase, IncidentReport, PolicyReport};
 
 /// An object's resourceVersion. Equal versions of one object are the same content.
@@ -258,38 +256,6 @@ pub enum LiveReplicas {
     Gone,
 }
 
-/// Everything that was read for one evaluation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Observations {
-    /// What was read for each objective of a metrics backend, by its name.
-    pub traffic: ByName<Observed<Traffic>>,
-    /// What was seen for each objective that is probed, by its name.
-    pub probes: ByName<Observed<Probed>>,
-    /// What was read of each PostgreSQL dependency, by its name.
-    pub databases: ByName<Observed<PostgresFacts>>,
-    /// What was read of each Redis dependency, by its name.
-    pub caches: ByName<Observed<RedisFacts>>,
-    /// The target.
-    pub target: Observed<Target>,
-}
-
-/// Something that people should learn.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
-    /// The policy that it is about.
-    pub policy: PolicyRef,
-    /// The policy's target, where it concerns the target as well.
-    pub target: Option<TargetRef>,
-    /// Why.
-    pub reason: Reason,
-    /// What the operator did, in one word.
-    pub action: String,
-    /// One sentence.
-    pub note: String,
-    /// What makes it the same announcement: an equal one is not published twice, by whichever leader.
-    pub identity: String,
-}
-
 /// An evaluation that is over: what it knew and what it decided.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorded<'a> {
@@ -317,12 +283,8 @@ pub enum Measurement<'a> {
     Read(Duration),
     /// A source could not be read.
     NoData(NoDataReason),
-    /// A guard refused.
-    Refused(&'a str),
     /// An incident was opened.
     Incident(Severity),
-    /// A remediation is over.
-    Remediated(&'a RemediationStatus, &'a Remediation),
     /// How a policy stands.
     Policy {
         /// Which policy.

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use engine::State;
-use engine::model::{ByName, CacheMemory, NoData, Observed, Policy, PostgresFacts, RedisFacts, RungAction};
+use engine::model::{ByName, Evaluation, Facts, NoData, Observations, Observed, Policy};
 
 use crate::Controllers;
-use crate::objects::{Measurement, Observations};
+use crate::objects::Measurement;
 use crate::ports::{Announce, Cadence, Detail, Environment, Observe, Timer};
 
 /// How old a reading of a dependency may be while all is well.
@@ -30,41 +30,28 @@ impl<E: Environment> Controllers<E> {
     pub(crate) async fn observe(&self, policy: &Policy, state: &State) -> Observations {
         let observe = &self.ports.observe;
         let elevated = state.memory.alert;
-        let autoscalers = policy.rungs.iter().any(|rung| matches!(rung.action, RungAction::Scale(_)));
+        let autoscalers = policy.rungs.iter().any(|rung| rung.action.kind().line().traits.touches_workload);
         let detail = if elevated { Detail::Live { autoscalers } } else { Detail::Watched };
         let started = self.ports.time.monotonic();
-        let (traffic, probes, databases, caches, target) = futures::join!(
-            observe.traffic(policy, elevated),
-            observe.probes(policy),
-            self.databases(policy, elevated),
-            self.caches(policy, state),
+        let (measurements, dependencies, target) = futures::join!(
+            observe.measurements(policy, elevated),
+            self.dependencies(policy, state),
             observe.target(&policy.id.namespace, &policy.target, detail),
         );
         let took = self.ports.time.monotonic().saturating_sub(started);
         self.ports.announce.measure(Measurement::Read(took));
-        let observations = Observations { traffic, probes, databases, caches, target };
+        let observations = Observations { measurements, dependencies, ..Observations::new(target) };
         observe.observed(policy, &observations);
         observations
     }
 
-    async fn databases(&self, policy: &Policy, elevated: bool) -> ByName<Observed<PostgresFacts>> {
-        let cadence = Cadence::of(policy, elevated, CALM);
-        let reads = policy.databases().map(|(name, postgres)| async move {
-            let read = self.ports.observe.postgres(&policy.id.namespace, postgres, cadence).await;
-            (name.clone(), self.counted(read))
-        });
-        futures::future::join_all(reads).await.into_iter().collect()
-    }
-
-    async fn caches(&self, policy: &Policy, state: &State) -> ByName<Observed<RedisFacts>> {
-        // How a cache does is the difference of two readings within one window.
-        let calm = CALM.min(policy.evaluation.window / 2);
-        let reads = policy.caches().map(|(name, redis)| async move {
-            // Until its baseline is known it is learned at every evaluation.
-            let has_baseline = state.memory.caches.get(name).is_some_and(CacheMemory::knows_what_is_usual);
-            let calm = if has_baseline { calm } else { calm.min(policy.evaluation.interval / 2) };
-            let cadence = Cadence::of(policy, state.memory.alert, calm);
-            let read = self.ports.observe.redis(&policy.id.namespace, redis, cadence).await;
+    async fn dependencies(&self, policy: &Policy, state: &State) -> ByName<Observed<Facts>> {
+        let Evaluation { window, interval, .. } = policy.evaluation;
+        let memory = &state.memory;
+        let reads = policy.by_kind().into_iter().map(|(name, declared)| async move {
+            let wanted = declared.kind().wants_within(memory.dependencies.get(name), window, interval);
+            let cadence = Cadence::of(policy, memory.alert, wanted.map_or(CALM, |within| CALM.min(within)));
+            let read = self.ports.observe.dependency(&policy.id.namespace, declared, cadence).await;
             (name.clone(), self.counted(read))
         });
         futures::future::join_all(reads).await.into_iter().collect()

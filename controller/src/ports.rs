@@ -6,21 +6,20 @@
 use std::future::Future;
 use std::time::Duration;
 
-use engine::advance::{EffectReport, Look};
+use engine::advance::EffectReport;
+use engine::effects::{Inspection, Requests, SetReplicas, SignalSession};
 use engine::model::{
-    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus, Scale, Target,
-    TargetRef, Traffic, WarmCache, Workload,
+    ByName, Dependency, Draining, EntryKey, Facts, Limits, Observations, Observed, Pause, Policy, PolicyRef,
+    Remediation, RemediationStatus, Target, TargetRef, Workload,
 };
-use engine::record::DecisionRecord;
 use jiff::Timestamp;
 
 use crate::PolicyKey;
+use crate::announcement::Announcement;
 use crate::conditions::ConditionReport;
 use crate::objects::{
-    Announcement, FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement,
-    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredBudget, StoredIncident, StoredPolicy,
-    StoredReport, Version,
+    FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement, NewRemediation,
+    PolicyMeta, Recorded, Stored, StoredBudget, StoredIncident, StoredPolicy, StoredReport, Version,
 };
 use crate::report::{BudgetReport, IncidentReport, PolicyReport};
 
@@ -196,7 +195,7 @@ pub trait Cluster: Send + Sync + 'static {
     fn write_replicas(
         &self,
         remediation: &EntryKey,
-        scale: &Scale,
+        set: &SetReplicas,
         version: &Version,
     ) -> impl Future<Output = Written<()>> + Send;
 }
@@ -224,28 +223,19 @@ pub enum Detail {
 
 /// Sources of objectives and data stores. Each answers within its own time limit; what does not answer is a missing value.
 pub trait Observe: Send + Sync + 'static {
-    /// The traffic of each objective that a metrics backend serves. `elevated`: something is wrong, so nothing old is used.
-    fn traffic(
+    /// What is measured for each objective, by its name. `elevated`: something is wrong, so nothing old is used.
+    fn measurements(
         &self,
         policy: &Policy,
         elevated: bool,
-    ) -> impl Future<Output = ByName<Observed<Traffic>>> + Send;
-    /// One timed request for each objective that is probed.
-    fn probes(&self, policy: &Policy) -> impl Future<Output = ByName<Observed<Probed>>> + Send;
-    /// One PostgreSQL dependency.
-    fn postgres(
+    ) -> impl Future<Output = ByName<Observed<engine::model::Measurement>>> + Send;
+    /// One dependency.
+    fn dependency(
         &self,
         namespace: &str,
-        dependency: &PostgresDependency,
+        dependency: &Dependency,
         cadence: Cadence,
-    ) -> impl Future<Output = Observed<PostgresFacts>> + Send;
-    /// One Redis dependency.
-    fn redis(
-        &self,
-        namespace: &str,
-        dependency: &RedisDependency,
-        cadence: Cadence,
-    ) -> impl Future<Output = Observed<RedisFacts>> + Send;
+    ) -> impl Future<Output = Observed<Facts>> + Send;
     /// The target.
     fn target(
         &self,
@@ -261,24 +251,24 @@ pub trait Observe: Send + Sync + 'static {
     fn problems(&self, policy: &Policy) -> Vec<String>;
     /// How often the sources of a policy's objectives can say something new; nothing where each reading does.
     fn resolution(&self, policy: &Policy) -> Option<Duration>;
-    /// What has become of the session that an action signals.
-    fn session(&self, namespace: &str, action: &Action) -> impl Future<Output = Look> + Send;
+    /// What has become of the session that is signalled, or of its statement where that is cancelled.
+    fn session(&self, namespace: &str, signal: &SignalSession) -> impl Future<Output = Inspection> + Send;
 }
 
 /// Effects outside of the API server. Each is sent at most once, and cannot happen after its fence.
 pub trait Act: Send + Sync + 'static {
-    /// Signals the session of an action, if it is still what was decided about. The fence is on the *server's* clock.
+    /// Signals a session, if it is still what was decided about. The fence is on the *server's* clock.
     fn signal(
         &self,
         remediation: &Remediation,
-        action: &Action,
+        signal: &SignalSession,
         fence: Timestamp,
     ) -> impl Future<Output = EffectReport> + Send;
     /// Sends the `number`-th request of a run to the target's Service. `may` is asked last before it is sent.
     fn request(
         &self,
         remediation: &Remediation,
-        warm: &WarmCache,
+        requests: &Requests,
         path: &str,
         number: usize,
         fence: Timestamp,
@@ -288,14 +278,20 @@ pub trait Act: Send + Sync + 'static {
 
 /// Where people and machines learn what was decided. Nothing in here blocks.
 pub trait Announce: Send + Sync + 'static {
-    /// Takes in a decision that says something new, in the order in which decisions are made.
-    fn record(&self, record: &DecisionRecord);
-    /// Hands an announcement in.
-    fn announce(&self, announcement: Announcement);
+    /// Hands an announcement in, in the order in which decisions are made.
+    fn announce(&self, announcement: &Announcement);
     /// Counts or sets a metric.
     fn measure(&self, measurement: Measurement<'_>);
     /// Takes in an evaluation that is over, where they are recorded.
     fn evaluated(&self, recorded: Recorded<'_>);
+}
+
+/// A place where announcements end: Events, the log, a chat. Each is one file, and one line of the table of sinks.
+pub trait Sink: Send + Sync + 'static {
+    /// Whether this announcement belongs there.
+    fn wants(&self, announcement: &Announcement) -> bool;
+    /// Takes in an announcement that it wants. It does not block: a sink that waits for a server has a queue of its own.
+    fn deliver(&self, announcement: &Announcement);
 }
 
 /// Clock and timers.

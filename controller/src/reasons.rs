@@ -95,8 +95,27 @@ pub fn undo(state: UndoState, overdue: bool) -> Option<Reason> {
 /// The reason with which a remediation's step is told.
 #[must_use]
 pub fn remediation(phase: Phase, outcome: Option<Outcome>) -> Option<Reason> {
+    match phase {
+        // The action is announced before it is verified, and a dry run as the decision that it is.
+        Phase::AwaitingApproval | Phase::Denied | Phase::Expired | Phase::DryRun | Phase::Verifying => None,
+        Phase::Admitted
+        | Phase::Executing
+        | Phase::Completed
+        | Phase::OutcomeUnknown
+        | Phase::Refused
+        | Phase::Failed => standing(phase, outcome),
+    }
+}
+
+/// The reason with which a remediation is shown that is in this phase: that of the last step that was told.
+#[must_use]
+pub fn standing(phase: Phase, outcome: Option<Outcome>) -> Option<Reason> {
     match (phase, outcome) {
-        (Phase::Executing, _) => Some(REMEDIATION_STARTED),
+        (Phase::Admitted, _) => None,
+        (Phase::AwaitingApproval | Phase::Denied | Phase::Expired | Phase::DryRun, _) => {
+            Some(REMEDIATION_PROPOSED)
+        }
+        (Phase::Executing | Phase::Verifying, _) => Some(REMEDIATION_STARTED),
         (Phase::Completed, Some(Outcome::Healed | Outcome::RecoveredUnattributed)) => {
             Some(REMEDIATION_COMPLETED)
         }
@@ -107,14 +126,5 @@ pub fn remediation(phase: Phase, outcome: Option<Outcome>) -> Option<Reason> {
         }
         (Phase::Refused, _) => Some(REMEDIATION_REFUSED),
         (Phase::Failed, _) => Some(REMEDIATION_FAILED),
-        (
-            Phase::AwaitingApproval
-            | Phase::Admitted
-            | Phase::Verifying
-            | Phase::Denied
-            | Phase::Expired
-            | Phase::DryRun,
-            _,
-        ) => None,
     }
 }

@@ -8,9 +8,10 @@ mod state;
 
 use std::time::Duration;
 
+use engine::causes;
 use engine::model::{
-    BudgetUsage, Confidence, Evidence, Incident, Mode, NoData, NoDataReason, Observed, Remediation, Severity,
-    Snapshot, Verdict,
+    BudgetUsage, Confidence, Evidence, Facts, Incident, Mode, NoData, NoDataReason, Observed, Remediation,
+    Severity, Snapshot, Verdict,
 };
 use engine::record::{DecisionRecord, RecordKind};
 use engine::{Overall, Tick};
@@ -74,23 +75,6 @@ pub struct PolicyReport {
     pub last_remediation: Option<RemediationSummary>,
     /// Until when the policy is paused.
     pub paused: Option<String>,
-}
-
-impl PolicyReport {
-    /// Whether nothing but measured values differs.
-    #[must_use]
-    pub fn has_same_verdicts(&self, other: &Self) -> bool {
-        let plain = |report: &Self| {
-            let mut plain = Self { measured: None, ..report.clone() };
-            for objective in &mut plain.objectives {
-                objective.forget_numbers();
-            }
-            // The message repeats the numbers.
-            plain.conditions.iter_mut().for_each(|condition| condition.message.clear());
-            plain
-        };
-        plain(self) == plain(other)
-    }
 }
 
 /// A cause that was found.
@@ -226,6 +210,7 @@ fn assemble(
         refusals: refusals(ticked),
         last_remediation: newest.map(summary),
         paused: snapshot
+            .observations
             .pauses
             .iter()
             .find(|pause| pause.holds(snapshot.now))
@@ -257,11 +242,11 @@ fn missing_from_the_start(before: &PolicyReport, snapshot: &Snapshot) -> Option<
     if was_ready {
         return None;
     }
-    let databases = snapshot.databases.iter().map(|(name, observed)| (name, observed.missing_because()));
-    let caches = snapshot.caches.iter().map(|(name, observed)| (name, observed.missing_because()));
-    databases
-        .chain(caches)
-        .filter_map(|(name, missing)| Some((name.clone(), missing?.clone())))
+    let read = &snapshot.observations.dependencies;
+    let missing = |name: &String| read.get(name).and_then(Observed::missing_because).cloned();
+    let declared = snapshot.policy.by_kind().into_iter();
+    declared
+        .filter_map(|(name, _)| Some((name.clone(), missing(name)?)))
         .find(|(_, missing)| must_be_mended(missing.reason))
 }
 
@@ -272,7 +257,7 @@ pub fn ready(background: Background<'_>, snapshot: &Snapshot, ticked: &Tick) -> 
         let message = format!("spec.dependencies[{name}]: {}", no_data.detail);
         Said::new(types::READY, Status::False, no_data.reason.to_string(), message)
     };
-    if let Observed::Missing(no_data) = &snapshot.target {
+    if let Observed::Missing(no_data) = &snapshot.observations.target {
         let saying = if no_data.reason == NoDataReason::NotFound {
             conditions::TARGET_NOT_FOUND
         } else {
@@ -314,14 +299,14 @@ fn notes(snapshot: &Snapshot, ticked: &Tick) -> Vec<String> {
             notes.extend(told.map(|note| format!("objective {}: {note}", reading.objective)));
         }
     }
-    for (name, observed) in &snapshot.caches {
-        let unreadable = observed.known().map(|facts| facts.unreadable.as_slice()).unwrap_or_default();
+    for (name, observed) in &snapshot.observations.dependencies {
+        let unreadable = observed.known().map(Facts::unreadable).unwrap_or_default();
         notes.extend(unreadable.iter().map(|what| format!("dependency {name} is read without {what}")));
     }
-    let saturation = |rung: &engine::model::Rung| rung.causes.iter().any(|cause| cause == "WorkersSaturated");
-    if snapshot.policy.concurrency_per_pod.is_none() && snapshot.policy.rungs.iter().any(saturation) {
-        notes.push("WorkersSaturated is not judged: set spec.target.concurrencyPerPod".to_owned());
-    }
+    let answered =
+        |cause: &str| snapshot.policy.rungs.iter().any(|rung| rung.causes.iter().any(|name| name == cause));
+    let missing = causes::not_looked_for(&snapshot.policy).filter(|(cause, _)| answered(cause));
+    notes.extend(missing.map(|(cause, setting)| format!("{cause} is not judged: set {setting}")));
     notes
 }
 
@@ -381,11 +366,11 @@ fn within_objective(ticked: &Tick, judged: &[ObjectiveReport]) -> Said {
 }
 
 fn remediation_allowed(snapshot: &Snapshot) -> Said {
-    if let Some(pause) = snapshot.pauses.iter().find(|pause| pause.holds(snapshot.now)) {
+    if let Some(pause) = snapshot.observations.pauses.iter().find(|pause| pause.holds(snapshot.now)) {
         let reason = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         return Said::of(conditions::PAUSED, format!("{} is paused until {}{reason}", pause.by, pause.until));
     }
-    if let Observed::Known { value, .. } = &snapshot.target
+    if let Observed::Known { value, .. } = &snapshot.observations.target
         && value.opt_out.as_deref().is_some_and(|value| value != "false")
     {
         return Said::of(

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::State;
-use engine::model::{LockWait, Observed, Snapshot};
+use engine::model::{Facts, LockWait, Observed, Snapshot};
 use engine::tick;
 use support::parse::Traffic;
 use support::{builders, world::World};
@@ -33,10 +33,10 @@ fn breached() -> (Snapshot, State) {
     policy.rungs.push(engine::model::Rung {
         name: "cancel".into(),
         causes: vec!["RunawayQuery".into(), "BlockingQuery".into()],
-        action: engine::model::RungAction::CancelQuery {
+        action: engine::model::RungAction::CancelQuery(engine::actions::CancelQuerySettings {
             writes: engine::model::UncommittedWrites::RollBack,
             terminate_after: None,
-        },
+        }),
         mode: None,
         min_severity: engine::model::Severity::P2,
     });
@@ -53,7 +53,9 @@ fn breached() -> (Snapshot, State) {
     assert!(!last.situation.findings.is_empty(), "nothing was found: this measures nothing");
     let (mut snapshot, state) = (last.snapshot.clone(), state.clone());
     // As many sessions and waits as a diagnosis snapshot brings at most in earnest.
-    if let Some(Observed::Known { value, .. }) = snapshot.databases.get_mut("db") {
+    if let Some(Observed::Known { value: Facts::Postgres(value), .. }) =
+        snapshot.observations.dependencies.get_mut("db")
+    {
         let session = value.sessions[0].clone();
         for pid in 1000..1064 {
             let mut other = session.clone();

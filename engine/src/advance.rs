@@ -16,15 +16,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::causes;
+use crate::effects::{Effect, Inspection, Warmed};
 use crate::guards::{self, Context, GuardName, GuardVerdict, Stage, freshness, leadership, precondition};
 use crate::model::{
-    Action, Admission, Candidate, Draining, EffectSeen, Executing, NoData, ObjectiveAfter, Outcome, Phase,
-    Policy, Reading, Refusal, Remediation, RemediationStatus, Scale, Snapshot, UndoState, Verdict, Warmed,
-    WorkloadNow, duration::human, elapsed, later,
+    Admission, Candidate, Draining, EffectSeen, Executing, ObjectiveAfter, Outcome, Phase, Policy, Reading,
+    Refusal, Remediation, RemediationStatus, Snapshot, UndoState, Verdict, duration::human, elapsed, later,
 };
 use crate::model::{Overall, Situation};
 use crate::record::RecordKind;
-use crate::remediations::remedy;
 
 /// What the effect that this process sent has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,19 +38,6 @@ pub enum EffectReport {
     Refused(String),
     /// The answer was lost: it may have been carried out, or may yet be until the fence.
     Lost(String),
-}
-
-/// What the world shows of what an action is done to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
-    /// The statement still runs, or the session is still there.
-    Running,
-    /// The session has gone or runs another statement, or the workload is not there.
-    Gone,
-    /// The workload as it is.
-    Workload(WorkloadNow),
-    /// It cannot be seen.
-    Unreadable(NoData),
 }
 
 /// Everything that is known besides the remediation itself.
@@ -78,8 +64,8 @@ pub struct Seen<'a> {
     pub effect: Option<&'a EffectReport>,
     /// When this process first saw it in the phase Executing.
     pub executing_seen_at: Option<Timestamp>,
-    /// What the world shows, where the last step asked to look.
-    pub look: Option<&'a Look>,
+    /// What the world shows, where the last step asked for an inspection.
+    pub inspection: Option<&'a Inspection>,
 }
 
 impl Seen<'_> {
@@ -102,16 +88,16 @@ pub enum Step {
     /// Do it, once, so that it cannot happen after the fence.
     Effect {
         /// What.
-        action: Action,
+        effect: Effect,
         /// No effect after this instant.
         fence: Timestamp,
     },
-    /// Look what has become of what it is done to, and call again.
-    Look(Action),
-    /// Set the replicas back: only if they are what they are said to be. Doing it twice does no more than once.
+    /// Inspect what the effect is about, and call again.
+    Inspect(Effect),
+    /// Take a change back: only if it is still ours. Doing it twice does no more than once.
     Restore {
-        /// Which workload.
-        scale: Scale,
+        /// What.
+        effect: Effect,
         /// Not after this instant.
         fence: Timestamp,
     },
@@ -161,7 +147,7 @@ pub fn advance(remediation: &Remediation, seen: &Seen<'_>) -> Step {
 fn admitted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     if remediation.spec.is_dry_run() {
         let sentence =
-            format!("dry run: {}; {}", remediation.spec.action.sentence(), remediation.spec.reason);
+            format!("dry run: {}; {}", remediation.spec.action.act().sentence(), remediation.spec.reason);
         return end(remediation, seen, Phase::DryRun, sentence);
     }
     if remediation.deleting {
@@ -214,7 +200,8 @@ fn pass_gate(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         deadline: remediation.spec.deadline,
     });
     status.undo = undo::owed(&remediation.spec, seen.now);
-    status.message = format!("{} because of {}", remediation.spec.action.sentence(), remediation.spec.cause);
+    status.message =
+        format!("{} because of {}", remediation.spec.action.act().sentence(), remediation.spec.cause);
     let sentence = format!("{}: {}", status.message, remediation.spec.reason);
     write(remediation, status, sentence)
 }
@@ -224,12 +211,9 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         Some(EffectReport::Sent) => return sent(remediation, seen),
         Some(EffectReport::Warmed(warmed)) => return warming::ended(remediation, seen, warmed),
         Some(EffectReport::NotMatched(why)) => {
-            let by = match remediation.spec.action {
-                Action::Scale(_) => "Contested",
-                Action::CancelQuery(_)
-                | Action::TerminateQuery(_)
-                | Action::TerminateIdle(_)
-                | Action::WarmCache(_) => GuardName::Precondition.as_str(),
+            let by = match remediation.spec.action.act().effect() {
+                Effect::SetReplicas(_) => "Contested",
+                Effect::SignalSession(_) | Effect::SendRequests(_) => GuardName::Precondition.as_str(),
             };
             let fact = precondition::Fact::NotMatched { why: why.clone() };
             return refuse(&nothing_done(remediation), seen, by, fact.to_string());
@@ -247,7 +231,7 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     #[cfg(planted_bugs)]
     if crate::planted::is("interrupted_act_is_repeated") && seen.effect.is_none() && seen.leading {
         let fence = later(seen.now, remediation.spec.deadline);
-        return Step::Effect { action: remediation.spec.action.clone(), fence };
+        return Step::Effect { effect: remediation.spec.action.act().effect(), fence };
     }
     let ours = remediation
         .status
@@ -259,7 +243,7 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         #[cfg(planted_bugs)]
         if crate::planted::is("deadline_from_now") && seen.leading {
             let fence = later(seen.now, remediation.spec.deadline);
-            return Step::Effect { action: remediation.spec.action.clone(), fence };
+            return Step::Effect { effect: remediation.spec.action.act().effect(), fence };
         }
         if seen.now >= fence {
             let sentence = format!(
@@ -271,7 +255,7 @@ fn executing(remediation: &Remediation, seen: &Seen<'_>) -> Step {
         if !seen.leading {
             return wait(seen, LOOK_EVERY, "the Lease is not provably held");
         }
-        return Step::Effect { action: remediation.spec.action.clone(), fence };
+        return Step::Effect { effect: remediation.spec.action.act().effect(), fence };
     }
     effect::resolve(remediation, seen)
 }
@@ -289,7 +273,7 @@ fn sent(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     let mut status = remediation.status.clone();
     status.phase = Phase::Verifying;
     status.acted_at = Some(seen.now);
-    status.message = format!("done: {}", remediation.spec.action.sentence());
+    status.message = format!("done: {}", remediation.spec.action.act().sentence());
     let sentence = status.message.clone();
     write(remediation, status, sentence)
 }
@@ -313,7 +297,7 @@ fn verifying(remediation: &Remediation, seen: &Seen<'_>) -> Step {
 /// What the act has done to a database, if it has: one that was well at the gate is in trouble that began after the act,
 /// and the objectives are still broken. That they merely rose is no evidence.
 fn worse(remediation: &Remediation, seen: &Seen<'_>, acted_at: Timestamp) -> Option<String> {
-    let adds_load = remedy(remediation.spec.action.kind()).traits.adds_load;
+    let adds_load = remediation.spec.action.kind().line().traits.adds_load;
     let (_, situation) =
         seen.view.filter(|(snapshot, _)| adds_load && snapshot.now > later(acted_at, CLOCK_SLACK))?;
     if !matches!(situation.overall, Overall::Breached(_)) {
@@ -427,7 +411,7 @@ fn candidate_of(remediation: &Remediation, policy: &Policy) -> Candidate {
         cause: spec.cause.clone(),
         confidence: spec.confidence,
         // Every action today is done to what its cause was found in.
-        subject: spec.action.subject(),
+        subject: spec.action.act().subject(),
         reason: spec.reason.clone(),
         action: spec.action.clone(),
         resource: spec.resource.clone(),
@@ -473,7 +457,7 @@ fn conclude(
 fn write(remediation: &Remediation, status: RemediationStatus, sentence: String) -> Step {
     let record = RecordKind::Remediation {
         name: remediation.name.clone(),
-        action: remediation.spec.action.sentence(),
+        action: remediation.spec.action.act().sentence(),
         phase: status.phase,
         outcome: status.outcome,
         sentence,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guards::testing::Setup;
-use crate::model::{Fleet, Ledger, Limits, Mode, NoDataReason, Pause, PausedBy, earlier};
+use crate::model::{Fleet, Ledger, Limits, Mode, NoData, NoDataReason, Pause, PausedBy, earlier};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,7 +15,7 @@ struct Eyes {
     passed_gate_at: Option<Timestamp>,
     effect: Option<EffectReport>,
     executing_seen_at: Option<Timestamp>,
-    look: Option<Look>,
+    look: Option<Inspection>,
     draining: Option<Draining>,
 }
 
@@ -23,7 +23,7 @@ impl Eyes {
     /// Somebody pauses the policy.
     fn pause(&mut self) {
         let pause = Pause { by: PausedBy::Policy, until: "forever".into(), reason: None };
-        self.setup.snapshot.pauses.push(pause);
+        self.setup.snapshot.observations.pauses.push(pause);
     }
 
     fn open() -> Self {
@@ -60,7 +60,7 @@ impl Eyes {
             passed_gate_at: self.passed_gate_at,
             effect: self.effect.as_ref(),
             executing_seen_at: self.executing_seen_at,
-            look: self.look.as_ref(),
+            inspection: self.look.as_ref(),
         };
         advance(remediation, &seen)
     }
@@ -217,12 +217,12 @@ fn an_intent_of_another_holder_term_or_life_is_looked_at_and_never_carried_out()
         let remediation = eyes.executing(holder, epoch);
         assert!(is_wait(&eyes.step(&remediation)), "before the fence nothing can be known");
         eyes.now = later(eyes.now, 6 * SECOND);
-        assert!(matches!(eyes.step(&remediation), Step::Look(_)), "{holder} {epoch} {passed}");
-        eyes.look = Some(Look::Running);
+        assert!(matches!(eyes.step(&remediation), Step::Inspect(_)), "{holder} {epoch} {passed}");
+        eyes.look = Some(Inspection::Running);
         assert_eq!(eyes.written(&remediation, Phase::Failed).effect, Some(EffectSeen::NotSeen));
-        eyes.look = Some(Look::Gone);
+        eyes.look = Some(Inspection::Gone);
         assert_eq!(eyes.written(&remediation, Phase::OutcomeUnknown).effect, Some(EffectSeen::Unknown));
-        eyes.look = Some(Look::Unreadable(NoData::new(NoDataReason::Timeout, "no answer")));
+        eyes.look = Some(Inspection::Unreadable(NoData::new(NoDataReason::Timeout, "no answer")));
         assert!(is_wait(&eyes.step(&remediation)));
         eyes.now = later(eyes.now, RESOLVE_WITHIN);
         eyes.written(&remediation, Phase::OutcomeUnknown);
@@ -238,7 +238,7 @@ fn an_effect_whose_answer_was_lost_is_not_repeated() {
     let remediation = eyes.executing("me", 7);
     assert!(is_wait(&eyes.step(&remediation)));
     eyes.now = later(eyes.now, 6 * SECOND);
-    assert!(matches!(eyes.step(&remediation), Step::Look(_)));
+    assert!(matches!(eyes.step(&remediation), Step::Inspect(_)));
 }
 
 #[test]
@@ -257,16 +257,16 @@ fn what_the_effect_answers_decides_how_it_goes_on() {
 #[test]
 fn the_effect_is_looked_for_and_taken_for_what_it_is() {
     let mut eyes = Eyes::open();
-    assert!(matches!(eyes.step(&eyes.verifying(None, SECOND / 2)), Step::Look(_)));
-    let unreadable = Look::Unreadable(NoData::new(NoDataReason::Timeout, "no answer"));
+    assert!(matches!(eyes.step(&eyes.verifying(None, SECOND / 2)), Step::Inspect(_)));
+    let unreadable = Inspection::Unreadable(NoData::new(NoDataReason::Timeout, "no answer"));
     for (look, effect, after) in [
-        (Look::Gone, EffectSeen::Confirmed, SECOND),
-        (Look::Running, EffectSeen::NotSeen, SECOND),
+        (Inspection::Gone, EffectSeen::Confirmed, SECOND),
+        (Inspection::Running, EffectSeen::NotSeen, SECOND),
         // 30 s in all, of which 1 s and a window of 10 s have to be left.
         (unreadable, EffectSeen::Unknown, 19 * SECOND),
     ] {
         eyes.look = Some(look.clone());
-        if look != Look::Gone {
+        if look != Inspection::Gone {
             let early = eyes.verifying(None, after - SECOND / 2);
             assert!(is_wait(&eyes.step(&early)), "{look:?} is not final yet");
         }

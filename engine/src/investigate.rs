@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::causes;
-use crate::model::{Coverage, Finding, Memory, NoData, Observed, Snapshot};
+use crate::model::{Finding, Memory, NoData, Observed, Snapshot};
 
 /// What an investigation shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,32 +68,23 @@ fn blind(snapshot: &Snapshot) -> Vec<Blind> {
     let policy = &snapshot.policy;
     let mut blind = Vec::new();
     for objective in &policy.objectives {
-        let traffic = snapshot.traffic.get(&objective.name).and_then(Observed::missing_because);
-        let probe = snapshot.probes.get(&objective.name).and_then(Observed::missing_because);
-        if let Some(why) = traffic.or(probe) {
+        let measured = snapshot.observations.measurements.get(&objective.name);
+        if let Some(why) = measured.and_then(Observed::missing_because) {
             blind.push(Blind::Objective { name: objective.name.clone(), why: why.clone() });
         }
     }
-    for (name, _) in policy.databases() {
+    for (name, _) in policy.by_kind() {
         let name = name.clone();
-        match snapshot.databases.get(&name) {
-            Some(Observed::Known { value, .. }) => match &value.coverage {
-                Coverage::Partial { grant } => blind.push(Blind::Partial { name, grant: grant.clone() }),
-                Coverage::Full => {}
-            },
+        match snapshot.observations.dependencies.get(&name) {
+            Some(Observed::Known { value, .. }) => {
+                let partial = value.partial().map(ToOwned::to_owned);
+                blind.extend(partial.map(|grant| Blind::Partial { name, grant }));
+            }
             Some(Observed::Missing(why)) => blind.push(Blind::Dependency { name, why: Some(why.clone()) }),
             None => blind.push(Blind::Dependency { name, why: None }),
         }
     }
-    for (name, _) in policy.caches() {
-        let name = name.clone();
-        match snapshot.caches.get(&name) {
-            Some(Observed::Known { .. }) => {}
-            Some(Observed::Missing(why)) => blind.push(Blind::Dependency { name, why: Some(why.clone()) }),
-            None => blind.push(Blind::Dependency { name, why: None }),
-        }
-    }
-    if let Observed::Missing(why) = &snapshot.target {
+    if let Observed::Missing(why) = &snapshot.observations.target {
         blind.push(Blind::Target { why: why.clone() });
     }
     blind.extend(
@@ -109,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{Confidence, NoDataReason, Thresholds, later};
+    use crate::model::{Confidence, Coverage, NoDataReason, Thresholds, later};
 
     #[test]
     fn causes_are_found_although_nothing_is_breached() {
@@ -117,9 +108,9 @@ mod tests {
         setup.snapshot.incident = None;
         let mut state = crate::State::default();
         for second in 0..2 {
-            let look = setup.postgres().clone();
+            let value = setup.postgres().clone().into();
             let at = later(setup.now, Duration::from_secs(second));
-            setup.snapshot.databases.insert("db".into(), Observed::Known { at, value: look });
+            setup.snapshot.observations.dependencies.insert("db".into(), Observed::Known { at, value });
             state = crate::tick(&setup.snapshot, &state).state;
         }
         assert_eq!(state.memory.breach, None);
@@ -143,9 +134,11 @@ mod tests {
         assert_eq!(blind(&setup), []);
         setup.postgres().coverage = Coverage::Partial { grant: "GRANT x".into() };
         assert_eq!(blind(&setup), [Blind::Partial { name: "db".into(), grant: "GRANT x".into() }]);
-        setup.snapshot.databases.insert("db".into(), Observed::missing(NoDataReason::Timeout, "no answer"));
-        setup.snapshot.target = Observed::missing(NoDataReason::PermissionDenied, "no");
-        setup.snapshot.traffic.insert("p95".into(), Observed::missing(NoDataReason::Timeout, "late"));
+        let missing = Observed::missing(NoDataReason::Timeout, "no answer");
+        setup.snapshot.observations.dependencies.insert("db".into(), missing);
+        setup.snapshot.observations.target = Observed::missing(NoDataReason::PermissionDenied, "no");
+        let late = Observed::missing(NoDataReason::Timeout, "late");
+        setup.snapshot.observations.measurements.insert("p95".into(), late);
         let kinds: Vec<_> = blind(&setup).iter().map(std::mem::discriminant).collect();
         let why = || NoData::new(NoDataReason::Timeout, "");
         let wanted = [
@@ -157,7 +150,7 @@ mod tests {
         setup.snapshot.policy.concurrency_per_pod = None;
         let (name, setting) = ("WorkersSaturated".to_owned(), "spec.target.concurrencyPerPod".to_owned());
         assert!(blind(&setup).contains(&Blind::Cause { name, setting }));
-        setup.snapshot.databases.clear();
+        setup.snapshot.observations.dependencies.clear();
         assert!(blind(&setup).contains(&Blind::Dependency { name: "db".into(), why: None }));
     }
 }

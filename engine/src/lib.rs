@@ -12,16 +12,18 @@
 //! Beside them, [`investigate()`] shows people what `tick` sees, also while nothing is breached.
 //!
 //! # Layout
-//! Imports go one way: `base`, [`stats`] <- [`dependencies`] <- [`model`] <- [`judge`] <- [`causes`] <- [`remediations`] <- [`guards`] <- [`mod@tick`],
+//! Imports go one way: `base`, [`stats`] <- [`dependencies`] <- [`model`] <- [`effects`] <- [`judge`] <- [`causes`] <- [`actions`] <- [`guards`] <- [`mod@tick`],
 //! [`mod@admit`], [`mod@advance`], [`mod@survey`], [`retention`]. [`invariants`] is a second opinion on all of them and imports
 //! only [`model`]. A test (`tests/layers.rs` of the workspace) fails on an import in the other direction. Adding a cause or a
 //! guard is one new file and one line of its table.
 
+pub mod actions;
 pub mod admit;
 pub mod advance;
 mod base;
 pub mod causes;
 pub mod dependencies;
+pub mod effects;
 pub mod guards;
 pub mod invariants;
 mod investigate;
@@ -30,9 +32,9 @@ pub mod model;
 #[cfg(planted_bugs)]
 pub mod planted;
 pub mod record;
-pub mod remediations;
 pub mod replay;
 pub mod retention;
+mod rollback;
 pub mod stats;
 pub mod survey;
 pub mod tick;

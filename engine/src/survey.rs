@@ -1,10 +1,8 @@
 //! Looking at all policies together: who owns which workload, who acts for many, and whether there is a storm.
 
 use crate::model::{
-    Confidence, Mode, NoDataReason, Overall, PolicyRef, Root, Situation, Snapshot, Source, Survey, Tally,
-    Verdict,
+    Confidence, Mode, NoDataReason, Overall, PolicyRef, Root, Situation, Snapshot, Survey, Tally, Verdict,
 };
-use crate::remediations::{kind_of, remedy};
 
 /// Puts the newest looks at all policies together. Pure; linear in their number.
 #[must_use]
@@ -25,14 +23,10 @@ pub fn survey<'a>(views: impl IntoIterator<Item = (&'a Snapshot, &'a Situation)>
 /// Who it is, what it changes, and what it suffers from.
 fn enter(survey: &mut Survey, snapshot: &Snapshot, situation: &Situation) {
     let policy = &snapshot.policy;
-    let backends = policy.objectives.iter().filter_map(|objective| match &objective.source {
-        Source::Prometheus { backend, .. } => Some(backend.clone()),
-        // Nobody shares it.
-        Source::Probe(_) => None,
-    });
-    survey.backends.insert(policy.id.clone(), backends.collect());
+    let backends = policy.objectives.iter().filter_map(|objective| objective.source.backend());
+    survey.backends.insert(policy.id.clone(), backends.map(str::to_owned).collect());
     let changes = |rung: &crate::model::Rung| {
-        remedy(kind_of(rung)).traits.touches_workload && policy.mode_of(rung) == Mode::Auto
+        rung.action.kind().line().traits.touches_workload && policy.mode_of(rung) == Mode::Auto
     };
     if policy.rungs.iter().any(changes) {
         let key = (policy.id.namespace.clone(), policy.target.clone());

@@ -11,11 +11,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use engine::actions::{CancelQuery, CancelQuerySettings};
+use engine::effects::{Requests, SessionTarget};
 use engine::guards::{Context, GuardVerdict, Stage, evaluate, refusals};
 use engine::model::{
-    Action, Admission, CacheUse, Candidate, Confidence, Dependency, Fleet, Ledger, Limits, Mode, Phase,
-    Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Severity, Snapshot, UncommittedWrites,
-    WarmSettings,
+    Action, Admission, CacheUse, Candidate, Confidence, Dependency, Facts, Fleet, Ledger, Limits, Mode,
+    Observed, Phase, Policy, RedisDependency, ResourceKey, Rung, RungAction, Scheme, Severity, Snapshot,
+    UncommittedWrites,
 };
 use engine::tick;
 use proptest::prelude::*;
@@ -28,7 +30,7 @@ fn policy(cooldown: u64, attempts: u32, writes: UncommittedWrites) -> Policy {
     policy.guards.max_attempts_per_incident = attempts;
     let causes = vec!["RunawayQuery".into(), "BlockingQuery".into()];
     for name in ["first", "second"] {
-        let action = RungAction::CancelQuery { writes, terminate_after: None };
+        let action = RungAction::CancelQuery(CancelQuerySettings { writes, terminate_after: None });
         policy.rungs.push(Rung {
             name: name.into(),
             causes: causes.clone(),
@@ -42,7 +44,7 @@ fn policy(cooldown: u64, attempts: u32, writes: UncommittedWrites) -> Policy {
     policy.rungs.push(Rung {
         name: "warm".into(),
         causes: vec!["ColdCache".into()],
-        action: RungAction::WarmCache(WarmSettings {
+        action: RungAction::WarmCache(Requests {
             service: "orders-api".into(),
             port: "http".into(),
             scheme: Scheme::Http,
@@ -319,7 +321,9 @@ impl Strictness {
     /// of its causes is found, and beside much else no statement dominates.
     fn concerns(&self, action: &Action) -> bool {
         match self {
-            Self::UncommittedWrites | Self::Protect | Self::Likely => action.session().is_some(),
+            Self::UncommittedWrites | Self::Protect | Self::Likely => {
+                action.act().effect().session().is_some()
+            }
             Self::Breach(_) | Self::Attempts(_) | Self::Observe | Self::OptOut => true,
         }
     }
@@ -333,21 +337,21 @@ impl Strictness {
             Self::Observe => stricter.policy.rungs.clear(),
             Self::UncommittedWrites => {
                 for rung in &mut stricter.policy.rungs {
-                    if let RungAction::CancelQuery { writes, .. } = &mut rung.action {
+                    if let RungAction::CancelQuery(CancelQuerySettings { writes, .. }) = &mut rung.action {
                         *writes = UncommittedWrites::Protect;
                     }
                 }
             }
             Self::OptOut => {
-                if let engine::model::Observed::Known { value, .. } = &mut stricter.target {
+                if let Observed::Known { value, .. } = &mut stricter.observations.target {
                     value.opt_out = Some("true".into());
                 }
             }
             Self::Protect => stricter.operator.protected_roles.push("reporting".into()),
             Self::Likely => {
-                for database in stricter.databases.iter_mut().map(|(_, database)| database) {
-                    if let engine::model::Observed::Known { value, .. } = database {
-                        value.active_seconds *= 10.0;
+                for (_, read) in stricter.observations.dependencies.iter_mut() {
+                    if let Observed::Known { value: Facts::Postgres(facts), .. } = read {
+                        facts.active_seconds *= 10.0;
                     }
                 }
             }
@@ -376,7 +380,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
         subject: engine::model::Subject::Session { dependency: "db".into(), session: session.clone() },
         reason: String::new(),
         resource: ResourceKey::database(&policy.id.namespace, &server),
-        action: Action::CancelQuery(engine::model::SessionTarget {
+        action: Action::CancelQuery(CancelQuery(SessionTarget {
             dependency: "db".into(),
             secret: "orders-db".into(),
             server,
@@ -384,7 +388,7 @@ fn candidate(cooldown: u64, most: u32) -> Candidate {
             role: "reporting".into(),
             fingerprint: String::new(),
             writes: UncommittedWrites::Protect,
-        }),
+        })),
         cooldown: policy.guards.cooldown,
         max_actions_per_hour: most,
         verify: engine::model::VerifySpec {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use controller::report::{self, Background, Judged, PolicyReport, PolicyState};
 use engine::model::{
-    ByName, Incident, NoDataReason, Observed, OperatorHealth, Pause, PausedBy, Policy, Snapshot, Target,
-    Traffic, later,
+    ByName, Incident, NoDataReason, Observations, Observed, OperatorHealth, Pause, PausedBy, Policy,
+    Snapshot, Target, Traffic, later,
 };
 use engine::{State, tick};
 use jiff::Timestamp;
@@ -56,12 +56,14 @@ impl Watched {
             enabled_actions: Vec::new().into(),
             protected_roles: Vec::new().into(),
         };
-        let target = Observed::Known { at: self.now, value: target };
-        let snapshot = Snapshot {
-            traffic: ByName::from_iter([("p95".to_owned(), traffic)]),
+        let observations = Observations {
+            measurements: ByName::from_iter([("p95".to_owned(), traffic.map(Into::into))]),
             pauses: self.pauses.clone(),
+            ..Observations::new(Observed::Known { at: self.now, value: target })
+        };
+        let snapshot = Snapshot {
             incident: self.incident.clone(),
-            ..Snapshot::new(self.now, self.policy.clone(), target, health)
+            ..Snapshot::new(self.now, self.policy.clone(), observations, health)
         };
         let ticked = tick(&snapshot, &self.state);
         let background = Background { before: &self.stored, problems: &[], resolution: Some(15 * SECOND) };

@@ -19,6 +19,7 @@ pub mod node;
 pub mod operator;
 pub mod packages;
 pub mod patience;
+pub mod pgbouncer;
 mod pki;
 mod poll;
 mod ports;
@@ -49,6 +50,7 @@ pub use helm::{Helm, Release};
 pub use node::{Cluster, ClusterOptions};
 pub use operator::{Operator, OperatorOptions};
 pub use patience::{patience, within};
+pub use pgbouncer::{PgBouncer, PgBouncerOptions};
 pub use poll::until;
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::Process;
@@ -77,6 +79,7 @@ mod tests {
             is_send(Prometheus::start(session, PrometheusOptions::default()));
             is_send(Caddy::start(session, CaddyOptions::default()));
             is_send(Redis::start(session, RedisOptions::default()));
+            is_send(PgBouncer::start(session, PgBouncerOptions::default()));
         }
         let _ = all;
     }

@@ -92,6 +92,17 @@ pub const REDIS: Package = Package {
     size: "2 MB",
 };
 
+/// PgBouncer, a pooler in front of PostgreSQL.
+pub const PGBOUNCER: Package = Package {
+    name: "PgBouncer",
+    debian: &["pgbouncer"],
+    overridden_by: "LAB_PGBOUNCER",
+    place: Place::Path,
+    programs: &["pgbouncer"],
+    version_argument: "--version",
+    size: "1 MB",
+};
+
 /// Python, for the application of the demo and its load.
 pub const PYTHON: Package = Package {
     name: "Python",
@@ -124,7 +135,7 @@ pub const CONTAINERS: Package = Package {
 };
 
 /// All that there are.
-pub const ALL: [&Package; 6] = [&POSTGRESQL, &PROMETHEUS, &CADDY, &REDIS, &PYTHON, &CONTAINERS];
+pub const ALL: [&Package; 7] = [&POSTGRESQL, &PROMETHEUS, &CADDY, &REDIS, &PGBOUNCER, &PYTHON, &CONTAINERS];
 
 /// Where programs came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

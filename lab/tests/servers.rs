@@ -6,7 +6,7 @@ use lab::exporter::{Answer, Exporter, ExporterOptions, Traffic};
 use lab::postgres::{Auth, Postgres, PostgresOptions, SUPERUSER, Stop};
 use lab::prometheus::{Prometheus, PrometheusOptions, Target};
 use lab::redis::{self, Redis, RedisOptions};
-use lab::{Caddy, CaddyOptions, Session};
+use lab::{Caddy, CaddyOptions, PgBouncer, PgBouncerOptions, Session};
 use sqlx::{Connection, Row};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -249,6 +249,42 @@ async fn redis_speaks_tls_and_copies_another() {
     copied.await.unwrap();
     // Who speaks without it is not understood.
     assert!(!say(copy.port(), "PING").await.contains("PONG"));
+}
+
+#[tokio::test]
+async fn pgbouncer_pools_connections_keeps_its_settings_over_a_restart_and_can_be_paused() {
+    let session = Session::start().await.unwrap();
+    let server = Postgres::start(&session, PostgresOptions::default()).await.unwrap();
+    server.execute("postgres", "create role orders login password 'a\"b c'").await.unwrap();
+    server.execute("postgres", "create database shop").await.unwrap();
+    let options = PgBouncerOptions::default()
+        .database("shop", server.port())
+        .user("orders", "a\"b c")
+        .stats_user("watcher", "secret")
+        .setting("default_pool_size", "1");
+    let mut pooler = PgBouncer::start(&session, options).await.unwrap();
+    let pid = async |client: &mut sqlx::PgConnection| -> i32 {
+        let row = sqlx::raw_sql("select pg_backend_pid()").fetch_one(client).await.unwrap();
+        row.try_get_unchecked::<String, _>(0).unwrap().parse().unwrap()
+    };
+    let mut one = pooler.connect("orders", "a\"b c", "shop").await.unwrap();
+    let mut other = pooler.connect("orders", "a\"b c", "shop").await.unwrap();
+    assert_eq!(pid(&mut one).await, pid(&mut other).await, "two clients, one server connection");
+    pooler.connect("orders", "wrong", "shop").await.unwrap_err();
+    pooler.connect("orders", "a\"b c", "pgbouncer").await.unwrap_err();
+    pooler.connect("watcher", "secret", "pgbouncer").await.unwrap();
+    pooler.execute("PAUSE shop").await.unwrap();
+    pooler.execute("RESUME shop").await.unwrap();
+
+    pooler.stop().await.unwrap();
+    pooler.connect("orders", "a\"b c", "shop").await.unwrap_err();
+    pooler.start_again().await.unwrap();
+    pooler.connect("orders", "a\"b c", "shop").await.unwrap();
+    pooler.pause();
+    let hangs = pooler.connect("orders", "a\"b c", "shop");
+    tokio::time::timeout(Duration::from_secs(1), hangs).await.unwrap_err();
+    pooler.resume();
+    pooler.connect("orders", "a\"b c", "shop").await.unwrap();
 }
 
 /// A start that fails must say what failed, at once rather than at the end of a time limit.

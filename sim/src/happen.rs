@@ -502,7 +502,4 @@ pub fn quiet(sim: &Arc<Sim>) {
         world.refresh();
         world.tell(What::Quiet);
     }
-    for node in 0..2 {
-        sim.set_frozen_until(node, sim.frozen_until(node).min(sim.now()));
-    }
 }

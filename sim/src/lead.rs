@@ -8,7 +8,7 @@ use controller::election::{Elector, LeaseTimes};
 use controller::ledger_store::LedgerStore;
 use controller::ports::Cluster;
 use controller::{Controllers, Settings};
-use engine::model::ActionKind;
+use engine::actions::ACTIONS;
 use futures::future::{Either, join, select};
 
 use crate::exec::{MS, Micros, SECOND, lock};
@@ -60,13 +60,7 @@ async fn work(process: Arc<Process>) {
     }
     let _ = process.refresh_limits(Op::Read).await;
     let settings = Settings {
-        enabled_actions: vec![
-            ActionKind::CancelQuery,
-            ActionKind::TerminateIdle,
-            ActionKind::Scale,
-            ActionKind::WarmCache,
-        ]
-        .into(),
+        enabled_actions: ACTIONS.iter().map(|line| line.kind).collect::<Vec<_>>().into(),
         protected_roles: vec!["postgres".into()].into(),
         api_contact_within: LEASE,
         leading_since: process.now(),
@@ -77,7 +71,7 @@ async fn work(process: Arc<Process>) {
     join(controllers.keep_history_trimmed(None), controllers.keep_budgets_reported()).await;
 }
 
-/// Once the process was told to end: what is under way is finished, within a grace.
+/// Waits for the signal to end, then until what is under way is finished, within a grace.
 async fn finished(process: &Process) {
     process.told.clone().await;
     process.ring_all();

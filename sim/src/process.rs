@@ -32,7 +32,7 @@ pub struct Process {
     term: OnceLock<Arc<Term>>,
     /// It was told to end: what is under way is finished, and nothing new is begun.
     pub stopping: AtomicBool,
-    /// Filled when it is told so.
+    /// Filled by the signal to end.
     pub told: Slot<()>,
     /// What its watches have shown.
     pub watched: Mutex<Watched>,

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use controller::ports::Cadence;
 use engine::invariants::Seen;
-use engine::model::{NoDataReason, Observed, Policy, PolicyRef, PostgresFacts, RedisFacts, TargetRef};
+use engine::model::{
+    NoDataReason, Observed, Policy, PolicyRef, PostgresFacts, RedisFacts, RedisLook, TargetRef,
+};
 use futures::future::{Either, select};
+use jiff::Timestamp;
 
 use crate::exec::{Micros, Slot, lock};
 use crate::process::Process;
@@ -50,7 +53,20 @@ impl Truth {
     }
 }
 
-type Entry<T> = Arc<futures::lock::Mutex<Option<(Micros, Observed<T>)>>>;
+/// What was read of one data store.
+struct Kept<T> {
+    newest: Option<(Micros, Observed<T>)>,
+    /// The last reading that succeeded.
+    known: Option<T>,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self { newest: None, known: None }
+    }
+}
+
+type Entry<T> = Arc<futures::lock::Mutex<Kept<T>>>;
 
 /// The newest reading of each data store, by its Secret. Who asks at the same time shares one.
 pub(crate) struct Cached<T>(Mutex<BTreeMap<String, Entry<T>>>);
@@ -82,6 +98,10 @@ fn young<T: Clone>(
 pub(crate) trait Store: Clone + Send + Sized + 'static {
     fn cached(readings: &Readings) -> &Cached<Self>;
     fn read(world: &mut World, secret: &str) -> Result<Self, NoDataReason>;
+    /// The same, compared with the last one.
+    fn after(self, _at: Timestamp, _previous: Option<&Self>) -> Self {
+        self
+    }
 }
 
 impl Store for PostgresFacts {
@@ -113,24 +133,33 @@ impl Store for RedisFacts {
             return Err(NoDataReason::Unreachable);
         }
         cache.settle(now);
-        Ok(cache.facts(now))
+        Ok(cache.facts(now).into())
+    }
+
+    fn after(self, at: Timestamp, previous: Option<&Self>) -> Self {
+        RedisLook::clone(&self).after(at, previous.map(|known| &**known))
     }
 }
 
 /// A reading that goes on by itself.
 async fn read<T: Store>(process: &Process, entry: &Entry<T>, secret: &str, max_age: Duration) -> Observed<T> {
     let mut known = entry.lock().await;
-    if let Some(observed) = young(known.as_ref(), process.sim.now(), max_age) {
+    if let Some(observed) = young(known.newest.as_ref(), process.sim.now(), max_age) {
         return observed;
     }
     let took = process.sim.world().answer_time();
     process.sim.sleep(took).await;
     let observed = match T::read(&mut process.sim.world(), secret) {
-        Ok(value) => Observed::Known { at: process.now(), value },
+        Ok(value) => {
+            let at = process.now();
+            let value = value.after(at, known.known.as_ref());
+            known.known = Some(value.clone());
+            Observed::Known { at, value }
+        }
         Err(reason @ NoDataReason::SecretNotFound) => Observed::missing(reason, "there is no such Secret"),
         Err(reason) => Observed::missing(reason, "no answer"),
     };
-    *known = Some((process.sim.now(), observed.clone()));
+    known.newest = Some((process.sim.now(), observed.clone()));
     observed
 }
 
@@ -138,7 +167,8 @@ impl Process {
     /// The newest reading of a data store if it is young enough, or else a new one.
     pub(crate) async fn facts<T: Store>(self: &Arc<Self>, secret: &str, cadence: Cadence) -> Observed<T> {
         let entry = T::cached(&self.readings).entry(secret);
-        let known = entry.try_lock().and_then(|known| young(known.as_ref(), self.sim.now(), cadence.max_age));
+        let known =
+            entry.try_lock().and_then(|known| young(known.newest.as_ref(), self.sim.now(), cadence.max_age));
         if let Some(known) = known {
             return known;
         }

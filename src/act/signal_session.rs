@@ -9,7 +9,8 @@
 //! `pg_cancel_backend` and `pg_terminate_backend` know processes, not statements.
 
 use engine::advance::EffectReport;
-use engine::model::{Action, UncommittedWrites};
+use engine::effects::{Signal, SignalSession};
+use engine::model::UncommittedWrites;
 use jiff::Timestamp;
 use sqlx::Row;
 
@@ -80,27 +81,25 @@ pub async fn signal(
     secrets: &Secrets,
     registry: &Registry,
     namespace: &str,
-    action: &Action,
+    signal: &SignalSession,
     protected_roles: &[String],
     fence: Timestamp,
 ) -> EffectReport {
-    let Some(target) = action.session() else { return no_session() };
-    let credentials = match secrets.credentials(namespace, &target.secret).await {
+    let credentials = match secrets.credentials::<Postgres>(namespace, &signal.target.secret).await {
         Ok(credentials) => credentials,
         Err(no_data) => return EffectReport::Refused(no_data.to_string()),
     };
-    signal_on(&registry.postgres(&credentials), action, protected_roles, fence).await
+    signal_on(&registry.connection::<Postgres>(&credentials), signal, protected_roles, fence).await
 }
 
 /// The same over a connection.
 pub async fn signal_on(
     connection: &Postgres,
-    action: &Action,
+    signal: &SignalSession,
     protected_roles: &[String],
     fence: Timestamp,
 ) -> EffectReport {
-    let Some(statement) = statement(action, protected_roles, fence) else { return no_session() };
-    match connection.run(statement).await {
+    match connection.run(statement(signal, protected_roles, fence)).await {
         Ok(answer) => match answer.rows.first().map(|row| row.try_get::<bool, _>(0)) {
             Some(Ok(true)) => EffectReport::Sent,
             Some(Ok(false)) => EffectReport::NotMatched("the backend had gone".to_owned()),
@@ -116,19 +115,14 @@ pub async fn signal_on(
     }
 }
 
-fn no_session() -> EffectReport {
-    EffectReport::Refused("it is done to no session".to_owned())
-}
-
-fn statement(action: &Action, protected_roles: &[String], fence: Timestamp) -> Option<Statement> {
-    let (sql, idle_since) = match action {
-        Action::Scale(_) | Action::WarmCache(_) => return None,
-        Action::CancelQuery(_) => (CANCEL, None),
-        Action::TerminateQuery(_) => (TERMINATE, None),
-        Action::TerminateIdle(idle) => (TERMINATE, Some(idle.idle_since.as_microsecond())),
+fn statement(signal: &SignalSession, protected_roles: &[String], fence: Timestamp) -> Statement {
+    let (sql, idle_since) = match signal.signal {
+        Signal::Cancel => (CANCEL, None),
+        Signal::Terminate => (TERMINATE, None),
+        Signal::TerminateIdle(since) => (TERMINATE, Some(since.as_microsecond())),
     };
-    let target = action.session()?;
-    let statement = sqlx::query(sql)
+    let target = &signal.target;
+    sqlx::query(sql)
         .bind(target.session.pid)
         .bind(target.session.backend_start.as_microsecond())
         .bind(target.session.query_start.as_microsecond())
@@ -139,6 +133,5 @@ fn statement(action: &Action, protected_roles: &[String], fence: Timestamp) -> O
         .bind(target.server.started_at.as_microsecond())
         .bind(target.server.system_identifier.clone())
         .bind(fence.as_microsecond())
-        .bind(idle_since);
-    Some(statement)
+        .bind(idle_since)
 }

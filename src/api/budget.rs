@@ -9,6 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{Instant, Label, Word, or_for_ever};
 
+/// Words of `mode` in `maxMode`.
+pub const MODES: &[&str] = &["Observe", "Approve", "Auto"];
+/// Types of freezes.
+pub const FREEZES: &[&str] = &["None", "Actions", "ActionsAndRollbacks"];
+/// Operators of a label selector.
+pub const OPERATORS: &[&str] = &["In", "NotIn", "Exists", "DoesNotExist"];
+
 /// An administrator's ceiling over all policies, or over those of some namespaces. Of all budgets that apply to a namespace
 /// the strictest holds. Where no budget sets a ceiling, the operator permits 3 open remediations at one time and 20 actions an
 /// hour in the cluster, and 6 actions an hour in a namespace.

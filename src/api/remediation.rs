@@ -7,20 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::actions;
-use super::dependencies::{Dependency, SecretRef};
+use super::dependencies::Dependency;
 use super::incident::PolicyReference;
 use super::policy::{Evaluation, Objective, TargetRef};
-use super::text::{Duration, Instant, Label, ObjectName, RoleName, Sentence, Word};
+use super::text::{Duration, Instant, Label, ObjectName, Sentence, Word};
 use super::unions::Union;
-
-/// The types of actions, as they are carried out.
-pub const TYPES: Union = Union::new(&[
-    ("CancelQuery", Some("cancelQuery")),
-    ("TerminateQuery", Some("terminateQuery")),
-    ("TerminateIdle", Some("terminateIdle")),
-    ("WarmCache", Some("warmCache")),
-    ("Scale", Some("scale")),
-]);
 
 /// The types of changes that a rollback takes back.
 pub const CHANGES: Union = Union::new(&[("Replicas", Some("replicas"))]);
@@ -98,7 +89,7 @@ pub struct LatencyRemediationSpec {
     /// Cause that it answers.
     pub cause: Cause,
     /// Action to carry out.
-    pub action: Action,
+    pub action: actions::Stored,
     /// How long the resource is left alone after the action.
     pub cooldown: Duration,
     /// How long after the gate the action may still be sent. Nothing is sent later.
@@ -167,142 +158,6 @@ pub struct Watch {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub dependencies: Vec<Dependency>,
-}
-
-/// Action to carry out, with everything that it needs. The member that belongs to the type is set.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = TYPES.rule())]
-#[serde(rename_all = "camelCase")]
-pub struct Action {
-    /// CancelQuery, TerminateQuery (ends a session whose statement was cancelled and runs all the same), TerminateIdle, WarmCache
-    /// or Scale.
-    pub r#type: Word,
-    /// For type CancelQuery: statement to cancel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cancel_query: Option<SessionTarget>,
-    /// For type TerminateQuery: session to end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terminate_query: Option<SessionTarget>,
-    /// For type TerminateIdle: session to end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terminate_idle: Option<TerminateIdle>,
-    /// For type WarmCache: cache to warm, and how.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warm_cache: Option<WarmCache>,
-    /// For type Scale: replicas to set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale: Option<Scale>,
-}
-
-/// Cache to warm.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct WarmCache {
-    /// Name of the dependency in the policy.
-    pub dependency_name: Label,
-    /// Secret with the address and credentials of the cache.
-    pub secret_ref: SecretRef,
-    /// Cache that was found cold. No other cache is warmed.
-    pub cache: CacheServer,
-    /// Settings, as in the policy.
-    pub settings: actions::WarmCache,
-}
-
-/// One database of one Redis server. It stays the same one after a restart.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct CacheServer {
-    /// Host as the Secret names it, qualified with the namespace.
-    #[schemars(length(max = 253))]
-    pub host: String,
-    /// Port.
-    #[schemars(range(min = 0, max = 65_535))]
-    pub port: i32,
-    /// Number of the database.
-    #[schemars(range(min = 0))]
-    pub database: i32,
-    /// Address that the operator connected to.
-    #[schemars(length(max = 320))]
-    pub peer: String,
-}
-
-/// Replicas to set.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Scale {
-    /// Workload to scale.
-    pub target_ref: TargetRef,
-    /// Its uid. Another workload of the same name is not scaled.
-    #[schemars(length(max = 64))]
-    pub uid: String,
-    /// Number of replicas that was seen. With any other number nothing is done.
-    #[schemars(range(min = 0))]
-    pub from: i32,
-    /// Number of replicas to set.
-    #[schemars(range(min = 0))]
-    pub to: i32,
-}
-
-/// Session that is idle in a transaction, to end.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct TerminateIdle {
-    /// The session.
-    pub target: SessionTarget,
-    /// Time since which it has been idle. With another time it has done something since, and is left alone.
-    pub idle_since: Instant,
-    /// Minimum time that it must have been idle.
-    pub min_idle: Duration,
-}
-
-/// One session of one database, and its statement.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionTarget {
-    /// Name of the dependency in the policy.
-    pub dependency_name: Label,
-    /// Secret with the address and credentials of the database.
-    pub secret_ref: SecretRef,
-    /// Server that was diagnosed. No other server is touched.
-    pub server: Server,
-    /// Statement. No other statement of the same session is touched.
-    pub session: Session,
-    /// Whether a transaction that has written may be rolled back: Protect (it is left alone) or RollBack.
-    pub uncommitted_writes: Word,
-}
-
-/// A database of a server, between two restarts.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Server {
-    /// System identifier of the server. Clones share it.
-    #[schemars(length(max = 32))]
-    pub system_identifier: String,
-    /// Database.
-    #[schemars(length(max = 63))]
-    pub database: String,
-    /// Address that the operator connected to.
-    #[schemars(length(max = 320))]
-    pub peer: String,
-    /// Start of the server.
-    pub started_at: Instant,
-}
-
-/// One statement of one session. Its text is not here.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Session {
-    /// Process id of the backend.
-    pub pid: i32,
-    /// Start of the backend.
-    pub backend_start: Instant,
-    /// Start of the statement.
-    pub query_start: Instant,
-    /// Role.
-    pub role: RoleName,
-    /// Query id, or a hash of the text where the server computes none.
-    #[schemars(length(max = 64))]
-    pub fingerprint: String,
 }
 
 /// How the effect of an action is judged.

@@ -196,7 +196,7 @@ impl JsonSchema for Percentile {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Step {
-    /// So many.
+    /// A number.
     Count(i32),
     /// A percentage.
     Share(String),

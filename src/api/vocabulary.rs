@@ -1,11 +1,12 @@
 //! The words that fields know. Definitions keep patterns, so that up- and downgrades lose nothing; editors get enumerations,
 //! and an admission policy of the chart warns of unknown words.
 
+use engine::actions::ACTIONS;
 use engine::causes::CAUSES;
 use engine::model::Thresholds;
-use engine::remediations::REMEDIES;
 use serde_json::{Map, Value, json};
 
+use super::budget as rb;
 use super::policy as lp;
 use super::unions::listed;
 use super::{actions, dependencies, sources};
@@ -34,9 +35,9 @@ pub fn fields() -> Vec<Field> {
     add(policy, "spec.target.databases", vec!["Declared", "None"]);
     for source in ["spec.source", "spec.objectives[].source"] {
         add(policy, &format!("{source}.type"), sources::TYPES.words());
-        add(policy, &format!("{source}.prometheus.preset"), sources::PRESETS.to_vec());
-        add(policy, &format!("{source}.prometheus.routes.preset"), sources::ROUTE_PRESETS.to_vec());
-        add(policy, &format!("{source}.probe.scheme"), sources::SCHEMES.to_vec());
+        for (field, words) in sources::WORDS {
+            add(policy, &format!("{source}.{field}"), words.to_vec());
+        }
     }
     add(policy, "spec.objectives[].type", lp::OBJECTIVE_TYPES.words());
     add(policy, "spec.objectives[].severity", lp::SEVERITIES.to_vec());
@@ -48,32 +49,25 @@ pub fn fields() -> Vec<Field> {
     let remediation = "spec.remediations[]";
     add(policy, &format!("{remediation}.mode"), lp::MODES.to_vec());
     add(policy, &format!("{remediation}.minSeverity"), lp::SEVERITIES.to_vec());
-    let answered = REMEDIES.iter().flat_map(|remedy| remedy.answers.iter().copied());
+    let answered = ACTIONS.iter().flat_map(|line| line.answers.iter().copied());
     add(policy, &format!("{remediation}.causes[]"), answered.collect());
     let action = format!("{remediation}.action");
     add(policy, &format!("{action}.type"), actions::TYPES.words());
-    for member in ["cancelQuery", "terminateIdle"] {
-        let path = format!("{action}.{member}.uncommittedWrites");
-        add(policy, &path, actions::UNCOMMITTED_WRITES.to_vec());
+    for (field, words) in actions::words() {
+        add(policy, &format!("{action}.{field}"), words);
     }
-    add(policy, &format!("{action}.warmCache.scheme"), sources::SCHEMES.to_vec());
-    add(policy, &format!("{action}.scale.autoscalerBounds"), actions::AUTOSCALER_BOUNDS.to_vec());
     add(policy, "spec.approval.scope", lp::APPROVAL_SCOPES.to_vec());
     add(policy, "spec.guards.windows[].type", lp::WINDOW_TYPES.to_vec());
     add(policy, "spec.notifications[].type", lp::NOTIFICATION_TYPES.to_vec());
     add(policy, "spec.notifications[].minSeverity", lp::SEVERITIES.to_vec());
     add(policy, "spec.notifications[].events[]", lp::NOTIFICATION_EVENTS.to_vec());
     let budget = "RemediationBudget";
-    add(
-        budget,
-        "spec.namespaceSelector.matchExpressions[].operator",
-        vec!["In", "NotIn", "Exists", "DoesNotExist"],
-    );
+    add(budget, "spec.namespaceSelector.matchExpressions[].operator", rb::OPERATORS.to_vec());
     add(budget, "spec.deniedActions[]", actions::TYPES.words());
     add(budget, "spec.maxMode[].action", actions::TYPES.words());
-    add(budget, "spec.maxMode[].mode", vec!["Observe", "Approve", "Auto"]);
+    add(budget, "spec.maxMode[].mode", rb::MODES.to_vec());
     for freeze in ["spec.freeze.type", "spec.freezeWindows[].type"] {
-        add(budget, freeze, vec!["None", "Actions", "ActionsAndRollbacks"]);
+        add(budget, freeze, rb::FREEZES.to_vec());
     }
     fields
 }

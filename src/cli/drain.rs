@@ -329,10 +329,9 @@ fn waiting_for(waiting: &Waiting, lease: &Sight) -> String {
 fn standing(one: &Remediation) -> String {
     let name = format!("{}/{}", one.namespace, one.name);
     match (&one.status.undo, one.status.phase) {
-        (Some(undo), _) if undo.state == UndoState::Pending => format!(
-            "{name} owes its undo, {} has {} replicas and had {} before",
-            one.spec.target, undo.wrote, undo.baseline
-        ),
+        (Some(undo), _) if undo.state == UndoState::Pending => {
+            format!("{name} owes its undo, {} has {}", one.spec.target, undo.change)
+        }
         (_, Phase::Admitted) if !one.spec.is_dry_run() => {
             format!("{name} was admitted and is about to be refused")
         }

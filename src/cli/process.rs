@@ -20,15 +20,15 @@ use crate::connections::services::DevOverride;
 use crate::connections::{Registry, Secrets, Services};
 use crate::kube::Leadership;
 use crate::kube::budgets::Budgets;
-use crate::kube::events::Publisher;
 use crate::kube::{
-    Actor, Announcer, Cluster, Controllers, Dates, Kubernetes, Led, Namespaces, Observer, Timers, Watched,
+    Actor, Announcer, Cluster, Controllers, Dates, Kubernetes, Led, Namespaces, ObservePort, Timers, Watched,
     lead, list_remediations,
 };
-use crate::observe::postgres::Databases;
+use crate::notify::{self, Publisher};
+use crate::observe::dependencies::Access;
 use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;
-use crate::observe::redis::Caches;
+use crate::observe::{Dependencies, Observer, Sources};
 use crate::scope::Scope;
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Health, Metrics, Recorder};
@@ -170,14 +170,16 @@ fn ports(
     let scopes: Vec<Watched> = scopes.iter().map(|led| led.watched.clone()).collect();
     let secrets = Secrets::new(reading.clone(), config.secrets);
     let registry = Registry::default();
-    let observe = Observer {
-        clock,
-        prometheus: Prometheus::new(&config.backends, clock, metrics.clone())?,
-        probes: Probes::new(services.clone(), clock, metrics.clone()),
-        databases: Databases::new(secrets.clone(), registry.clone(), clock, metrics.clone()),
-        caches: Caches::new(secrets.clone(), registry.clone(), clock, metrics.clone()),
-        scopes: scopes.clone(),
+    let access =
+        Access { secrets: secrets.clone(), registry: registry.clone(), clock, metrics: metrics.clone() };
+    let observer = Observer {
+        sources: Sources {
+            prometheus: Prometheus::new(&config.backends, clock, metrics.clone())?,
+            probes: Probes::new(services.clone(), clock, metrics.clone()),
+        },
+        dependencies: Dependencies::new(&access),
     };
+    let observe = ObservePort { clock, observer, scopes: scopes.clone() };
     let act = Actor {
         client: reading.clone(),
         clock,
@@ -188,11 +190,12 @@ fn ports(
     };
     let enabled = settings.enabled_actions.clone();
     let clients = (reading.clone(), mutating.clone());
+    let parts = notify::Parts { publisher, metrics: metrics.clone(), scopes: scopes.clone() };
     Ok(Ports {
-        cluster: Cluster::new(clients, clock, metrics.clone(), budgets, enabled, scopes.clone()),
+        cluster: Cluster::new(clients, clock, metrics.clone(), budgets, enabled, scopes),
         observe,
         act,
-        announce: Announcer { publisher, metrics, recorder, scopes },
+        announce: Announcer { sinks: notify::sinks(parts), metrics, recorder },
         time: Timers::new(clock),
         leading: leadership,
     })

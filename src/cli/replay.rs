@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use engine::record::DecisionRecord;
-use engine::replay::{Evaluation, Header, Replay};
+use engine::replay::{Header, Reader, Replay};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,12 +31,14 @@ fn decide_again(file: impl BufRead, all: bool, out: &mut impl Write) -> anyhow::
     let mut lines = file.lines().enumerate();
     let Some((_, header)) = lines.next() else { bail!("the file is empty") };
     let header: Header = serde_json::from_str(&header?).context("line 1: not the header of a recording")?;
-    header.check().map_err(|why| anyhow::anyhow!("line 1: {why}"))?;
+    let mut reader = Reader::new(&header).map_err(|why| anyhow::anyhow!("line 1: {why}"))?;
     let (mut replay, mut evaluations, mut decisions) = (Replay::default(), 0, 0);
     for (index, line) in lines {
         let number = index + 1;
-        let evaluation: Evaluation =
-            serde_json::from_str(&line?).with_context(|| format!("line {number}: not an evaluation"))?;
+        let line = line?;
+        let mut json = serde_json::Deserializer::from_str(&line);
+        let evaluation = reader.read(&mut json).and_then(|evaluation| json.end().map(|()| evaluation));
+        let evaluation = evaluation.with_context(|| format!("line {number}: not an evaluation"))?;
         let records = replay.decide(&evaluation);
         compare(&records, &evaluation.records).with_context(|| format!("line {number}"))?;
         for record in records.iter().filter(|record| all || record.changed) {
@@ -82,7 +84,7 @@ mod tests {
         assert_eq!(tried(&header), Ok((0, 0)));
         let error = tried(&format!("{header}\n{{\"snapshot\": 1}}")).unwrap_err();
         assert!(error.starts_with("line 2: "), "{error}");
-        let later = header.replace("\"version\":1", "\"version\":99");
+        let later = header.replace("\"version\":2", "\"version\":99");
         assert!(tried(&later).unwrap_err().contains("99"));
     }
 }

@@ -69,6 +69,16 @@ pub(super) const HOST: &[&str] = &["host", "hostname"];
 const DATABASE: &[&str] = &["dbname", "database"];
 pub(super) const USER: &[&str] = &["user", "username"];
 
+/// What is meant where a Secret does not say.
+pub(super) struct Usual {
+    /// The port.
+    pub(super) port: u16,
+    /// The one database of a server that has no other, whatever the Secret says.
+    pub(super) database: Option<&'static str>,
+}
+
+const USUAL: Usual = Usual { port: 5432, database: None };
+
 impl Credentials {
     /// Reads the data of the Secret `name` of `namespace`. `uri` wins over the single keys, unless the policy names those.
     ///
@@ -80,10 +90,21 @@ impl Credentials {
         keys: &SecretKeys,
         data: &BTreeMap<String, ByteString>,
     ) -> Result<Self, NoData> {
+        Self::read_with(&USUAL, namespace, name, keys, data)
+    }
+
+    /// The same for another server that speaks the protocol of PostgreSQL.
+    pub(super) fn read_with(
+        usual: &Usual,
+        namespace: &str,
+        name: &str,
+        keys: &SecretKeys,
+        data: &BTreeMap<String, ByteString>,
+    ) -> Result<Self, NoData> {
         let invalid = |what: String| invalid(name, keys, &what);
         let mut credentials = match uri(keys, data).map_err(&invalid)? {
-            Some(uri) => from_uri(&uri).map_err(&invalid)?,
-            None => from_keys(keys, data).map_err(&invalid)?,
+            Some(uri) => from_uri(&uri, usual).map_err(&invalid)?,
+            None => from_keys(keys, data, usual).map_err(&invalid)?,
         };
         if let Some(mode) = text(data, "sslmode").map_err(&invalid)? {
             credentials.ssl_mode = SslMode::parse(&mode).ok_or_else(|| {
@@ -154,24 +175,32 @@ pub(super) fn ca(keys: &SecretKeys, data: &BTreeMap<String, ByteString>) -> Resu
     if ca.is_none() && keys.ca_cert.is_some() { Err(missing(key)) } else { Ok(ca) }
 }
 
-fn from_keys(keys: &SecretKeys, data: &BTreeMap<String, ByteString>) -> Result<Credentials, String> {
-    let needed = |named: &Option<String>, usual: &[&str]| -> Result<String, String> {
-        value(data, named.as_deref(), usual)?.ok_or_else(|| {
+fn from_keys(
+    keys: &SecretKeys,
+    data: &BTreeMap<String, ByteString>,
+    usual: &Usual,
+) -> Result<Credentials, String> {
+    let needed = |named: &Option<String>, names: &[&str]| -> Result<String, String> {
+        value(data, named.as_deref(), names)?.ok_or_else(|| {
             format!(
-                "neither key uri nor key {} is there; it needs uri, or host, dbname, user and password; secretRef.keys \
+                "neither key uri nor key {} is there; it needs uri, or host, {}user and password; secretRef.keys \
                  says what it calls them",
-                usual.first().copied().unwrap_or_default()
+                names.first().copied().unwrap_or_default(),
+                if usual.database.is_none() { "dbname, " } else { "" }
             )
         })
     };
     let port = match value(data, keys.port.as_deref(), &["port"])? {
-        None => 5432,
+        None => usual.port,
         Some(port) => port.parse().map_err(|_| "key port is not a port number".to_owned())?,
     };
     Ok(Credentials {
         host: needed(&keys.host, HOST)?,
         port,
-        database: needed(&keys.dbname, DATABASE)?,
+        database: match usual.database {
+            Some(only) => only.to_owned(),
+            None => needed(&keys.dbname, DATABASE)?,
+        },
         user: needed(&keys.user, USER)?,
         password: value(data, keys.password.as_deref(), &["password"])?,
         ssl_mode: SslMode::Prefer,
@@ -179,14 +208,14 @@ fn from_keys(keys: &SecretKeys, data: &BTreeMap<String, ByteString>) -> Result<C
     })
 }
 
-fn from_uri(uri: &str) -> Result<Credentials, String> {
+fn from_uri(uri: &str, usual: &Usual) -> Result<Credentials, String> {
     // The parser's own messages quote nothing of the text.
     let url = Url::parse(uri).map_err(|error| format!("key uri cannot be parsed: {error}"))?;
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return Err("key uri does not begin with postgres:// or postgresql://".to_owned());
     }
     let host = uri_host(&url)?;
-    let database = decoded(url.path().trim_start_matches('/'))?;
+    let named = decoded(url.path().trim_start_matches('/'))?;
     let user = decoded(url.username())?;
     if user.is_empty() {
         return Err("key uri names no user".to_owned());
@@ -204,8 +233,12 @@ fn from_uri(uri: &str) -> Result<Credentials, String> {
     }
     Ok(Credentials {
         host,
-        port: url.port().unwrap_or(5432),
-        database: if database.is_empty() { user.clone() } else { database },
+        port: url.port().unwrap_or(usual.port),
+        database: match usual.database {
+            Some(only) => only.to_owned(),
+            None if named.is_empty() => user.clone(),
+            None => named,
+        },
         user,
         password: url.password().map(decoded).transpose()?,
         ssl_mode,
@@ -323,6 +356,25 @@ mod tests {
         let credentials = named(&keys, &pairs).unwrap();
         assert_eq!(format!("{credentials:?}"), "orders@orders-db.shop.svc:5432/orders");
         assert_eq!((credentials.password.as_deref(), credentials.ca), (Some("q"), Some(b"PEM".to_vec())));
+    }
+
+    #[test]
+    fn a_server_with_one_database_needs_none_to_be_named_and_has_a_port_of_its_own() {
+        let usual = Usual { port: 6432, database: Some("console") };
+        let read = |pairs: &[(&str, &str)]| {
+            let read = Credentials::read_with(&usual, "shop", "s", &SecretKeys::default(), &data(pairs));
+            read.map(|credentials| format!("{credentials:?}")).map_err(|no_data| no_data.to_string())
+        };
+        for pairs in [
+            &[("host", "pool"), ("user", "lop"), ("dbname", "orders")] as &[_],
+            &[("host", "pool"), ("user", "lop")],
+            &[("uri", "postgres://lop:p@pool/orders")],
+        ] {
+            assert_eq!(read(pairs).unwrap(), "lop@pool.shop.svc:6432/console");
+        }
+        assert_eq!(read(&[("uri", "postgres://lop@pool:7000")]).unwrap(), "lop@pool.shop.svc:7000/console");
+        let message = read(&[("host", "pool")]).unwrap_err();
+        assert!(message.contains("it needs uri, or host, user and password"), "{message}");
     }
 
     #[test]

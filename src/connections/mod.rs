@@ -3,6 +3,7 @@
 //! other.
 
 mod bounded;
+pub(crate) mod cached;
 pub mod credentials;
 pub(crate) mod hidden;
 pub mod http;
@@ -19,6 +20,6 @@ pub use credentials::{Credentials, SslMode};
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use redis_credentials::RedisCredentials;
-pub use registry::Registry;
+pub use registry::{Registry, Store};
 pub use secrets::Secrets;
 pub use services::Services;

@@ -4,16 +4,19 @@
 //! answer. The server bounds each statement (`statement_timeout`, `lock_timeout`), the client bounds it again, and a
 //! connection whose answer did not come is thrown away.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::model::{NoData, NoDataReason};
+use engine::model::{NoData, NoDataReason, SecretKeys};
+use k8s_openapi::ByteString;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgSslMode};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection};
 
 use super::hidden::without;
+use super::registry::Store;
 use super::{Credentials, SslMode};
 
 /// The server gives up a statement of ours after this.
@@ -78,11 +81,24 @@ struct Open {
     peer: String,
 }
 
-impl Postgres {
-    pub(super) fn new(credentials: Arc<Credentials>) -> Self {
-        Self { credentials, slot: Arc::default() }
+impl Store for Postgres {
+    type Credentials = Credentials;
+
+    fn understand(
+        namespace: &str,
+        name: &str,
+        keys: &SecretKeys,
+        data: &BTreeMap<String, ByteString>,
+    ) -> Result<Credentials, NoData> {
+        Credentials::read(namespace, name, keys, data)
     }
 
+    fn new(credentials: Arc<Credentials>) -> Self {
+        Self { credentials, slot: Arc::default() }
+    }
+}
+
+impl Postgres {
     /// The role that it logs in as.
     #[must_use]
     pub fn user(&self) -> &str {

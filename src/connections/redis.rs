@@ -4,11 +4,13 @@
 //! connection whose answer did not come is thrown away. The sockets and TLS are opened here and not by the client library, so
 //! that no more is read than an answer of ours can have, and so that what goes wrong can be told apart.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::model::{NoData, NoDataReason};
+use engine::model::{NoData, NoDataReason, SecretKeys};
+use k8s_openapi::ByteString;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, ServerError, Value};
 use rustls::pki_types::pem::PemObject;
@@ -23,6 +25,7 @@ use super::RedisCredentials;
 use super::bounded::{Bounded, Gauge, Trouble, tls_error};
 use super::hidden::without;
 use super::postgres::clean;
+use super::registry::Store;
 
 /// We give up waiting for answers after this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -101,11 +104,24 @@ impl Drop for Driver {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-impl Redis {
-    pub(super) fn new(credentials: Arc<RedisCredentials>) -> Self {
-        Self { credentials, slot: Arc::default() }
+impl Store for Redis {
+    type Credentials = RedisCredentials;
+
+    fn understand(
+        namespace: &str,
+        name: &str,
+        keys: &SecretKeys,
+        data: &BTreeMap<String, ByteString>,
+    ) -> Result<RedisCredentials, NoData> {
+        RedisCredentials::read(namespace, name, keys, data)
     }
 
+    fn new(credentials: Arc<RedisCredentials>) -> Self {
+        Self { credentials, slot: Arc::default() }
+    }
+}
+
+impl Redis {
     /// Where and as whom it logs in.
     #[must_use]
     pub fn credentials(&self) -> &RedisCredentials {

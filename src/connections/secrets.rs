@@ -1,16 +1,18 @@
 //! Secrets: read by name, never listed; read again when a login fails or a connection breaks, and at most every 5 minutes
 //! otherwise.
 
+use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::model::{NoData, NoDataReason, SecretKeys, SecretRef};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 
-use super::{Credentials, RedisCredentials};
+use super::cached::Cached;
+use super::registry::Store;
 use crate::api::ALLOWED;
 use crate::api::text::shown;
 use crate::config::SecretRule;
@@ -19,6 +21,8 @@ use crate::config::SecretRule;
 const TRUSTED: Duration = Duration::from_secs(300);
 /// How long a Secret that could not be used is left alone.
 const RETRY: Duration = Duration::from_secs(5);
+/// What nobody asks for any more is not kept longer than this: it has passwords.
+const KEPT: Duration = TRUSTED.saturating_mul(2);
 /// How soon after a look a failed login may cause the next one.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -28,42 +32,31 @@ struct Content {
     namespace: String,
     name: String,
     data: BTreeMap<String, ByteString>,
-    postgres: ByKeys<Credentials>,
-    redis: ByKeys<RedisCredentials>,
+    /// For each kind of server its [`ByKeys`].
+    understood: Mutex<HashMap<TypeId, Box<dyn Any + Send>>>,
 }
 
 type Understood<C> = Result<Arc<C>, NoData>;
-type ByKeys<C> = Mutex<HashMap<SecretKeys, Understood<C>>>;
-/// How many namings of a Secret's keys are remembered. Each policy can have one of its own for each dependency.
+type ByKeys<C> = HashMap<SecretKeys, Understood<C>>;
+/// How many namings of a Secret's keys are remembered for each kind. Each policy can have one of its own for each dependency.
 const NAMINGS: usize = 64;
 type Read = Result<Arc<Content>, NoData>;
-/// What was read, and when. Whoever reads holds it: what several need is read once.
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Read)>>>;
-/// By namespace and name.
-type Known = HashMap<(String, String), Slot>;
+/// A namespace, and the name of a Secret in it.
+type Key = (String, String);
 
 impl Content {
-    fn postgres(&self, keys: &SecretKeys) -> Understood<Credentials> {
-        let read = || Credentials::read(&self.namespace, &self.name, keys, &self.data).map(Arc::new);
-        remembered(&self.postgres, keys, read)
+    fn understood<S: Store>(&self, keys: &SecretKeys) -> Understood<S::Credentials> {
+        let read = || S::understand(&self.namespace, &self.name, keys, &self.data).map(Arc::new);
+        let mut kinds = self.understood.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            kinds.entry(TypeId::of::<S>()).or_insert_with(|| Box::new(ByKeys::<S::Credentials>::new()));
+        // Each kind's type leads to its own credentials.
+        let Some(known) = known.downcast_mut::<ByKeys<S::Credentials>>() else { return read() };
+        if known.len() >= NAMINGS && !known.contains_key(keys) {
+            known.clear();
+        }
+        known.entry(keys.clone()).or_insert_with(read).clone()
     }
-
-    fn redis(&self, keys: &SecretKeys) -> Understood<RedisCredentials> {
-        let read = || RedisCredentials::read(&self.namespace, &self.name, keys, &self.data).map(Arc::new);
-        remembered(&self.redis, keys, read)
-    }
-}
-
-fn remembered<C>(
-    known: &ByKeys<C>,
-    keys: &SecretKeys,
-    read: impl FnOnce() -> Understood<C>,
-) -> Understood<C> {
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-    if known.len() >= NAMINGS && !known.contains_key(keys) {
-        known.clear();
-    }
-    known.entry(keys.clone()).or_insert_with(read).clone()
 }
 
 /// The Secrets that policies refer to, as far as they have been read.
@@ -71,70 +64,34 @@ fn remembered<C>(
 pub struct Secrets {
     client: Client,
     rule: SecretRule,
-    known: Arc<Mutex<Known>>,
+    known: Cached<Key, Read>,
 }
 
 impl Secrets {
     /// Reads with this client what the rule lets it read.
     #[must_use]
     pub fn new(client: Client, rule: SecretRule) -> Self {
-        Self { client, rule, known: Arc::default() }
+        Self { client, rule, known: Cached::new(KEPT) }
     }
 
-    /// The credentials for PostgreSQL in a Secret.
+    /// The credentials for one kind of server in a Secret.
     ///
     /// # Errors
     /// `SecretNotFound`, `SecretNotAllowed`, `SecretInvalid` or `ApiUnavailable`, each with what to do.
-    pub async fn credentials(&self, namespace: &str, secret: &SecretRef) -> Result<Arc<Credentials>, NoData> {
-        self.understood(namespace, secret, Content::postgres).await
-    }
-
-    /// The credentials for Redis in a Secret.
-    ///
-    /// # Errors
-    /// As for [`Secrets::credentials`].
-    pub async fn redis(&self, namespace: &str, secret: &SecretRef) -> Result<Arc<RedisCredentials>, NoData> {
-        self.understood(namespace, secret, Content::redis).await
+    pub async fn credentials<S: Store>(
+        &self,
+        namespace: &str,
+        secret: &SecretRef,
+    ) -> Result<Arc<S::Credentials>, NoData> {
+        let understand = |read: &Read| read.clone().and_then(|content| content.understood::<S>(&secret.keys));
+        let trusted = |read: &Read| if understand(read).is_ok() { TRUSTED } else { RETRY };
+        let key = (namespace.to_owned(), secret.name.clone());
+        understand(&self.known.get(key, trusted, |_| self.read(namespace, &secret.name)).await)
     }
 
     /// What was read did not work: look again at the next call.
     pub fn doubt(&self, namespace: &str, secret: &SecretRef) {
-        let slot = self.lock().get(&(namespace.to_owned(), secret.name.clone())).cloned();
-        // Where it is held it is being read.
-        if let Some(mut known) = slot.as_ref().and_then(|slot| slot.try_lock().ok()) {
-            known.take_if(|(at, _)| at.elapsed() >= AGAIN);
-        }
-    }
-
-    async fn understood<C>(
-        &self,
-        namespace: &str,
-        secret: &SecretRef,
-        understand: fn(&Content, &SecretKeys) -> Understood<C>,
-    ) -> Understood<C> {
-        let understand = |read: &Read| read.clone().and_then(|content| understand(&content, &secret.keys));
-        let name = secret.name.as_str();
-        let slot = self.slot(namespace, name);
-        let mut known = slot.lock().await;
-        if let Some((at, read)) = known.as_ref() {
-            let understood = understand(read);
-            let trusted = if understood.is_ok() { TRUSTED } else { RETRY };
-            if at.elapsed() < trusted {
-                return understood;
-            }
-        }
-        let read = self.read(namespace, name).await;
-        let understood = understand(&read);
-        *known = Some((Instant::now(), read));
-        understood
-    }
-
-    fn slot(&self, namespace: &str, name: &str) -> Slot {
-        let key = (namespace.to_owned(), name.to_owned());
-        let mut known = self.lock();
-        // What nobody asks for any more is not kept: it has passwords.
-        known.retain(|other, slot| *other == key || Arc::strong_count(slot) > 1 || is_asked_for(slot));
-        known.entry(key).or_default().clone()
+        self.known.doubt(&(namespace.to_owned(), secret.name.clone()), AGAIN);
     }
 
     async fn read(&self, namespace: &str, name: &str) -> Read {
@@ -168,11 +125,6 @@ impl Secrets {
             ..Content::default()
         }))
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        // What a panicking task leaves behind here is a whole entry or none.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Why a Secret is not read, and both ways out of it.
@@ -190,11 +142,6 @@ fn refusal(name: &str, label: Option<&str>) -> String {
     }
 }
 
-fn is_asked_for(slot: &Slot) -> bool {
-    let read_lately = |(at, _): &(Instant, Read)| at.elapsed() < TRUSTED.saturating_mul(2);
-    slot.try_lock().is_ok_and(|known| known.as_ref().is_some_and(read_lately))
-}
-
 /// An API error in a few words: its status message, or what kind of failure it was.
 pub(crate) fn brief(error: &kube::Error) -> String {
     let message =
@@ -205,6 +152,7 @@ pub(crate) fn brief(error: &kube::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connections::{Postgres, Redis};
 
     /// Secrets that can be read from no API server: whatever is answered was known.
     fn secrets() -> Secrets {
@@ -223,8 +171,8 @@ mod tests {
             data: data.collect(),
             ..Content::default()
         };
-        let at = Instant::now().checked_sub(age).unwrap();
-        *secrets.slot("shop", name).lock().await = Some((at, Ok(Arc::new(content))));
+        let key = ("shop".to_owned(), name.to_owned());
+        secrets.known.set(key, age, Ok(Arc::new(content))).await;
     }
 
     fn reason<C>(understood: &Understood<C>) -> Option<NoDataReason> {
@@ -238,12 +186,15 @@ mod tests {
     async fn what_was_read_once_serves_both_kinds_and_is_the_same_for_everybody() {
         let secrets = secrets();
         known(&secrets, "both", TRUSTED - SECOND.saturating_mul(10), &BOTH).await;
-        let postgres = secrets.credentials("shop", &"both".into()).await.unwrap();
-        let redis = secrets.redis("shop", &"both".into()).await.unwrap();
+        let postgres = secrets.credentials::<Postgres>("shop", &"both".into()).await.unwrap();
+        let redis = secrets.credentials::<Redis>("shop", &"both".into()).await.unwrap();
         assert_eq!((&*postgres.host, &*redis.host), ("store.shop.svc", "store.shop.svc"));
-        assert!(Arc::ptr_eq(&redis, &secrets.redis("shop", &"both".into()).await.unwrap()));
+        assert!(Arc::ptr_eq(&redis, &secrets.credentials::<Redis>("shop", &"both".into()).await.unwrap()));
         known(&secrets, "both", TRUSTED + SECOND, &BOTH).await;
-        assert_eq!(reason(&secrets.redis("shop", &"both".into()).await), Some(NoDataReason::ApiUnavailable));
+        assert_eq!(
+            reason(&secrets.credentials::<Redis>("shop", &"both".into()).await),
+            Some(NoDataReason::ApiUnavailable)
+        );
     }
 
     #[tokio::test]
@@ -251,10 +202,16 @@ mod tests {
         let secrets = secrets();
         let uri = [("uri", "postgres://lop@store/orders")];
         known(&secrets, "one", Duration::ZERO, &uri).await;
-        assert_eq!(reason(&secrets.redis("shop", &"one".into()).await), Some(NoDataReason::SecretInvalid));
+        assert_eq!(
+            reason(&secrets.credentials::<Redis>("shop", &"one".into()).await),
+            Some(NoDataReason::SecretInvalid)
+        );
         known(&secrets, "one", RETRY + SECOND, &uri).await;
-        secrets.credentials("shop", &"one".into()).await.unwrap();
-        assert_eq!(reason(&secrets.redis("shop", &"one".into()).await), Some(NoDataReason::ApiUnavailable));
+        secrets.credentials::<Postgres>("shop", &"one".into()).await.unwrap();
+        assert_eq!(
+            reason(&secrets.credentials::<Redis>("shop", &"one".into()).await),
+            Some(NoDataReason::ApiUnavailable)
+        );
     }
 
     #[tokio::test]
@@ -262,9 +219,12 @@ mod tests {
         let secrets = secrets();
         known(&secrets, "both", Duration::ZERO, &BOTH).await;
         secrets.doubt("shop", &"both".into());
-        secrets.redis("shop", &"both".into()).await.unwrap();
+        secrets.credentials::<Redis>("shop", &"both".into()).await.unwrap();
         known(&secrets, "both", AGAIN + SECOND, &BOTH).await;
         secrets.doubt("shop", &"both".into());
-        assert_eq!(reason(&secrets.redis("shop", &"both".into()).await), Some(NoDataReason::ApiUnavailable));
+        assert_eq!(
+            reason(&secrets.credentials::<Redis>("shop", &"both".into()).await),
+            Some(NoDataReason::ApiUnavailable)
+        );
     }
 }

@@ -2,12 +2,13 @@
 
 use controller::ports::Act;
 use engine::advance::EffectReport;
-use engine::model::{Action, Remediation, Shared, WarmCache};
+use engine::effects::{Requests, SignalSession};
+use engine::model::{Remediation, Shared};
 use jiff::Timestamp;
 use kube::Client;
 
+use crate::act::send_requests::Asker;
 use crate::act::signal_session;
-use crate::act::warm_cache::Asker;
 use crate::clock::Clock;
 use crate::connections::{Registry, Secrets, Services};
 
@@ -28,16 +29,21 @@ pub struct Actor {
 }
 
 impl Act for Actor {
-    async fn signal(&self, remediation: &Remediation, action: &Action, fence: Timestamp) -> EffectReport {
+    async fn signal(
+        &self,
+        remediation: &Remediation,
+        signal: &SignalSession,
+        fence: Timestamp,
+    ) -> EffectReport {
         let (secrets, registry) = (&self.secrets, &self.registry);
         let namespace = &remediation.namespace;
-        signal_session::signal(secrets, registry, namespace, action, &self.protected_roles, fence).await
+        signal_session::signal(secrets, registry, namespace, signal, &self.protected_roles, fence).await
     }
 
     async fn request(
         &self,
         remediation: &Remediation,
-        warm: &WarmCache,
+        requests: &Requests,
         path: &str,
         number: usize,
         fence: Timestamp,
@@ -49,7 +55,7 @@ impl Act for Actor {
             clock: self.clock,
             namespace: remediation.namespace.clone(),
             target: remediation.spec.target.clone(),
-            settings: warm.settings.clone(),
+            requests: requests.clone(),
         };
         asker.ask(path, number, fence, may).await
     }

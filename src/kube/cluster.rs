@@ -10,9 +10,10 @@ use controller::objects::{
 };
 use controller::ports::{self, Read, ReadError, WriteError, Written};
 use controller::report::{BudgetReport, IncidentReport, PolicyReport, PolicyState};
+use engine::effects::SetReplicas;
 use engine::model::{
-    ActionKind, EntryKey, Limits, MANAGER, PolicyRef, Remediation, RemediationStatus, Scale, Shared,
-    TargetKind, TargetRef, Workload,
+    ActionKind, EntryKey, Limits, MANAGER, PolicyRef, Remediation, RemediationStatus, Shared, TargetKind,
+    TargetRef, Workload,
 };
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -328,16 +329,16 @@ impl ports::Cluster for Cluster {
     async fn write_replicas(
         &self,
         (namespace, _): &EntryKey,
-        scale: &Scale,
+        set: &SetReplicas,
         version: &Version,
     ) -> Written<()> {
         let patch = serde_json::json!({
-            "metadata": {"resourceVersion": version.0, "uid": scale.uid},
-            "spec": {"replicas": scale.to},
+            "metadata": {"resourceVersion": version.0, "uid": set.uid},
+            "spec": {"replicas": set.to},
         });
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let (patch, name) = (Patch::Merge(&patch), &scale.target.name);
-        let sent = match scale.target.kind {
+        let (patch, name) = (Patch::Merge(&patch), &set.target.name);
+        let sent = match set.target.kind {
             TargetKind::Deployment => {
                 let all: Api<Deployment> = self.writing(namespace);
                 all.patch_scale(name, &params, &patch).await.map(drop)

@@ -53,9 +53,9 @@ pub(super) fn policy(object: &LatencyPolicy, enabled: &[ActionKind]) -> StoredPo
         Ok(mut policy) => {
             // Of what it did not ask for it is not told either.
             if object.spec.remediations.is_empty() {
-                policy
-                    .rungs
-                    .retain(|rung| rung.action.permissions().iter().all(|kind| enabled.contains(kind)));
+                policy.rungs.retain(|rung| {
+                    rung.action.settings().permissions().iter().all(|kind| enabled.contains(kind))
+                });
             }
             let off = convert::switched_off(&policy, enabled);
             if off.is_empty() { Ok(policy) } else { Err(rejected(Stalled::ActionDisabled, off)) }

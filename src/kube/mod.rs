@@ -6,7 +6,6 @@ pub mod budgets;
 pub mod cluster;
 pub mod convert;
 mod dates;
-pub mod events;
 mod isolate;
 pub mod leader;
 mod manager;
@@ -25,7 +24,7 @@ pub use self::dates::Dates;
 pub use self::leader::Leadership;
 pub use self::manager::{Led, lead};
 pub use self::namespaces::Namespaces;
-pub use self::observe::Observer;
+pub use self::observe::ObservePort;
 pub use self::time::Timers;
 pub use self::watched::Watched;
 
@@ -34,7 +33,7 @@ pub struct Kubernetes;
 
 impl Environment for Kubernetes {
     type Cluster = Cluster;
-    type Observe = Observer;
+    type Observe = ObservePort;
     type Act = Actor;
     type Announce = Announcer;
     type Time = Timers;

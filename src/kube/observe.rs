@@ -1,69 +1,40 @@
-//! Sources of objectives and data stores, and what watches show of targets.
+//! What policies name, through the observer, and what watches show of targets.
 
 use std::time::Duration;
 
-use controller::objects::Observations;
 use controller::ports::{Cadence, Detail, Observe};
-use engine::advance::Look;
+use engine::effects::{Inspection, SignalSession};
 use engine::model::{
-    Action, ByName, NoData, NoDataReason, Observed, Pause, Policy, PostgresDependency, PostgresFacts, Probed,
-    RedisDependency, RedisFacts, Source, Target, TargetRef, Traffic,
+    ByName, Dependency, Facts, Measurement, NoDataReason, Observations, Observed, Pause, Policy, Target,
+    TargetRef,
 };
 
 use super::watched::{self, Watched};
 use crate::clock::Clock;
-use crate::observe::postgres::Databases;
-use crate::observe::probe::Probes;
-use crate::observe::prometheus::Prometheus;
-use crate::observe::redis::Caches;
+use crate::observe::Observer;
 
-/// Reads everything that policies name.
-pub struct Observer {
+/// Reads everything that one evaluation needs.
+pub struct ObservePort {
     /// The clock that readings are on.
     pub clock: Clock,
-    /// Metrics backends.
-    pub prometheus: Prometheus,
-    /// Requests of our own.
-    pub probes: Probes,
-    /// PostgreSQL.
-    pub databases: Databases,
-    /// Redis.
-    pub caches: Caches,
+    /// Reads sources and dependencies.
+    pub observer: Observer,
     /// What is watched in each scope.
     pub scopes: Vec<Watched>,
 }
 
-impl Observe for Observer {
-    async fn traffic(&self, policy: &Policy, elevated: bool) -> ByName<Observed<Traffic>> {
-        self.prometheus.traffic(policy, elevated).await
+impl Observe for ObservePort {
+    async fn measurements(&self, policy: &Policy, elevated: bool) -> ByName<Observed<Measurement>> {
+        self.observer.measurements(policy, elevated).await
     }
 
-    async fn probes(&self, policy: &Policy) -> ByName<Observed<Probed>> {
-        self.probes.probed(policy).await
-    }
-
-    async fn postgres(
+    async fn dependency(
         &self,
         namespace: &str,
-        dependency: &PostgresDependency,
-        cadence: Cadence,
-    ) -> Observed<PostgresFacts> {
-        let (databases, namespace) = (self.databases.clone(), namespace.to_owned());
-        let secret = dependency.secret.clone();
-        let reading = async move { databases.facts(&namespace, &secret, cadence.max_age).await };
-        patiently(cadence.patience, reading).await
-    }
-
-    async fn redis(
-        &self,
-        namespace: &str,
-        dependency: &RedisDependency,
-        cadence: Cadence,
-    ) -> Observed<RedisFacts> {
-        let (caches, namespace) = (self.caches.clone(), namespace.to_owned());
-        let secret = dependency.secret.clone();
-        let reading = async move { caches.facts(&namespace, &secret, cadence.max_age).await };
-        patiently(cadence.patience, reading).await
+        dependency: &Dependency,
+        Cadence { max_age, patience }: Cadence,
+    ) -> Observed<Facts> {
+        self.observer.dependency(namespace, dependency, max_age, patience).await
     }
 
     async fn target(&self, namespace: &str, target: &TargetRef, detail: Detail) -> Observed<Target> {
@@ -81,39 +52,14 @@ impl Observe for Observer {
     }
 
     fn problems(&self, policy: &Policy) -> Vec<String> {
-        self.prometheus.problems(policy)
+        self.observer.problems(policy)
     }
 
     fn resolution(&self, policy: &Policy) -> Option<Duration> {
-        let resolution = policy.objectives.iter().filter_map(|objective| match &objective.source {
-            Source::Prometheus { backend, .. } => {
-                self.prometheus.backend(backend).map(|backend| backend.scrape_interval)
-            }
-            // Each request tells something new.
-            Source::Probe(_) => None,
-        });
-        resolution.max()
+        self.observer.resolution(policy)
     }
 
-    async fn session(&self, namespace: &str, action: &Action) -> Look {
-        match action.session() {
-            Some(target) => self.databases.look(namespace, action, target).await,
-            None => Look::Unreadable(NoData::new(NoDataReason::NotFound, "it is done to no session")),
-        }
-    }
-}
-
-/// What a reading yields within our patience. It goes on without us: the next one who asks finds its result.
-async fn patiently<T: Send + 'static>(
-    patience: Duration,
-    reading: impl Future<Output = Observed<T>> + Send + 'static,
-) -> Observed<T> {
-    match tokio::time::timeout(patience, tokio::spawn(reading)).await {
-        Ok(Ok(observed)) => observed,
-        Ok(Err(_)) => Observed::missing(NoDataReason::QueryFailed, "the task that read it was stopped"),
-        Err(_) => {
-            let detail = format!("no answer within {}", engine::model::duration::human(patience));
-            Observed::missing(NoDataReason::Timeout, detail)
-        }
+    async fn session(&self, namespace: &str, signal: &SignalSession) -> Inspection {
+        self.observer.session(namespace, signal).await
     }
 }

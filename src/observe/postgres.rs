@@ -4,23 +4,19 @@
 //! waiting sessions only, and for at most 64 of them. The result is bounded; of a long queue those edges are kept that lead
 //! to its root: for each waiter who blocks without waiting, then who has waited longest. No query text leaves the server.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use engine::advance::Look;
+use engine::effects::{Inspection, SignalSession};
 use engine::model::{
-    Action, Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, PostgresLook, SecretRef,
-    ServerIdentity, Session, SessionIdentity, SessionState, SessionTarget, Slots,
+    Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, PostgresLook, ServerIdentity, Session,
+    SessionIdentity, SessionState, Slots,
 };
 use serde::Deserialize;
 use sqlx::Row;
 
-use super::looks::Looks;
+use super::dependencies::{Access, DependencyReader, Stores};
 use crate::clock::Clock;
 use crate::connections::postgres::clean;
 use crate::connections::sql::{instant, maintenance, micros, protected, strong_lock};
-use crate::connections::{Credentials, Registry, Secrets, postgres};
-use crate::telemetry::Metrics;
+use crate::connections::{self, postgres};
 
 /// The oldest server that can be diagnosed: `query_id`, `waitstart`.
 const OLDEST: u32 = 140_000;
@@ -160,99 +156,71 @@ struct RawSession {
     fingerprint: String,
 }
 
-/// All databases, each looked at once for everybody who asks at the same time.
-#[derive(Clone)]
-pub struct Databases {
-    secrets: Secrets,
-    registry: Registry,
-    clock: Clock,
-    metrics: Metrics,
-    looks: Looks<Credentials, PostgresFacts>,
-}
+/// PostgreSQL databases.
+pub struct Postgres;
 
-impl Databases {
-    /// Reads through these connections.
-    #[must_use]
-    pub fn new(secrets: Secrets, registry: Registry, clock: Clock, metrics: Metrics) -> Self {
-        Self { secrets, registry, clock, metrics, looks: Looks::default() }
-    }
+impl DependencyReader for Postgres {
+    type Store = connections::Postgres;
+    type Facts = PostgresFacts;
+    const SOURCE: &'static str = "postgres";
 
-    /// What the database behind a Secret says, not older than `max_age`.
-    pub async fn facts(
-        &self,
-        namespace: &str,
-        secret: &SecretRef,
-        max_age: Duration,
+    async fn look(
+        connection: &connections::Postgres,
+        clock: Clock,
+        _: Option<PostgresFacts>,
     ) -> Observed<PostgresFacts> {
-        let credentials = match self.secrets.credentials(namespace, secret).await {
-            Ok(credentials) => credentials,
-            Err(no_data) => return Observed::Missing(no_data),
-        };
-        let look = async {
-            let started = Instant::now();
-            let observed = self.read(&credentials).await;
-            self.metrics.read("postgres", started.elapsed());
-            if let Observed::Missing(_) = &observed {
-                // A new password, or another host: the Secret knows.
-                self.secrets.doubt(namespace, secret);
-            }
-            observed
-        };
-        self.looks.at(&credentials, max_age, look).await
-    }
-
-    /// What has become of the session that an action is done to, live.
-    pub async fn look(&self, namespace: &str, action: &Action, target: &SessionTarget) -> Look {
-        let secret = &target.secret;
-        let credentials = match self.secrets.credentials(namespace, secret).await {
-            Ok(credentials) => credentials,
-            Err(no_data) => return Look::Unreadable(no_data),
-        };
-        let (connection, session) = (self.registry.postgres(&credentials), &target.session);
-        let look = match action {
-            Action::CancelQuery(_) => look_at_statement(&connection, session).await,
-            Action::TerminateQuery(_)
-            | Action::TerminateIdle(_)
-            | Action::Scale(_)
-            | Action::WarmCache(_) => look_at_session(&connection, session).await,
-        };
-        if let Look::Unreadable(_) = &look {
-            self.secrets.doubt(namespace, secret);
-        }
-        look
-    }
-
-    async fn read(&self, credentials: &Arc<Credentials>) -> Observed<PostgresFacts> {
-        let connection = self.registry.postgres(credentials);
-        match snapshot(&connection).await {
-            Ok(facts) => Observed::Known { at: self.clock.now(), value: facts },
+        match snapshot(connection).await {
+            Ok(facts) => Observed::Known { at: clock.now(), value: facts },
             Err(no_data) => Observed::Missing(no_data),
         }
     }
 }
 
+impl Stores<Postgres> {
+    /// What has become of the session that is signalled, live; of its statement, where that is cancelled.
+    pub async fn session(&self, namespace: &str, signal: &SignalSession) -> Inspection {
+        let (Access { secrets, registry, .. }, target) = (&self.access, &signal.target);
+        let secret = &target.secret;
+        let credentials = match secrets.credentials::<connections::Postgres>(namespace, secret).await {
+            Ok(credentials) => credentials,
+            Err(no_data) => return Inspection::Unreadable(no_data),
+        };
+        let connection = registry.connection::<connections::Postgres>(&credentials);
+        let session = &target.session;
+        let seen = if signal.signal.ends_session() {
+            look_at_session(&connection, session).await
+        } else {
+            look_at_statement(&connection, session).await
+        };
+        if let Inspection::Unreadable(_) = &seen {
+            secrets.doubt(namespace, secret);
+        }
+        seen
+    }
+}
+
 /// What has become of a statement, live: it is gone when its session has gone or does anything else.
-pub async fn look_at_statement(connection: &postgres::Postgres, session: &SessionIdentity) -> Look {
+pub async fn look_at_statement(connection: &postgres::Postgres, session: &SessionIdentity) -> Inspection {
     let runs = |state: &str, start: Option<i64>| {
         state == "active" && start == Some(session.query_start.as_microsecond())
     };
     match state_of(connection, session).await {
         Ok(Some((state, _))) if state == "disabled" => {
             let detail = "the session does not say what it is doing; set track_activities = on";
-            Look::Unreadable(NoData::new(NoDataReason::PermissionDenied, detail))
+            Inspection::Unreadable(NoData::new(NoDataReason::PermissionDenied, detail))
         }
-        Ok(Some((state, start))) if runs(&state, start) => Look::Running,
-        Ok(_) => Look::Gone,
-        Err(no_data) => Look::Unreadable(no_data),
+        Ok(Some((state, start))) if runs(&state, start) => Inspection::Running,
+        Ok(_) => Inspection::Gone,
+        Err(no_data) => Inspection::Unreadable(no_data),
     }
 }
 
 /// What has become of a session, live, whatever it does.
-pub async fn look_at_session(connection: &postgres::Postgres, session: &SessionIdentity) -> Look {
+pub async fn look_at_session(connection: &postgres::Postgres, session: &SessionIdentity) -> Inspection {
     match state_of(connection, session).await {
-        Ok(Some(_)) => Look::Running,
-        Ok(None) => Look::Gone,
-        Err(no_data) => Look::Unreadable(no_data),
+        Ok(Some(_)) => Inspection::Running,
+        Ok(None) => Inspection::Gone,
+        Err(no_data) => Inspection::Unreadable(no_data),
     }
 }
 

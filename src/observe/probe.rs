@@ -9,14 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::model::{
-    ByName, NoData, NoDataReason, Observed, Policy, ProbeAnswer, ProbeSource, Probed, duration::human,
+    ByName, Measurement, NoData, NoDataReason, Observed, Policy, ProbeAnswer, ProbeSource, Probed,
+    duration::human,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
+use super::sources::ObjectiveSource;
 use crate::clock::Clock;
 use crate::connections::Services;
-use crate::connections::http::{Answer, Failure, Get, UrlPath, get};
+use crate::connections::http::{Answer, Failure, Get, UrlPath, get, host};
 use crate::telemetry::Metrics;
 
 /// While all is well the addresses of a Service are looked for so often; after a failure, at once.
@@ -55,6 +57,21 @@ pub struct Probes {
     clock: Clock,
     metrics: Metrics,
     known: Arc<Mutex<Known>>,
+}
+
+impl ObjectiveSource for Probes {
+    async fn measure(&self, policy: &Policy, _: bool) -> ByName<Observed<Measurement>> {
+        let read = self.probed(policy).await;
+        read.into_iter().map(|(name, probed)| (name, probed.map(Into::into))).collect()
+    }
+
+    fn problems(&self, _: &Policy) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn resolution(&self, _: &Policy) -> Option<Duration> {
+        None
+    }
 }
 
 impl Probes {
@@ -166,13 +183,8 @@ impl Probes {
         let Some(endpoint) = found.get(turn % found.len().max(1)) else {
             return Err(NoData::new(NoDataReason::NoReadyAddress, format!("Service {service} has none")));
         };
-        let request = Get {
-            address: endpoint.address,
-            scheme: *scheme,
-            service: service.clone(),
-            namespace: namespace.to_owned(),
-            path,
-        };
+        let request =
+            Get { address: endpoint.address, scheme: *scheme, host: host(service, namespace), path };
         let (timing, answer) = match get(&request, *timeout).await {
             Ok(Answer { status, timing, cut }) => (timing, ProbeAnswer::Status { status, cut }),
             Err(Failure::TimedOut(timing)) => (timing, ProbeAnswer::TimedOut),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use engine::remediations::REMEDIES;
+use engine::actions::ACTIONS;
 use serde_json::{Value, json};
 
 use crate::support::{find, rendered, run};
@@ -59,7 +59,7 @@ async fn with_actions(actions: &[String]) -> BTreeSet<String> {
 #[test]
 fn an_action_that_is_switched_off_takes_exactly_its_rights_along() {
     run(async {
-        let kinds: Vec<String> = REMEDIES.iter().map(|remedy| remedy.kind.to_string()).collect();
+        let kinds: Vec<String> = ACTIONS.iter().map(|line| line.kind.to_string()).collect();
         let whole = with_actions(&kinds).await;
         for kind in &kinds {
             let others: Vec<String> = kinds.iter().filter(|other| *other != kind).cloned().collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use engine::remediations::REMEDIES;
+use engine::actions::ACTIONS;
 use lab::Release;
 use serde_json::{Value, json};
 
@@ -161,7 +161,7 @@ fn every_value_is_in_values_yaml_with_a_line_that_says_what_it_is() {
 
 #[test]
 fn the_actions_are_those_of_the_code() {
-    let kinds: Vec<String> = REMEDIES.iter().map(|remedy| remedy.kind.to_string()).collect();
+    let kinds: Vec<String> = ACTIONS.iter().map(|line| line.kind.to_string()).collect();
     let of_schema = &schema()["properties"]["config"]["properties"]["actions"]["items"]["enum"];
     assert_eq!(of_schema, &json!(kinds));
     assert_eq!(objects(&chart("values.yaml"))[0]["config"]["actions"], json!(kinds));

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use controller::ports::{WriteError, Written};
-use engine::remediations::REMEDIES;
+use engine::actions::ACTIONS;
 use futures::TryStreamExt;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
@@ -45,7 +45,7 @@ fn cluster(client: &Client, namespace: &str) -> Cluster {
         Clock::at(sim::world::START),
         Metrics::new(false),
         Budgets::new(Namespaces::new(&[])),
-        REMEDIES.iter().map(|remedy| remedy.kind).collect::<Vec<_>>().into(),
+        ACTIONS.iter().map(|line| line.kind).collect::<Vec<_>>().into(),
         vec![Watched { scope, workloads, requeue }],
     )
 }

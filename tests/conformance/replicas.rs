@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use controller::objects::{LiveReplicas, Version};
 use controller::ports;
-use engine::model::{Autoscaler, EntryKey, FieldManager, Scale, TargetKind, TargetRef, WorkloadNow};
+use engine::effects::SetReplicas;
+use engine::model::{Autoscaler, EntryKey, FieldManager, TargetKind, TargetRef, WorkloadNow};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -103,8 +104,8 @@ impl<C: ports::Cluster> Operator<C> {
     async fn write(&self, known: usize, stranger: bool, to: u32) -> Answer<()> {
         let (now, version) = &self.known[known];
         let uid = if stranger { "another".to_owned() } else { now.uid.clone() };
-        let scale = Scale { target: self.target.clone(), uid, from: now.replicas, to };
-        written(self.cluster.write_replicas(&self.key, &scale, version).await)
+        let set = SetReplicas { target: self.target.clone(), uid, from: now.replicas, to };
+        written(self.cluster.write_replicas(&self.key, &set, version).await)
     }
 }
 

@@ -308,6 +308,8 @@ fn of_two_policies_on_one_workload_the_older_one_acts_and_the_other_is_told_its_
             .policy(|policy| {
                 grow(policy);
                 policy["metadata"]["name"] = json!("another");
+                // It would always go further: its own limit must not refuse it before the older policy does.
+                policy["spec"]["remediations"][0]["action"]["scale"]["maxReplicas"] = json!(64);
             })
             .await;
         world.until_condition_of("another", "WithinObjective", "True").await;

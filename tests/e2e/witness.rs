@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use engine::effects::Effect;
 use engine::invariants::{Checker, Fact, Replicas, Request, Signal, SignalKind, Tolerance, Victim, What};
-use engine::model::{Action, Draining, Phase, PolicyRef, TargetKind, TargetRef, WorkloadKey};
+use engine::model::{Draining, Phase, PolicyRef, TargetKind, TargetRef, WorkloadKey};
 use jiff::Timestamp;
 use lab::control_plane::AuditEvent;
 use latency_operator::api::convert::{NamespaceLabels, SelectingBudget};
@@ -213,7 +214,7 @@ fn from_log(world: &World) -> Vec<Fact> {
 fn from_target(world: &World, known: &[Fact]) -> Vec<Fact> {
     let run = |fact: &Fact| {
         let What::Remediation(stored) = &fact.what else { return None };
-        let warms = matches!(stored.spec.action, Action::WarmCache(_));
+        let warms = matches!(stored.spec.action.act().effect(), Effect::SendRequests(_));
         let runs = warms && stored.status.phase == Phase::Executing;
         runs.then(|| (fact.at, (stored.namespace.clone(), stored.name.clone())))
     };

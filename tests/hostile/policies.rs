@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use engine::actions::CancelQuerySettings;
 use engine::model::{Pause, PausedBy, Policy, RungAction};
 use kube::ResourceExt;
 use latency_operator::api::{LatencyPolicy, convert};
@@ -51,6 +52,9 @@ pub(crate) fn original() -> Value {
                     "serviceName": "orders-api", "port": "http", "path": "/api/health?full=1", "timeout": "3s", "scheme": "HTTP",
                     "failures": 2, "of": 3,
                 }},
+            }, {
+                "name": "pods", "type": "Latency", "latency": {"threshold": "500ms"},
+                "source": {"type": "Scrape", "scrape": {"port": "metrics", "path": "/metrics", "preset": "Django"}},
             }],
             "dependencies": [{
                 "name": "db", "type": "PostgreSQL",
@@ -61,6 +65,9 @@ pub(crate) fn original() -> Value {
                     "clientRoles": ["orders"], "clientApplications": ["gunicorn"], "cancellableRoles": ["orders", "reporting"],
                     "cores": 4, "connectionsPerPod": 5, "maintenanceSecretRef": {"name": "orders-db-owner"},
                 },
+            }, {
+                "name": "pool", "type": "PgBouncer", "secretRef": {"name": "orders-pgbouncer"},
+                "pgbouncer": {"poolName": "orders", "databaseDependencyName": "db"},
             }, {
                 "name": "cache", "type": "Redis", "secretRef": {"name": "orders-redis"}, "redis": {"role": "Cache"},
             }],
@@ -160,10 +167,10 @@ fn reach_of(mutant: &Mutant) -> Reach {
 fn has_rung_for(policy: &Policy, act: &Act) -> bool {
     policy.rungs.iter().any(|rung| match &rung.action {
         // A statement that was cancelled in vain is followed by the end of its session, where the rung says so.
-        RungAction::CancelQuery { terminate_after, .. } => {
+        RungAction::CancelQuery(CancelQuerySettings { terminate_after, .. }) => {
             act.kind == "CancelQuery" || (terminate_after.is_some() && act.kind == "TerminateIdle")
         }
-        RungAction::TerminateIdle { .. } => act.kind == "TerminateIdle",
+        RungAction::TerminateIdle(_) => act.kind == "TerminateIdle",
         RungAction::Scale(_) => act.kind == "Scale",
         RungAction::WarmCache(_) => act.kind == "WarmCache",
     })

@@ -44,6 +44,8 @@ const FIELDS: &[(&str, Reach)] = &[
     ("spec.dependencies[].postgresql.cores", Nothing),
     ("spec.dependencies[].postgresql.connectionsPerPod", Whether),
     ("spec.dependencies[].postgresql.maintenanceSecretRef", Nothing),
+    // Whose pool starves, and what explains that.
+    ("spec.dependencies[].pgbouncer", Whether),
     ("spec.dependencies[].redis.role", Whether),
     // From which age on somebody is a culprit.
     ("spec.diagnosis.thresholds", What),

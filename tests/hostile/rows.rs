@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use engine::State;
 use engine::model::{
-    Action, ActionKind, NoData, NoDataReason, Observed, OperatorHealth, Policy, PostgresFacts, Snapshot,
-    Target, later,
+    Action, ActionKind, Facts, NoData, NoDataReason, Observations, Observed, OperatorHealth, Policy,
+    PostgresFacts, Snapshot, Target, later,
 };
 use engine::tick;
 use jiff::Timestamp;
@@ -132,7 +132,7 @@ fn now(second: u64) -> Timestamp {
 fn snapshot(policy: &Policy, facts: Observed<PostgresFacts>, second: u64) -> Snapshot {
     let now = now(second);
     let slow = Duration::from_millis(if second < 3 { 90 } else { 900 });
-    let traffic = Observed::Known { at: now, value: builders::traffic(now, 500.0, slow, 20.0, 0.0) };
+    let traffic = Observed::Known { at: now, value: builders::traffic(now, 500.0, slow, 20.0, 0.0).into() };
     let target = Target { uid: "t".into(), workload: None, opt_out: None };
     let operator = OperatorHealth {
         leading_since: builders::start(),
@@ -141,11 +141,10 @@ fn snapshot(policy: &Policy, facts: Observed<PostgresFacts>, second: u64) -> Sna
         enabled_actions: vec![ActionKind::CancelQuery, ActionKind::TerminateIdle, ActionKind::Scale].into(),
         protected_roles: vec!["postgres".into()].into(),
     };
-    let mut snapshot =
-        Snapshot::new(now, policy.clone(), Observed::Known { at: now, value: target }, operator);
-    snapshot.traffic = policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect();
-    snapshot.databases.insert("db".to_owned(), facts);
-    snapshot
+    let mut observations = Observations::new(Observed::Known { at: now, value: target });
+    observations.measurements = policy.objectives.iter().map(|o| (o.name.clone(), traffic.clone())).collect();
+    observations.dependencies.insert("db".to_owned(), facts.map(Facts::from));
+    Snapshot::new(now, policy.clone(), observations, operator)
 }
 
 /// Everything that is proposed while the answer stays like this.
@@ -179,7 +178,8 @@ fn name(raw: &Value) -> String {
 
 /// Whether the rows themselves allow that this session is hit, read without any code of the operator.
 fn rows_allow(answer: &Value, action: &Action) -> bool {
-    let Some(target) = action.session() else { return false };
+    let effect = action.act().effect();
+    let Some(target) = effect.session() else { return false };
     let session = &target.session;
     let state = if matches!(action, Action::TerminateIdle(_)) { "idle in transaction" } else { "active" };
     let fits = |row: &Value| {
@@ -216,14 +216,16 @@ fn is_about(mutant: &Mutant, pid: i32) -> bool {
 fn no_row_leads_to_a_session_that_its_own_state_protects() {
     let policy = policy();
     for (story, culprit) in stories() {
-        let usual: BTreeSet<i32> =
-            proposed(&policy, &story).iter().filter_map(|a| Some(a.session()?.session.pid)).collect();
+        let usual: BTreeSet<i32> = proposed(&policy, &story)
+            .iter()
+            .filter_map(|a| Some(a.act().effect().session()?.session.pid))
+            .collect();
         assert_eq!(usual, BTreeSet::from([culprit]));
         let accepted = mutant_of(&story, MUTANTS, |_, mutant| {
             let actions = proposed(&policy, &mutant.value);
             for action in &actions {
                 assert!(rows_allow(&mutant.value, action), "the rows do not allow {action:?}");
-                let pid = action.session().map_or(0, |target| target.session.pid);
+                let pid = action.act().effect().session().map_or(0, |target| target.session.pid);
                 assert!(
                     usual.contains(&pid) || is_about(mutant, pid),
                     "pid {pid} is hit, and nothing is new about it"

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use engine::effects::{Effect, SignalSession};
 use engine::model::{Action, Pause, Policy};
 
 use crate::support::parse::Traffic;
@@ -142,11 +143,12 @@ pub(crate) struct Act {
 
 impl Act {
     pub(crate) fn of(action: &Action) -> Self {
-        let subject = match (action, action.session()) {
-            (Action::Scale(scale), _) => format!("{} from {} to {}", scale.target.name, scale.from, scale.to),
-            (Action::WarmCache(warm), _) => format!("{} {:?}", warm.settings.service, warm.settings.paths),
-            (_, Some(target)) => format!("pid {} of {}", target.session.pid, target.role),
-            (_, None) => String::new(),
+        let subject = match action.act().effect() {
+            Effect::SetReplicas(set) => format!("{} from {} to {}", set.target.name, set.from, set.to),
+            Effect::SendRequests(send) => format!("{} {:?}", send.requests.service, send.requests.paths),
+            Effect::SignalSession(SignalSession { target, .. }) => {
+                format!("pid {} of {}", target.session.pid, target.role)
+            }
         };
         Self { kind: action.kind().to_string(), subject }
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use engine::advance::{EffectReport, Look};
+use engine::advance::EffectReport;
+use engine::effects::Inspection;
 use engine::model::{NoDataReason, PostgresFacts, SessionState};
 use lab::postgres::Stop;
 use latency_operator::connections::{Credentials, Postgres};
@@ -25,7 +26,7 @@ async fn seen(connection: &Postgres, running: &Running) -> PostgresFacts {
 async fn until_gone(connection: &Postgres, facts: &PostgresFacts, pid: i32) {
     let identity = &session(facts, pid).identity;
     let gone = lab::until(SOON, async || {
-        (look_at_statement(connection, identity).await == Look::Gone).then_some(())
+        (look_at_statement(connection, identity).await == Inspection::Gone).then_some(())
     });
     assert!(gone.await.is_some(), "{:?}", look_at_statement(connection, identity).await);
 }
@@ -41,7 +42,7 @@ async fn the_statement_ends_and_the_session_lives_on() {
     let facts = seen(&connection, &running).await;
     let before = seen(&connection, &bystander).await;
     let identity = session(&facts, running.pid).identity.clone();
-    assert_eq!(look_at_statement(&connection, &identity).await, Look::Running);
+    assert_eq!(look_at_statement(&connection, &identity).await, Inspection::Running);
 
     let cancel = cancel_of(&facts, running.pid);
     assert_eq!(cancel_on(&connection, &cancel, &[], fence(&facts)).await, EffectReport::Sent);
@@ -53,16 +54,16 @@ async fn the_statement_ends_and_the_session_lives_on() {
     // The session's next statement is not the one that was meant.
     let next = client.start("select pg_sleep(0.2)");
     let _ = seen(&connection, &next).await;
-    assert_eq!(look_at_statement(&connection, &identity).await, Look::Gone);
+    assert_eq!(look_at_statement(&connection, &identity).await, Inspection::Gone);
     let report = cancel_on(&connection, &cancel, &[], fence(&facts)).await;
     assert!(matches!(report, EffectReport::NotMatched(_)), "{report:?}");
     let (client, ended) = next.ended().await;
     ended.expect("it is not hurt");
     client.leave().await;
-    assert_eq!(look_at_statement(&connection, &identity).await, Look::Gone);
+    assert_eq!(look_at_statement(&connection, &identity).await, Inspection::Gone);
     assert_eq!(
         look_at_statement(&connection, &session(&before, bystander.pid).identity).await,
-        Look::Running
+        Inspection::Running
     );
 }
 
@@ -104,7 +105,7 @@ async fn without_the_right_to_signal_it_is_refused_in_the_servers_words() {
         "permission denied to cancel query"
     };
     assert!(why.contains(words) && why.contains("PermissionDenied"), "{why}");
-    assert_eq!(look_at_statement(&connection, &cancel.session).await, Look::Running);
+    assert_eq!(look_at_statement(&connection, &cancel.session).await, Inspection::Running);
     assert!(running.runs());
 
     // One's own role needs no further right.
@@ -128,7 +129,7 @@ async fn what_cannot_be_sent_is_refused_and_a_broken_connection_is_a_lost_answer
     let report = cancel_on(&connection, &cancel, &[], fence(&facts)).await;
     assert!(matches!(report, EffectReport::Refused(_)), "there was no connection: {report:?}");
     let seen = look_at_statement(&connection, &cancel.session).await;
-    let Look::Unreadable(no_data) = &seen else { panic!("{seen:?}") };
+    let Inspection::Unreadable(no_data) = &seen else { panic!("{seen:?}") };
     assert_eq!(no_data.reason, NoDataReason::Unreachable);
 }
 

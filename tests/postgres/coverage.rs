@@ -1,6 +1,6 @@
 //! A role that may not read everything sees its own, and says what is missing.
 
-use engine::advance::Look;
+use engine::effects::Inspection;
 use engine::model::{Coverage, NoDataReason, SessionState};
 use latency_operator::observe::postgres::{look_at_statement, snapshot};
 
@@ -98,10 +98,10 @@ async fn a_statement_that_cannot_be_seen_has_not_gone() {
     let connection = world.connection(OPERATOR);
     let facts = until_facts(&connection, |facts| facts.session(running.pid).is_some()).await;
     let identity = session(&facts, running.pid).identity.clone();
-    assert_eq!(look_at_statement(&connection, &identity).await, Look::Running);
+    assert_eq!(look_at_statement(&connection, &identity).await, Inspection::Running);
     world.admin("orders", "revoke pg_monitor from latency_operator").await;
     let seen = look_at_statement(&connection, &identity).await;
-    let Look::Unreadable(no_data) = seen else { panic!("{seen:?}, but it runs") };
+    let Inspection::Unreadable(no_data) = seen else { panic!("{seen:?}, but it runs") };
     assert_eq!(no_data.reason, NoDataReason::PermissionDenied);
     assert!(running.runs());
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use engine::advance::EffectReport;
-use engine::model::{SessionState, SessionTarget, UncommittedWrites};
+use engine::effects::SessionTarget;
+use engine::model::{SessionState, UncommittedWrites};
 use latency_operator::connections::Postgres;
 use latency_operator::observe::postgres::snapshot;
 use sqlx::Row;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::advance::EffectReport;
-use engine::model::{PostgresFacts, SessionIdentity, SessionTarget, UncommittedWrites};
+use engine::effects::SessionTarget;
+use engine::model::{PostgresFacts, SessionIdentity, UncommittedWrites};
 use latency_operator::connections::Postgres;
 use latency_operator::observe::postgres::snapshot;
 use tokio::task::JoinHandle;

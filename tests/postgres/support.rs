@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::actions::CancelQuery;
 use engine::advance::EffectReport;
-use engine::model::{
-    Action, LockWait, NoData, NoDataReason, PostgresFacts, Session, SessionTarget, UncommittedWrites,
-};
+use engine::effects::{Effect, SessionTarget, SignalSession};
+use engine::model::{Action, LockWait, NoData, NoDataReason, PostgresFacts, Session, UncommittedWrites};
 use jiff::Timestamp;
 use lab::PostgresOptions;
 use lab::postgres::Auth;
@@ -137,7 +137,7 @@ pub(crate) fn options() -> PostgresOptions {
 /// A connection of the operator's, used by nobody else.
 pub(crate) fn connection(credentials: Credentials) -> Postgres {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Registry::default().postgres(&Arc::new(credentials))
+    Registry::default().connection(&Arc::new(credentials))
 }
 
 /// Reads until `wanted` says so.
@@ -286,7 +286,16 @@ pub(crate) async fn cancel_on(
     protected_roles: &[String],
     fence: Timestamp,
 ) -> EffectReport {
-    signal_on(connection, &Action::CancelQuery(target.clone()), protected_roles, fence).await
+    let signal = signalled(&Action::CancelQuery(CancelQuery(target.clone())));
+    signal_on(connection, &signal, protected_roles, fence).await
+}
+
+/// The signal that an action comes to.
+pub(crate) fn signalled(action: &Action) -> SignalSession {
+    match action.act().effect() {
+        Effect::SignalSession(signal) => signal,
+        other @ (Effect::SetReplicas(_) | Effect::SendRequests(_)) => panic!("{other:?}"),
+    }
 }
 
 /// Long after everything that a test does.

@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
-use engine::advance::{EffectReport, Look};
-use engine::model::{Action, PostgresFacts, SessionState, SessionTarget, TerminateIdle, UncommittedWrites};
+use engine::actions::{TerminateIdle, TerminateQuery};
+use engine::advance::EffectReport;
+use engine::effects::{Inspection, SessionTarget};
+use engine::model::{Action, PostgresFacts, SessionState, UncommittedWrites};
 use latency_operator::act::signal_session::signal_on;
 use latency_operator::connections::Postgres;
 use latency_operator::observe::postgres::{look_at_session, look_at_statement};
 
-use crate::support::{Client, OPERATOR, SOON, World, cancel_of, cancel_on, fence, session, until_facts};
+use crate::support::{
+    Client, OPERATOR, SOON, World, cancel_of, cancel_on, fence, session, signalled, until_facts,
+};
 
 const TICK: Duration = Duration::from_micros(1);
 const UPDATE: &str = "update accounts set balance = balance + 1 where id = 1";
@@ -52,12 +56,12 @@ fn terminate(facts: &PostgresFacts, pid: i32) -> TerminateIdle {
 }
 
 async fn end(connection: &Postgres, idle: &TerminateIdle, facts: &PostgresFacts) -> EffectReport {
-    signal_on(connection, &Action::TerminateIdle(idle.clone()), &[], fence(facts)).await
+    signal_on(connection, &signalled(&Action::TerminateIdle(idle.clone())), &[], fence(facts)).await
 }
 
 async fn until_gone(connection: &Postgres, target: &SessionTarget) {
     let gone = lab::until(SOON, async || {
-        (look_at_session(connection, &target.session).await == Look::Gone).then_some(())
+        (look_at_session(connection, &target.session).await == Inspection::Gone).then_some(())
     });
     gone.await.expect("the session is gone");
 }
@@ -71,7 +75,7 @@ async fn who_is_idle_in_a_transaction_is_ended_and_its_victims_go_on() {
     world.until_seen(1, "wait_event_type = 'Lock'").await;
     let facts = idle(&connection, idler.pid).await;
     let right = terminate(&facts, idler.pid);
-    assert_eq!(look_at_session(&connection, &right.target.session).await, Look::Running);
+    assert_eq!(look_at_session(&connection, &right.target.session).await, Inspection::Running);
 
     // Cancelling would do nothing, and is not done.
     let report = cancel_on(&connection, &right.target, &[], fence(&facts)).await;
@@ -105,7 +109,7 @@ async fn one_changed_thing_is_enough_to_end_nothing() {
         let report = end(&connection, &changed, &facts).await;
         assert!(matches!(report, EffectReport::NotMatched(_)), "{what}: {report:?}");
     }
-    let action = Action::TerminateIdle(right.clone());
+    let action = signalled(&Action::TerminateIdle(right.clone()));
     let report = signal_on(&connection, &action, &[], facts.clock).await;
     assert!(matches!(report, EffectReport::NotMatched(_)), "too late: {report:?}");
     let report = signal_on(&connection, &action, &["reporting".to_owned()], fence(&facts)).await;
@@ -151,14 +155,26 @@ async fn a_statement_that_ignores_its_cancellation_ends_with_its_session() {
     assert_eq!(cancel_on(&connection, &target, &[], fence(&facts)).await, EffectReport::Sent);
     // The next look comes after the signal: PostgreSQL has begun the sleep anew.
     world.until_seen(1, &format!("pid = {} and wait_event = 'PgSleep'", running.pid)).await;
-    assert_eq!(look_at_statement(&connection, &target.session).await, Look::Running);
+    assert_eq!(look_at_statement(&connection, &target.session).await, Inspection::Running);
 
     let mut other = target.clone();
     other.session.query_start += TICK;
-    let report = signal_on(&connection, &Action::TerminateQuery(other), &[], fence(&facts)).await;
+    let report = signal_on(
+        &connection,
+        &signalled(&Action::TerminateQuery(TerminateQuery(other))),
+        &[],
+        fence(&facts),
+    )
+    .await;
     assert!(matches!(report, EffectReport::NotMatched(_)), "{report:?}");
     assert!(running.runs());
-    let report = signal_on(&connection, &Action::TerminateQuery(target.clone()), &[], fence(&facts)).await;
+    let report = signal_on(
+        &connection,
+        &signalled(&Action::TerminateQuery(TerminateQuery(target.clone()))),
+        &[],
+        fence(&facts),
+    )
+    .await;
     assert_eq!(report, EffectReport::Sent);
     until_gone(&connection, &target).await;
     assert!(running.ended().await.1.expect_err("ended").contains("administrator command"));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engine::model::NoDataReason;
 use lab::RedisOptions;
 use lab::redis::Stop;
-use latency_operator::connections::{RedisCredentials, Registry};
+use latency_operator::connections::{Redis, RedisCredentials, Registry};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{
@@ -98,7 +98,7 @@ async fn what_cannot_be_reached_is_not_tried_again_by_everybody_at_once() {
 async fn all_who_have_the_same_credentials_share_one_connection() {
     let world = World::start().await;
     let registry = Registry::default();
-    let connections = (0..20).map(|_| registry.redis(&Arc::new(world.credentials(WATCHER))));
+    let connections = (0..20).map(|_| registry.connection::<Redis>(&Arc::new(world.credentials(WATCHER))));
     let looks = connections.map(|connection| tokio::spawn(async move { read(&connection).await }));
     for look in looks.collect::<Vec<_>>() {
         look.await.expect("no panic").expect("facts");
@@ -107,8 +107,10 @@ async fn all_who_have_the_same_credentials_share_one_connection() {
     assert_eq!(clients.matches("user=watcher").count(), 1, "{clients}");
     // Other credentials are another connection, and another database is as well.
     let other = RedisCredentials { user: None, password: None, ..world.credentials(WATCHER) };
-    read(&registry.redis(&Arc::new(other.clone()))).await.expect("facts");
-    read(&registry.redis(&Arc::new(RedisCredentials { database: 1, ..other }))).await.expect("facts");
+    read(&registry.connection::<Redis>(&Arc::new(other.clone()))).await.expect("facts");
+    read(&registry.connection::<Redis>(&Arc::new(RedisCredentials { database: 1, ..other })))
+        .await
+        .expect("facts");
     let clients = world.ask(&["CLIENT", "LIST"]).await;
     assert_eq!(clients.matches("user=default").count(), 2, "{clients}");
     // What nobody holds is closed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::model::{CacheMemory, LossKind, RedisFacts};
+use engine::model::{CacheMemory, CacheTrend, LossKind, RedisFacts, RedisLook};
 use jiff::Timestamp;
 use lab::redis::Stop;
 use latency_operator::connections::Redis;
@@ -16,6 +16,7 @@ struct Watched {
     world: World,
     connection: Redis,
     memory: CacheMemory,
+    seen: Option<RedisFacts>,
     now: Timestamp,
 }
 
@@ -24,15 +25,15 @@ impl Watched {
     async fn warm(options: lab::RedisOptions) -> Self {
         let world = World::with(options).await;
         let connection = world.connection(WATCHER);
-        let mut watched = Self { world, connection, memory: CacheMemory::default(), now: Timestamp::now() };
+        let mut watched =
+            Self { world, connection, memory: CacheMemory::default(), seen: None, now: Timestamp::now() };
         watched.world.server.fill(0, "key", 1000, 100).await.expect("filled");
         watched.look().await;
         for _ in 0..5 {
             watched.ask(95, 5).await;
             watched.look().await;
         }
-        let usual =
-            watched.memory.trend().and_then(|trend| trend.baseline).expect("it is known what is usual");
+        let usual = watched.trend().baseline.expect("it is known what is usual");
         assert!((usual.ratio - 0.95).abs() < 0.001 && usual.keys == 1000, "{usual:?}");
         watched
     }
@@ -50,15 +51,22 @@ impl Watched {
         pipeline.query_async::<()>(&mut client).await.expect("answers");
     }
 
-    async fn look(&mut self) -> RedisFacts {
-        let facts = read(&self.connection).await.expect("facts");
-        self.remember(&facts);
-        facts
+    async fn look(&mut self) -> RedisLook {
+        let look = read(&self.connection).await.expect("facts");
+        self.remember(look.clone());
+        look
     }
 
-    fn remember(&mut self, facts: &RedisFacts) {
+    fn remember(&mut self, look: RedisLook) {
         self.now = self.now.checked_add(Duration::from_secs(1)).expect("a time");
-        self.memory.learn(self.now, facts, WINDOW, true);
+        let facts = look.after(self.now, self.seen.as_deref());
+        self.memory.learn(self.now, &facts, WINDOW, true);
+        self.seen = Some(facts);
+    }
+
+    fn trend(&self) -> CacheTrend {
+        let seen = self.seen.as_ref().expect("a look");
+        self.memory.trend(seen, WINDOW).expect("a trend")
     }
 
     /// How it lost what it held, after two more looks at a server that finds nothing.
@@ -66,7 +74,7 @@ impl Watched {
         self.look().await;
         self.ask(95, 5).await;
         self.look().await;
-        let trend = self.memory.trend().expect("a trend");
+        let trend = self.trend();
         assert_eq!(trend.is_cold(), Some(true), "{trend:#?}");
         let loss = trend.loss.expect("it lost what it held");
         assert!(trend.baseline.is_some_and(|usual| usual.ratio > 0.94), "what is usual is still known");
@@ -89,7 +97,7 @@ async fn a_restart_is_seen_as_one_and_what_is_usual_stays_known() {
         let mut watched = Watched::warm(options()).await;
         watched.world.server.restart(how).await.expect("restarted");
         let facts = until_facts(&watched.connection, |_| true).await;
-        watched.remember(&facts);
+        watched.remember(facts);
         assert_eq!(watched.loss().await, (LossKind::Restart, 1000, 0), "{how:?}");
     }
 }
@@ -104,7 +112,7 @@ async fn evictions_are_seen_and_press_the_server() {
         let facts = watched.look().await;
         assert!(facts.counters.evicted > 100, "{facts:#?}");
     }
-    let trend = watched.memory.trend().expect("a trend");
+    let trend = watched.trend();
     assert_eq!(trend.loss.map(|loss| loss.kind), Some(LossKind::Eviction));
     assert!(trend.evicted > 100 && trend.pressed_since.is_some(), "{trend:#?}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::model::{NoData, NoDataReason, RedisFacts};
+use engine::model::{NoData, NoDataReason, RedisLook};
 use jiff::Timestamp;
 use lab::RedisOptions;
 use latency_operator::connections::redis::RIGHTS;
@@ -86,16 +86,16 @@ pub(crate) fn nobody_at(port: u16) -> RedisCredentials {
 
 /// A connection of the operator's, used by nobody else.
 pub(crate) fn connection(credentials: RedisCredentials) -> Redis {
-    Registry::default().redis(&Arc::new(credentials))
+    Registry::default().connection(&Arc::new(credentials))
 }
 
 /// One look.
-pub(crate) async fn read(connection: &Redis) -> Result<RedisFacts, NoData> {
+pub(crate) async fn read(connection: &Redis) -> Result<RedisLook, NoData> {
     look(connection, Timestamp::now()).await
 }
 
 /// Reads until `wanted` says so.
-pub(crate) async fn until_facts(connection: &Redis, wanted: impl Fn(&RedisFacts) -> bool) -> RedisFacts {
+pub(crate) async fn until_facts(connection: &Redis, wanted: impl Fn(&RedisLook) -> bool) -> RedisLook {
     let mut last = None;
     let found = lab::until(SOON, async || {
         let read = read(connection).await;

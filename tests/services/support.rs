@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use lab::control_plane::NODE;
 use lab::{ControlPlane, ControlPlaneOptions, Helm, Release, Session};
 use latency_operator::connections::Services;
-use latency_operator::connections::http::{Get, UrlPath, get};
+use latency_operator::connections::http::{Get, UrlPath, get, host};
 use latency_operator::connections::services::{DevOverride, Endpoint};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,6 +54,8 @@ pub(crate) struct Rig {
     /// As whom the addresses are looked for.
     pub(crate) user: String,
     pub(crate) services: Services,
+    /// With the rights of the chart.
+    pub(crate) operator: Client,
     connections: Arc<AtomicUsize>,
 }
 
@@ -82,7 +84,8 @@ impl Rig {
             client: plane.client().await.expect("a client"),
             namespace: namespace.to_owned(),
             user,
-            services: Services::new(operator, [], services.iter().map(elsewhere).collect()),
+            services: Services::new(operator.clone(), [], services.iter().map(elsewhere).collect()),
+            operator,
             connections,
         }
     }
@@ -165,8 +168,7 @@ impl Rig {
             let request = Get {
                 address: endpoint.address,
                 scheme: Scheme::Http,
-                service: service.to_owned(),
-                namespace: self.namespace.clone(),
+                host: host(service, &self.namespace),
                 path: UrlPath::parse("/").expect("a path"),
             };
             assert_eq!(get(&request, lab::patience(SOON)).await.expect("an answer").status, 200);

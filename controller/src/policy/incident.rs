@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::EvaluationError;
 use super::memory::{LastIncident, OpenIncident, PolicyMemory};
+use crate::announcement::Announcement;
 use crate::conditions::types;
 use crate::objects::{Episode, FoundIncident, IncidentSpec, Measurement, StoredIncident, StoredPolicy};
 use crate::ports::{Announce, Cluster, Environment, WriteError};
@@ -249,10 +250,11 @@ impl<E: Environment> Controllers<E> {
         memory: &mut PolicyMemory,
         snapshot: &Snapshot,
         ticked: &Tick,
+        announcements: &[Announcement],
     ) -> Result<(), EvaluationError> {
         let closed = ticked.situation.incident.is_none();
         let Some(open) = &mut memory.incident else { return Ok(()) };
-        *open.report = report::incident(&open.report, &open.facts, snapshot, ticked, closed);
+        *open.report = report::incident(&open.report, &open.facts, snapshot, ticked, announcements);
         if open.object.report != *open.report {
             let cluster = &self.ports.cluster;
             match cluster.write_incident(&open.object, &open.report).await {

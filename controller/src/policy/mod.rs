@@ -16,7 +16,7 @@ use engine::{Tick, settle, tick};
 pub(crate) use self::memory::PolicyMemories;
 use self::memory::PolicyMemory;
 use crate::fleet::Evaluated;
-use crate::objects::{Measurement, Observations, Recorded, StoredPolicy};
+use crate::objects::{Measurement, Recorded, StoredPolicy};
 use crate::ports::{Announce, Cluster, Environment, Leading, Observe, ReadError, Timer, WriteError};
 use crate::report::{self, Background};
 use crate::{Controllers, Next, PolicyKey};
@@ -124,12 +124,12 @@ impl<E: Environment> Controllers<E> {
         memory.evaluating(object);
         self.adopt(memory, object).await?;
         self.confirm(memory).await?;
-        let Observations { traffic, probes, databases, caches, target } =
-            self.observe(policy, &memory.state).await;
+        let mut observations = self.observe(policy, &memory.state).await;
         let mut pauses = self.ports.observe.pauses(&policy.id.namespace, &policy.target);
         // That of the policy itself as this evaluation was given it; the others as a watch shows them.
         pauses.retain(|pause| pause.by != PausedBy::Policy);
         pauses.extend(object.pause.clone());
+        observations.pauses = pauses;
         let now = self.now();
         let unconfirmed = memory.unconfirmed;
         memory.closed.take_if(|closed| !closed.facts().goes_on(now) && !unconfirmed);
@@ -138,17 +138,12 @@ impl<E: Environment> Controllers<E> {
         let closed = closed.filter(|closed| closed.goes_on(now));
         let last = incident.as_ref().or(closed.as_ref().map(|closed| &closed.incident));
         Ok(Snapshot {
-            traffic,
-            probes,
-            databases,
-            caches,
-            pauses,
             remediations: self.ledger.of_policy(&memory.key, last.map(|incident| incident.name.as_str())),
             history: self.ledger.history(&memory.key),
             incident,
             closed,
             next_ordinal: memory.reserved.unwrap_or(memory.ordinal.saturating_add(1)),
-            ..Snapshot::new(now, policy.clone(), target, self.health(now))
+            ..Snapshot::new(now, policy.clone(), observations, self.health(now))
         })
     }
 
@@ -177,12 +172,12 @@ impl<E: Environment> Controllers<E> {
         ticked: &Tick,
     ) -> Result<(), EvaluationError> {
         let snapshot = &evaluated.snapshot;
-        self.announce_records(evaluated, &memory.state, ticked);
+        let announcements = self.announce_decisions(evaluated, &memory.state, ticked);
         let problems = self.ports.observe.problems(&snapshot.policy);
         let resolution = self.ports.observe.resolution(&snapshot.policy);
         let background = Background { before: memory.newest(object).0, problems: &problems, resolution };
         self.measure_policy(snapshot, ticked, report::ready(background, snapshot, ticked).status);
-        self.report_incident(memory, snapshot, ticked).await?;
+        self.report_incident(memory, snapshot, ticked, &announcements).await?;
         self.report_policy(memory, object, snapshot, ticked, (&problems, resolution)).await
     }
 

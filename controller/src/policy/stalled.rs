@@ -6,8 +6,9 @@ use engine::model::PolicyRef;
 
 use super::EvaluationError;
 use super::memory::PolicyMemory;
+use crate::announcement::Announcement;
 use crate::conditions::{self, Said, Stalled, Status, types};
-use crate::objects::{Announcement, Measurement, Rejected, StoredPolicy, UndecodablePolicy};
+use crate::objects::{Measurement, Rejected, StoredPolicy, UndecodablePolicy};
 use crate::ports::{Announce, Cluster, Environment, WriteError};
 use crate::reasons::{self, Reason};
 use crate::report::{PolicyReport, PolicyState};
@@ -45,7 +46,6 @@ impl<E: Environment> Controllers<E> {
             return Ok(Next::After(AGAIN));
         }
         let version = version.clone();
-        tracing::warn!(policy = %object.id, "stalled: {}", rejected.message);
         self.announce_rejection(&object.id, reasons::POLICY_STALLED, &rejected.message, object.generation);
         match self.ports.cluster.write_policy_status(&object.id, &version, &report).await {
             Ok(written) => memory.wrote(Some(written)),
@@ -76,20 +76,13 @@ impl<E: Environment> Controllers<E> {
         self.announce_rejection(&object.id, reasons::POLICY_INVALID, &message, object.generation);
         let written = self.ports.cluster.write_conditions(&key, object.generation, &conditions).await;
         written.map_err(|error| EvaluationError::write("the policy's conditions", error))?;
-        tracing::warn!(policy = %object.id, "{message}");
         self.memories.reported(key, object.generation);
         Ok(Next::After(AGAIN))
     }
 
     fn announce_rejection(&self, policy: &PolicyRef, reason: Reason, message: &str, generation: i64) {
-        self.ports.announce.announce(Announcement {
-            policy: policy.clone(),
-            target: None,
-            reason,
-            action: "Accept".to_owned(),
-            note: message.to_owned(),
-            identity: format!("{generation}/{message}"),
-        });
+        let rejection = Announcement::of_rejection(self.now(), policy, reason, message, generation);
+        self.ports.announce.announce(&rejection);
     }
 }
 

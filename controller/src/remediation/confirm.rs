@@ -1,23 +1,21 @@
 //! The last check before the gate. What is judged comes from watches, and a watch whose connection has died shows an old world
 //! for minutes: a pause from the meantime must be respected.
 
-use engine::model::{Action, Snapshot};
+use engine::effects::Effect;
+use engine::model::Snapshot;
 
 use crate::ports::{Cluster, Environment};
 use crate::{Controllers, planted};
 
 impl<E: Environment> Controllers<E> {
     /// Whether policy, target and namespace are, as the API server holds them at this moment, what the snapshot says.
-    pub(super) async fn is_current(&self, snapshot: &Snapshot, action: &Action) -> bool {
+    pub(super) async fn is_current(&self, snapshot: &Snapshot, effect: &Effect) -> bool {
         if planted::is("no_live_look_before_the_gate") {
             return true;
         }
-        let differs = match action {
-            Action::CancelQuery(_)
-            | Action::TerminateQuery(_)
-            | Action::TerminateIdle(_)
-            | Action::WarmCache(_) => self.difference(snapshot).await,
-            Action::Scale(_) => match self.difference(snapshot).await {
+        let differs = match effect {
+            Effect::SignalSession(_) | Effect::SendRequests(_) => self.difference(snapshot).await,
+            Effect::SetReplicas(_) => match self.difference(snapshot).await {
                 None => self.workload_difference(snapshot).await,
                 some => some,
             },
@@ -34,7 +32,7 @@ impl<E: Environment> Controllers<E> {
     /// How replicas, who set them and what else does differ from the snapshot.
     async fn workload_difference(&self, snapshot: &Snapshot) -> Option<String> {
         let (namespace, target) = (&snapshot.policy.id.namespace, &snapshot.policy.target);
-        let seen = snapshot.target.known().and_then(|target| target.workload.as_ref());
+        let seen = snapshot.observations.target.known().and_then(|target| target.workload.as_ref());
         let Some(seen) = seen else { return Some("the target's replicas have not been read".to_owned()) };
         let live = match self.ports.cluster.live_workload(namespace, target).await {
             Ok(live) => live,
@@ -71,13 +69,13 @@ impl<E: Environment> Controllers<E> {
         if policy.spec.as_ref().ok() != Some(&snapshot.policy) {
             return Some("the policy has changed".to_owned());
         }
-        let seen = snapshot.target.known();
+        let seen = snapshot.observations.target.known();
         if seen.map(|target| (Some(&target.uid), &target.opt_out)) != Some((live.uid.as_ref(), &live.opt_out))
         {
             return Some("the target has changed".to_owned());
         }
         let mut pauses = live.pauses;
         pauses.extend(policy.pause);
-        (pauses != snapshot.pauses).then(|| "a pause has changed".to_owned())
+        (pauses != snapshot.observations.pauses).then(|| "a pause has changed".to_owned())
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use engine::advance::EffectReport;
-use engine::model::{Action, Remediation, Scale, SessionTarget, TerminateIdle, elapsed, later};
+use engine::effects::{Effect, SessionTarget};
+use engine::model::{Remediation, elapsed, later};
 use jiff::Timestamp;
 
 use super::replicas::Replaces;
@@ -13,10 +14,10 @@ use crate::{Controllers, planted};
 impl<E: Environment> Controllers<E> {
     /// Sends the effect, and notes what was answered. While it is under way it counts as lost: should this task be stopped in
     /// between, this process does not send it again.
-    pub(super) async fn send(self: &Arc<Self>, remediation: &Remediation, action: &Action, fence: Timestamp) {
+    pub(super) async fn send(self: &Arc<Self>, remediation: &Remediation, effect: &Effect, fence: Timestamp) {
         self.in_flight.sent(remediation, EffectReport::Lost("it was interrupted".to_owned()));
         let report = if self.ports.leading.held() || planted::is("effect_without_the_lease") {
-            self.carry_out_effect(remediation, action, fence).await
+            self.carry_out_effect(remediation, effect, fence).await
         } else {
             Some(EffectReport::Refused("the Lease was no longer provably held".to_owned()))
         };
@@ -29,43 +30,46 @@ impl<E: Environment> Controllers<E> {
     async fn carry_out_effect(
         self: &Arc<Self>,
         remediation: &Remediation,
-        action: &Action,
+        effect: &Effect,
         fence: Timestamp,
     ) -> Option<EffectReport> {
-        Some(match action {
-            Action::CancelQuery(target)
-            | Action::TerminateQuery(target)
-            | Action::TerminateIdle(TerminateIdle { target, .. }) => {
-                let Some(fence) = self.on_server_clock(remediation, target, fence) else {
+        Some(match effect {
+            Effect::SignalSession(signal) => {
+                let Some(fence) = self.on_server_clock(remediation, &signal.target, fence) else {
                     return Some(EffectReport::Refused("the database's clock is not known".to_owned()));
                 };
-                let mut report = self.ports.act.signal(remediation, action, fence).await;
+                let mut report = self.ports.act.signal(remediation, signal, fence).await;
                 if matches!(report, EffectReport::Lost(_)) && planted::is("lost_effect_is_sent_again") {
                     let again = later(fence, remediation.spec.deadline);
-                    report = self.ports.act.signal(remediation, action, again).await;
+                    report = self.ports.act.signal(remediation, signal, again).await;
                 }
                 report
             }
-            Action::Scale(to) => self.set_replicas(remediation, to, Replaces::Anybodys, fence).await,
-            Action::WarmCache(to) => {
-                self.begin_run(remediation, to, fence);
+            Effect::SetReplicas(set) => self.set_replicas(remediation, set, Replaces::Anybodys, fence).await,
+            Effect::SendRequests(send) => {
+                self.begin_run(remediation, send, fence);
                 return None;
             }
         })
     }
 
-    /// Sets the replicas back, if they are still what we set.
+    /// Takes a change back, if it is still ours.
     pub(super) async fn restore(
         &self,
         remediation: &Remediation,
-        to: &Scale,
+        effect: &Effect,
         fence: Timestamp,
     ) -> EffectReport {
         if !self.ports.leading.held() {
             return EffectReport::Refused("the Lease was no longer provably held".to_owned());
         }
-        let report = self.set_replicas(remediation, to, Replaces::Ours, fence).await;
-        tracing::info!(name = remediation.name, ?report, from = to.from, to = to.to, "rolled back");
+        let report = match effect {
+            Effect::SetReplicas(set) => self.set_replicas(remediation, set, Replaces::Ours, fence).await,
+            Effect::SignalSession(_) | Effect::SendRequests(_) => {
+                EffectReport::Refused("it leaves no change that could be taken back".to_owned())
+            }
+        };
+        tracing::info!(name = remediation.name, ?report, ?effect, "rolled back");
         report
     }
 
@@ -79,9 +83,7 @@ impl<E: Environment> Controllers<E> {
     ) -> Option<Timestamp> {
         let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
         let evaluated = self.evaluations.of(&policy)?;
-        let observed = evaluated.snapshot.databases.get(&target.dependency)?;
-        let facts = observed.known().filter(|facts| facts.server == target.server)?;
-        let ours = observed.at()?;
-        Some(later(facts.clock, elapsed(fence, ours)))
+        let (ours, facts) = evaluated.snapshot.observations.postgres(&target.dependency)?.ok()?;
+        (facts.server == target.server).then(|| later(facts.clock, elapsed(fence, ours)))
     }
 }

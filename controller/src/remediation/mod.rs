@@ -10,9 +10,10 @@ mod undo_watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::advance::{EffectReport, Look, Step};
+use engine::advance::{EffectReport, Step};
+use engine::effects::{Effect, Inspection};
 use engine::model::{
-    Action, Admission, Fleet, Limits, NoData, NoDataReason, Phase, Remediation, RemediationStatus, elapsed,
+    Admission, Fleet, Limits, NoData, NoDataReason, Phase, Remediation, RemediationStatus, elapsed,
 };
 use engine::record::RecordKind;
 use engine::{Seen, advance};
@@ -69,19 +70,21 @@ impl<E: Environment> Controllers<E> {
     /// # Errors
     /// The API server could not be read or written.
     pub async fn advance(self: &Arc<Self>, mut stored: Stored<Remediation>) -> Result<Next, StepError> {
-        let mut look: Option<Look> = None;
+        let mut inspection: Option<Inspection> = None;
         for _ in 0..STEPS {
             let remediation = stored.value.clone();
             // 1. decide (no I/O, but for a pending rollback without a policy that is evaluated)
             let known = self.known(&remediation).await;
             let limits = self.ports.cluster.limits();
-            let mut step = self.next_step(&remediation, &known, look.as_ref(), &limits);
+            let mut step = self.next_step(&remediation, &known, inspection.as_ref(), &limits);
             // 2. before anything is changed, check whether what was judged is still so (reads only), and decide again: under
             //    the ceilings of this moment, and as if nothing were known where it is not
             let gate = passes_gate(&remediation, &step);
             if gate || matches!(step, Step::Restore { .. }) {
                 let current = match &known.evaluated {
-                    Some(judged) if gate => self.is_current(&judged.snapshot, &remediation.spec.action).await,
+                    Some(judged) if gate => {
+                        self.is_current(&judged.snapshot, &remediation.spec.action.act().effect()).await
+                    }
                     _ => true,
                 };
                 // Last, so that nothing slow lies between a freeze and its being respected.
@@ -90,11 +93,11 @@ impl<E: Environment> Controllers<E> {
                     Err(limits) => (limits, false),
                 };
                 let known = if current && listed { known } else { Known { evaluated: None, ..known } };
-                step = self.next_step(&remediation, &known, look.as_ref(), &limits);
+                step = self.next_step(&remediation, &known, inspection.as_ref(), &limits);
             }
-            look = None;
+            inspection = None;
             // 3. do that one thing
-            if let Some(next) = self.carry_out(&mut stored, &remediation, step, &mut look).await? {
+            if let Some(next) = self.carry_out(&mut stored, &remediation, step, &mut inspection).await? {
                 return Ok(next);
             }
         }
@@ -107,20 +110,20 @@ impl<E: Environment> Controllers<E> {
         stored: &mut Stored<Remediation>,
         remediation: &Remediation,
         step: Step,
-        look: &mut Option<Look>,
+        inspection: &mut Option<Inspection>,
     ) -> Result<Option<Next>, StepError> {
         match step {
             Step::Write { status, record } => {
                 if planted::is("effect_before_intent") && gate_to(remediation, &status) {
                     let fence = engine::model::later(self.now(), remediation.spec.deadline);
-                    self.send(remediation, &remediation.spec.action, fence).await;
+                    self.send(remediation, &remediation.spec.action.act().effect(), fence).await;
                 }
                 *stored = self.write_status(stored, remediation, &status, &record).await?;
             }
-            Step::Effect { action, fence } => self.send(remediation, &action, fence).await,
-            Step::Look(action) => *look = Some(self.inspect(remediation, &action).await),
-            Step::Restore { scale, fence } => {
-                let report = self.restore(remediation, &scale, fence).await;
+            Step::Effect { effect, fence } => self.send(remediation, &effect, fence).await,
+            Step::Inspect(effect) => *inspection = Some(self.inspect(remediation, &effect).await),
+            Step::Restore { effect, fence } => {
+                let report = self.restore(remediation, &effect, fence).await;
                 if report != EffectReport::Sent {
                     tracing::warn!(name = remediation.name, ?report, "could not be rolled back yet");
                     return Ok(Some(Next::After(AGAIN)));
@@ -172,7 +175,7 @@ impl<E: Environment> Controllers<E> {
 
     /// The newest evaluation of the policy that it belongs to. The policy of that name may be a later one: what was decided for
     /// its predecessor is not its business.
-    fn evaluation_for(&self, remediation: &Remediation) -> Option<Arc<Evaluated>> {
+    pub(crate) fn evaluation_for(&self, remediation: &Remediation) -> Option<Arc<Evaluated>> {
         let policy = (remediation.namespace.clone(), remediation.spec.policy.name.clone());
         let evaluated = self.evaluations.of(&policy)?;
         (evaluated.snapshot.policy.id.uid == remediation.spec.policy.uid).then_some(evaluated)
@@ -182,10 +185,10 @@ impl<E: Environment> Controllers<E> {
         &self,
         remediation: &Remediation,
         known: &Known,
-        look: Option<&Look>,
+        inspection: Option<&Inspection>,
         limits: &Limits,
     ) -> Step {
-        self.with_input(remediation, known, look, limits, |input| advance(remediation, input))
+        self.with_input(remediation, known, inspection, limits, |input| advance(remediation, input))
     }
 
     /// Asks the engine, with everything that is known.
@@ -193,7 +196,7 @@ impl<E: Environment> Controllers<E> {
         &self,
         remediation: &Remediation,
         known: &Known,
-        look: Option<&Look>,
+        inspection: Option<&Inspection>,
         limits: &Limits,
         ask: impl FnOnce(&Seen<'_>) -> T,
     ) -> T {
@@ -221,19 +224,19 @@ impl<E: Environment> Controllers<E> {
             passed_gate_at: progress.passed_gate_at,
             effect: progress.effect.as_ref(),
             executing_seen_at: progress.executing_seen_at,
-            look,
+            inspection,
         };
         ask(&input)
     }
 
-    async fn inspect(&self, remediation: &Remediation, action: &Action) -> Look {
-        match (action, action.session()) {
-            (Action::Scale(scale), _) => self.inspect_workload(&remediation.namespace, &scale.target).await,
-            (_, Some(_)) => self.ports.observe.session(&remediation.namespace, action).await,
-            (_, None) => Look::Unreadable(NoData::new(
-                NoDataReason::NotFound,
-                "it is done to nothing that could be looked at",
-            )),
+    async fn inspect(&self, remediation: &Remediation, effect: &Effect) -> Inspection {
+        let namespace = &remediation.namespace;
+        match effect {
+            Effect::SetReplicas(set) => self.inspect_workload(namespace, &set.target).await,
+            Effect::SignalSession(signal) => self.ports.observe.session(namespace, signal).await,
+            Effect::SendRequests(_) => {
+                Inspection::Unreadable(NoData::new(NoDataReason::NotFound, "nothing shows requests"))
+            }
         }
     }
 

@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use engine::advance::{EffectReport, Look};
+use engine::advance::EffectReport;
+use engine::effects::{Inspection, SetReplicas};
 use engine::guards::gitops_manager;
-use engine::model::{NoData, NoDataReason, Remediation, Scale, TargetRef, WorkloadNow, elapsed};
+use engine::model::{NoData, NoDataReason, Remediation, TargetRef, WorkloadNow, elapsed};
 use jiff::Timestamp;
 
 use crate::objects::LiveReplicas;
@@ -33,7 +34,7 @@ impl<E: Environment> Controllers<E> {
     pub(super) async fn set_replicas(
         &self,
         remediation: &Remediation,
-        scale: &Scale,
+        set: &SetReplicas,
         replaces: Replaces,
         fence: Timestamp,
     ) -> EffectReport {
@@ -46,19 +47,19 @@ impl<E: Environment> Controllers<E> {
             if left.is_zero() {
                 return no_time();
             }
-            let read = within(time, left, cluster.replicas(&remediation.namespace, &scale.target)).await;
+            let read = within(time, left, cluster.replicas(&remediation.namespace, &set.target)).await;
             let (now, version) = match read {
                 Some(Ok(LiveReplicas::Present(now, version))) => (now, version),
                 Some(Ok(LiveReplicas::Gone)) => {
-                    return EffectReport::NotMatched(format!("{} was gone", scale.target));
+                    return EffectReport::NotMatched(format!("{} was gone", set.target));
                 }
                 Some(Ok(LiveReplicas::Deleting)) => {
-                    return EffectReport::NotMatched(format!("{} was being deleted", scale.target));
+                    return EffectReport::NotMatched(format!("{} was being deleted", set.target));
                 }
                 Some(Err(error)) => return EffectReport::Refused(error.to_string()),
                 None => return EffectReport::Refused(no_answer.to_owned()),
             };
-            if let Err(why) = may_be_set(scale, replaces, &now) {
+            if let Err(why) = may_be_set(set, replaces, &now) {
                 return EffectReport::NotMatched(why);
             }
             // A process may have been frozen over the read, and a timeout of nothing would send all the same.
@@ -69,7 +70,7 @@ impl<E: Environment> Controllers<E> {
             if left.is_zero() {
                 return no_time();
             }
-            match within(time, left, cluster.write_replicas(&key, scale, &version)).await {
+            match within(time, left, cluster.write_replicas(&key, set, &version)).await {
                 Some(Ok(())) => return EffectReport::Sent,
                 // Its status has changed, or somebody was faster.
                 Some(Err(WriteError::Conflict(_))) => time.sleep(AFTER_CONFLICT).await,
@@ -83,32 +84,33 @@ impl<E: Environment> Controllers<E> {
     }
 
     /// What an action on a workload, or its rollback, is compared with.
-    pub(super) async fn inspect_workload(&self, namespace: &str, target: &TargetRef) -> Look {
+    pub(super) async fn inspect_workload(&self, namespace: &str, target: &TargetRef) -> Inspection {
         match self.ports.cluster.replicas(namespace, target).await {
-            Ok(LiveReplicas::Present(now, _)) => Look::Workload(now),
-            Ok(LiveReplicas::Deleting | LiveReplicas::Gone) => Look::Gone,
-            Err(error) => {
-                Look::Unreadable(NoData::new(NoDataReason::ApiUnavailable, format!("{target}: {error}")))
-            }
+            Ok(LiveReplicas::Present(now, _)) => Inspection::Workload(now),
+            Ok(LiveReplicas::Deleting | LiveReplicas::Gone) => Inspection::Gone,
+            Err(error) => Inspection::Unreadable(NoData::new(
+                NoDataReason::ApiUnavailable,
+                format!("{target}: {error}"),
+            )),
         }
     }
 }
 
 /// Whether the workload is still what was decided about.
-fn may_be_set(scale: &Scale, replaces: Replaces, now: &WorkloadNow) -> Result<(), String> {
-    let target = &scale.target;
-    if now.uid != scale.uid {
+fn may_be_set(set: &SetReplicas, replaces: Replaces, now: &WorkloadNow) -> Result<(), String> {
+    let target = &set.target;
+    if now.uid != set.uid {
         return Err(format!("{target} was another one of that name"));
     }
     if replaces == Replaces::Ours && planted::is("undo_overwrites_people") {
         return Ok(());
     }
-    if now.replicas != scale.from {
+    if now.replicas != set.from {
         return Err(format!(
             "{} had set {} replicas of {target}, not {}",
             now.others(),
             now.replicas,
-            scale.from
+            set.from
         ));
     }
     match (replaces, gitops_manager(&now.managers)) {
@@ -126,9 +128,9 @@ mod tests {
 
     use super::*;
 
-    fn scale() -> Scale {
+    fn set() -> SetReplicas {
         let target = TargetRef { kind: TargetKind::Deployment, name: "orders-api".into() };
-        Scale { target, uid: "u".into(), from: 4, to: 6 }
+        SetReplicas { target, uid: "u".into(), from: 4, to: 6 }
     }
 
     fn now(replicas: u32, managers: &[&str]) -> WorkloadNow {
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_action_replaces_what_people_set_and_never_what_git_set() {
-        let may = |now: &WorkloadNow| may_be_set(&scale(), Replaces::Anybodys, now);
+        let may = |now: &WorkloadNow| may_be_set(&set(), Replaces::Anybodys, now);
         assert_eq!(may(&now(4, &["kubectl-client-side-apply"])), Ok(()));
         assert_eq!(may(&now(4, &[MANAGER])), Ok(()));
         assert!(may(&now(5, &["kubectl"])).unwrap_err().contains("kubectl had set 5"));
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_rollback_replaces_nothing_but_our_own_value() {
-        let may = |now: &WorkloadNow| may_be_set(&scale(), Replaces::Ours, now);
+        let may = |now: &WorkloadNow| may_be_set(&set(), Replaces::Ours, now);
         assert_eq!(may(&now(4, &[MANAGER])), Ok(()));
         assert!(may(&now(4, &[MANAGER, "kubectl"])).is_err());
         assert!(may(&now(4, &["kubectl"])).is_err());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::advance::{EffectReport, Turn, Warming};
-use engine::model::{Remediation, WarmCache, Warmed, elapsed};
+use engine::effects::{SendRequests, Warmed};
+use engine::model::{Remediation, elapsed};
 use futures::StreamExt;
 use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
@@ -25,14 +26,19 @@ const LEAST: Duration = Duration::from_millis(20);
 impl<E: Environment> Controllers<E> {
     /// Begins a run. Its result is noted when it is over, and the remediation is queued; until then it counts as lost, as it
     /// does for a successor.
-    pub(super) fn begin_run(self: &Arc<Self>, remediation: &Remediation, warm: &WarmCache, fence: Timestamp) {
-        let run = run(self.clone(), remediation.clone(), warm.clone(), fence);
+    pub(super) fn begin_run(
+        self: &Arc<Self>,
+        remediation: &Remediation,
+        send: &SendRequests,
+        fence: Timestamp,
+    ) {
+        let run = run(self.clone(), remediation.clone(), send.clone(), fence);
         self.ports.time.spawn(run);
     }
 
-    async fn warm_up(&self, remediation: &mut Remediation, warm: &WarmCache, fence: Timestamp) -> Warmed {
+    async fn warm_up(&self, remediation: &mut Remediation, send: &SendRequests, fence: Timestamp) -> Warmed {
         let time = &self.ports.time;
-        let mut warming = Warming::new(warm, self.now(), fence);
+        let mut warming = Warming::new(send, self.now(), fence);
         let mut answers = FuturesUnordered::new();
         let mut number = 0;
         let (mut confirmed, mut current) = (time.monotonic(), true);
@@ -53,7 +59,7 @@ impl<E: Environment> Controllers<E> {
                     let remediation = remediation.clone();
                     answers.push(async move {
                         let may = || self.ports.leading.held();
-                        self.ports.act.request(&remediation, warm, &path, number, fence, may).await
+                        self.ports.act.request(&remediation, &send.requests, &path, number, fence, may).await
                     });
                     number += 1;
                 }
@@ -83,7 +89,7 @@ impl<E: Environment> Controllers<E> {
             Err(_) => return false,
         }
         let Some(evaluated) = self.evaluation_for(remediation) else { return false };
-        let current = self.is_current(&evaluated.snapshot, &remediation.spec.action).await;
+        let current = self.is_current(&evaluated.snapshot, &remediation.spec.action.act().effect()).await;
         current && cluster.refresh_limits(&remediation.namespace).await.is_ok()
     }
 }
@@ -91,10 +97,10 @@ impl<E: Environment> Controllers<E> {
 async fn run<E: Environment>(
     controllers: Arc<Controllers<E>>,
     mut remediation: Remediation,
-    warm: WarmCache,
+    send: SendRequests,
     fence: Timestamp,
 ) {
-    let warmed = controllers.warm_up(&mut remediation, &warm, fence).await;
+    let warmed = controllers.warm_up(&mut remediation, &send, fence).await;
     tracing::info!(name = remediation.name, %warmed, "the run is over");
     let key = (remediation.namespace.clone(), remediation.name.clone());
     if !controllers.ledger.ledger().0.knows(&key) {

@@ -12,7 +12,6 @@ use engine::tick;
 use super::in_flight::{Key, key_of};
 use crate::Controllers;
 use crate::fleet::Evaluated;
-use crate::objects::Observations;
 use crate::ports::{Cluster, Environment, Timer};
 
 struct Watched {
@@ -52,16 +51,10 @@ impl<E: Environment> Controllers<E> {
             }
         };
         let policy = policy(remediation, spec);
-        let Observations { traffic, probes, databases, caches, target } = self.observe(&policy, &state).await;
+        let observations = self.observe(&policy, &state).await;
         let now = self.now();
         let seen_at = before.map_or(now, |before| before.max(now));
-        let snapshot = Snapshot {
-            traffic,
-            probes,
-            databases,
-            caches,
-            ..Snapshot::new(seen_at, policy, target, self.health(now))
-        };
+        let snapshot = Snapshot::new(seen_at, policy, observations, self.health(now));
         let ticked = tick(&snapshot, &state);
         let evaluated = Arc::new(Evaluated { snapshot, situation: ticked.situation });
         let at = self.ports.time.monotonic();

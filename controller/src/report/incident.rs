@@ -4,10 +4,11 @@ use std::fmt;
 
 use engine::Tick;
 use engine::model::{Incident, Outcome, Phase, Remediation, Severity, Snapshot};
-use engine::record::{DecisionRecord, RecordKind};
+use engine::record::RecordKind;
 use jiff::Timestamp;
 
 use super::{CauseReport, RefusalReport, causes, is_breached, refusals, said, sentence};
+use crate::announcement::Announcement;
 use crate::conditions::{self, ConditionReport, Said, Status, types};
 use crate::reasons;
 
@@ -142,17 +143,16 @@ pub fn incident(
     facts: &Incident,
     snapshot: &Snapshot,
     ticked: &Tick,
-    closed: bool,
+    announcements: &[Announcement],
 ) -> IncidentReport {
+    let closed = ticked.situation.incident.is_none();
     let name =
         snapshot.incident.as_ref().or(ticked.situation.incident.as_ref()).map(|open| open.name.as_str());
     let ours: Vec<&Remediation> =
         snapshot.remediations.iter().filter(|r| Some(r.spec.incident.as_str()) == name).collect();
     let mut timeline = before.timeline.clone();
     timeline.extend(ours.iter().flat_map(|remediation| steps(before, remediation)));
-    timeline.extend(
-        ticked.records.iter().filter(|r| r.changed).filter_map(|record| entry(before, facts, record)),
-    );
+    timeline.extend(announcements.iter().filter_map(|announcement| entry(before, facts, announcement)));
     let excess = timeline.len().saturating_sub(TIMELINE);
     timeline.drain(..excess);
     let breached = said(ticked).find_map(|record| {
@@ -223,13 +223,11 @@ fn step(remediation: &Remediation) -> RemediationStep {
 /// What a remediation has done since the incident was last written.
 fn steps(before: &IncidentReport, remediation: &Remediation) -> Option<TimelineEntry> {
     let known = before.remediations.iter().find(|step| step.name == remediation.name);
-    if known == Some(&step(remediation)) || remediation.status.phase == Phase::Admitted {
+    if known == Some(&step(remediation)) {
         return None;
     }
     let status = &remediation.status;
-    let reason = reasons::remediation(status.phase, status.outcome)
-        .map_or("RemediationProposed", |reason| reason.name);
-    let reason = if status.phase == Phase::Verifying { "RemediationStarted" } else { reason };
+    let reason = reasons::standing(status.phase, status.outcome)?.name;
     let at = status.completed_at.or(status.effect_at).or(status.acted_at);
     let at = at
         .or(status.executing.as_ref().map(|executing| executing.started_at))
@@ -238,17 +236,18 @@ fn steps(before: &IncidentReport, remediation: &Remediation) -> Option<TimelineE
     Some(TimelineEntry { at, reason: reason.to_owned(), message })
 }
 
-fn entry(before: &IncidentReport, facts: &Incident, record: &DecisionRecord) -> Option<TimelineEntry> {
-    let reason = reasons::of(record, None)?;
-    // A dry run is reported as a step of its LatencyRemediation.
-    if matches!(record.kind, RecordKind::Proposed { .. }) {
+fn entry(before: &IncidentReport, facts: &Incident, announcement: &Announcement) -> Option<TimelineEntry> {
+    let reason = announcement.reason?;
+    // A dry run is an entry as a step of its LatencyRemediation. That data is back is in the conditions: each time it comes with
+    // other numbers, and a source that comes and goes would push everything else out.
+    if reason == reasons::REMEDIATION_PROPOSED || reason == reasons::DATA_RESTORED {
         return None;
     }
-    let message = sentence(&record.sentence());
+    let message = sentence(&announcement.note);
     // A new leader finds what the previous one has reported already.
     let mut since = before.timeline.iter().filter(|entry| entry.at >= facts.first_breached_at);
     let known = since.any(|entry| entry.reason == reason.name && entry.message == message);
-    (!known).then(|| TimelineEntry { at: record.at, reason: reason.name.to_owned(), message })
+    (!known).then(|| TimelineEntry { at: announcement.at, reason: reason.name.to_owned(), message })
 }
 
 #[cfg(test)]

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use engine::Tick;
 use engine::model::duration::{format, human, of_seconds, parse};
-use engine::model::{
-    Breach, BreachKind, Objective, ObjectiveKind, Reading, Snapshot, Source, Verdict, elapsed,
-};
+use engine::model::{Breach, BreachKind, Objective, ObjectiveKind, Reading, Snapshot, Verdict, elapsed};
 use engine::record::RecordKind;
 use jiff::Timestamp;
 
@@ -76,13 +74,6 @@ pub struct ObjectiveReport {
     pub measured_at: Timestamp,
 }
 
-impl ObjectiveReport {
-    /// Leaves the verdict, without what was measured.
-    pub(super) fn forget_numbers(&mut self) {
-        (self.measured, self.requests, self.measured_at) = (None, None, Timestamp::UNIX_EPOCH);
-    }
-}
-
 /// Which numbers a status shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Numbers {
@@ -137,18 +128,28 @@ pub(super) fn have_moved(before: &PolicyReport, snapshot: &Snapshot, ticked: &Ti
     if !newest.is_some_and(|newest| is_over(newest, MOVED_EVERY, snapshot.now)) {
         return false;
     }
-    let current = objectives(before, snapshot, ticked, Numbers::Current);
-    before.objectives.iter().any(|stored| {
-        let current = current.iter().find(|current| current.name == stored.name);
-        current.is_some_and(|current| has_moved(stored.measured.as_deref(), current.measured.as_deref()))
-    })
+    let moved = |objective: &Objective| {
+        let stored = before.objectives.iter().find(|stored| stored.name == objective.name)?;
+        let current = current(objective, snapshot, ticked)?;
+        has_moved(stored.measured.as_deref(), current.measured.as_deref(), least_move(objective))
+            .then_some(())
+    };
+    snapshot.policy.objectives.iter().any(|objective| moved(objective).is_some())
 }
 
-fn has_moved(stored: Option<&str>, current: Option<&str>) -> bool {
+/// The movement that is noise. A window has many requests. A probe is a single one: 4 ms after 2 ms says nothing, so what
+/// counts is a share of the threshold.
+fn least_move(objective: &Objective) -> f64 {
+    match (objective.source.timed(), &objective.kind) {
+        (Some(_), ObjectiveKind::Latency { target, .. }) => target.as_secs_f64() * MOVED_BY,
+        (None, _) | (Some(_), ObjectiveKind::ErrorRatio { .. }) => 0.0,
+    }
+}
+
+fn has_moved(stored: Option<&str>, current: Option<&str>, least: f64) -> bool {
     let Some(current) = current else { return false };
-    let (stored, current) = (stored.and_then(number), number(current));
-    match (stored, current) {
-        (Some(stored), Some(current)) => (current - stored).abs() > stored.abs() * MOVED_BY,
+    match (stored.and_then(number), number(current)) {
+        (Some(stored), Some(current)) => (current - stored).abs() > (stored.abs() * MOVED_BY).max(least),
         (None, _) => true,
         (Some(_), None) => false,
     }
@@ -193,10 +194,10 @@ fn value(objective: &Objective, reading: &Reading) -> Option<String> {
     let is_error = matches!(reading.verdict, Verdict::Breached(Breach { kind: BreachKind::Errors, .. }));
     let is_missing = matches!(reading.verdict, Verdict::NoData(_));
     let value = reading.measured.as_ref()?.value.filter(|_| !is_missing)?;
-    match (&objective.kind, &objective.source) {
-        (ObjectiveKind::Latency { .. }, Source::Probe(_)) if is_error => None,
-        (ObjectiveKind::Latency { .. }, _) => Some(human(of_seconds(value))),
-        (ObjectiveKind::ErrorRatio { .. }, _) => Some(percent(value, 2)),
+    match &objective.kind {
+        ObjectiveKind::Latency { .. } if is_error && objective.source.timed().is_some() => None,
+        ObjectiveKind::Latency { .. } => Some(human(of_seconds(value))),
+        ObjectiveKind::ErrorRatio { .. } => Some(percent(value, 2)),
     }
 }
 
@@ -344,8 +345,15 @@ mod tests {
             (Some("1s"), None, false),
             (None, None, false),
         ] {
-            assert_eq!(has_moved(stored, current), moved, "{stored:?} {current:?}");
+            assert_eq!(has_moved(stored, current, 0.0), moved, "{stored:?} {current:?}");
         }
+    }
+
+    #[test]
+    fn a_probe_has_moved_beyond_a_fifth_of_its_threshold_too() {
+        let moved = |stored, current| has_moved(Some(stored), Some(current), 0.1);
+        assert!(!moved("2ms", "60ms") && !moved("60ms", "2ms"), "one request after another");
+        assert!(moved("20ms", "121ms") && !moved("1s", "1.2s") && moved("1s", "1.3s"));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) fn state(
     said: &[Said],
     judged: &[ObjectiveReport],
 ) -> PolicyState {
-    if snapshot.pauses.iter().any(|pause| pause.holds(snapshot.now)) {
+    if snapshot.observations.pauses.iter().any(|pause| pause.holds(snapshot.now)) {
         return PolicyState::Paused;
     }
     if judged.iter().any(|objective| objective.verdict == Judged::Breached) {

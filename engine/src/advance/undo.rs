@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Look, Seen, Step, wait};
+use super::{Seen, Step, wait};
 use crate::causes;
+use crate::effects::{Effect, Inspection};
 use crate::model::{
-    Action, DEADLINE, DueBy, Freeze, Limits, Outcome, Remediation, RemediationSpec, RemediationStatus, Scale,
-    Snapshot, Undo, UndoSpec, UndoState, WorkloadNow, duration::human, elapsed, later,
+    DEADLINE, DueBy, Freeze, Limits, Outcome, Remediation, RemediationSpec, RemediationStatus, Snapshot,
+    Undo, UndoSpec, UndoState, duration::human, elapsed, later,
 };
 use crate::model::{Overall, Situation};
 use crate::record::RecordKind;
+use crate::rollback::{self, Pace, Place, Revert, Stands, revert};
 
 /// So long what was sent and never answered may yet arrive.
 pub(super) const LATE: Duration = Duration::from_secs(60);
@@ -26,7 +28,6 @@ const CALM_LOOK: Duration = Duration::from_secs(75);
 
 /// What is owed from the passing of the gate on.
 pub(super) fn owed(spec: &RemediationSpec, now: Timestamp) -> Option<Undo> {
-    let Action::Scale(scale) = &spec.action else { return None };
     #[cfg(planted_bugs)]
     if crate::planted::is("undo_not_recorded") {
         return None;
@@ -34,9 +35,7 @@ pub(super) fn owed(spec: &RemediationSpec, now: Timestamp) -> Option<Undo> {
     let undo = spec.undo.as_ref()?;
     Some(Undo {
         state: UndoState::Pending,
-        baseline: scale.from,
-        wrote: scale.to,
-        writing: None,
+        change: rollback::change(&spec.action.act().effect())?,
         due_at: later(now, undo.max_hold),
         due_by: None,
         stepped_at: None,
@@ -48,7 +47,8 @@ pub(super) fn owed(spec: &RemediationSpec, now: Timestamp) -> Option<Undo> {
 struct Case<'a> {
     remediation: &'a Remediation,
     seen: &'a Seen<'a>,
-    scale: &'a Scale,
+    effect: &'a Effect,
+    made: Box<dyn Revert + 'a>,
     spec: &'a UndoSpec,
     undo: &'a Undo,
 }
@@ -56,62 +56,57 @@ struct Case<'a> {
 /// The next step of a remediation that is over.
 pub(super) fn next(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     let owed = remediation.status.undo.as_ref().filter(|undo| undo.state == UndoState::Pending);
-    let (Some(undo), Action::Scale(scale), Some(spec)) =
-        (owed, &remediation.spec.action, &remediation.spec.undo)
-    else {
+    let effect = remediation.spec.action.act().effect();
+    let made = owed.and_then(|undo| revert(&effect, &undo.change));
+    let (Some(undo), Some(made), Some(spec)) = (owed, made, &remediation.spec.undo) else {
         return if remediation.held { Step::Release } else { Step::Done };
     };
-    let case = Case { remediation, seen, scale, spec, undo };
+    let case = Case { remediation, seen, effect: &effect, made, spec, undo };
     if !seen.leading {
         return case.wait("the Lease is not provably held");
     }
-    match seen.look {
-        None => Step::Look(remediation.spec.action.clone()),
-        Some(Look::Unreadable(no_data)) if case.is_late() => {
+    match seen.inspection {
+        None => Step::Inspect(effect.clone()),
+        Some(Inspection::Unreadable(no_data)) if case.is_late() => {
             case.end(UndoState::Abandoned, case.given_up(&no_data.to_string()))
         }
-        Some(Look::Unreadable(no_data)) => case.wait(&no_data.to_string()),
-        Some(Look::Gone | Look::Running) => {
-            case.end(UndoState::Abandoned, format!("{} is gone: nothing is left to take back", scale.target))
-        }
-        Some(Look::Workload(now)) => case.with(now),
+        Some(Inspection::Unreadable(no_data)) => case.wait(&no_data.to_string()),
+        Some(inspection) => match case.made.stands(inspection) {
+            Some(Stands::At { ours, place }) => case.with(inspection, ours, place),
+            Some(Stands::Gone(how)) => {
+                let sentence = format!("{} is {how}: nothing is left to take back", case.made.thing());
+                case.end(UndoState::Abandoned, sentence)
+            }
+            None => case.wait("what was changed has not been seen"),
+        },
     }
 }
 
 impl Case<'_> {
-    fn with(&self, now: &WorkloadNow) -> Step {
-        let (scale, undo) = (self.scale, self.undo);
-        if now.uid != scale.uid {
-            let sentence = format!("{} is another one now: nothing is left to take back", scale.target);
-            return self.end(UndoState::Abandoned, sentence);
-        }
+    fn with(&self, inspection: &Inspection, ours: bool, place: Place) -> Step {
+        let made = &self.made;
         if let Some(later) = self.later_act() {
             return self.wait(&later);
         }
-        if let Some(step) = self.arrived_late(now) {
+        if let Some(step) = self.arrived_late(ours, place) {
             return step;
         }
         // What was begun may arrive after something smaller was decided instead.
-        let ours = now.is_ours() && (undo.baseline..undo.wrote).contains(&now.replicas);
-        if undo.writing.is_some() && ours {
-            return self.stepped(now.replicas);
+        if self.undo.change.writing().is_some() && ours && (Place::Before..Place::Wrote).contains(&place) {
+            return self.stepped(inspection);
         }
-        if self.remediation.status.acted_at.is_none() && now.replicas == undo.baseline {
+        if self.remediation.status.acted_at.is_none() && place == Place::Before {
             return self.never_arrived();
         }
-        if self.is_late() && now.is_ours() && now.replicas > undo.baseline {
+        if self.is_late() && ours && place > Place::Before {
             // Also where a later act's stand, which has been given up as well.
             let why = self.may_step(DueBy::Drain).err();
             let why = why.unwrap_or_else(|| "there was no time for a look after the last step".to_owned());
             return self.end(UndoState::Abandoned, self.given_up(&why));
         }
-        if now.replicas != undo.wrote || !now.is_ours() {
-            let sentence = format!(
-                "{} has set {} replicas after we had set {}: theirs stands",
-                now.others(),
-                now.replicas,
-                undo.wrote
-            );
+        if place != Place::Wrote || !ours {
+            let theirs = made.set_by_others(inspection);
+            let sentence = format!("{theirs} after we had set {}: theirs stands", made.wrote());
             return self.end(UndoState::Contested, sentence);
         }
         if let Some(breach) = self.abandoned() {
@@ -150,7 +145,7 @@ impl Case<'_> {
                 entry.owes && later && entry.resource.same_as(resource)
             })
             .map(|((_, name), _)| {
-                format!("{name} acted on {} later and is taken back first", self.scale.target)
+                format!("{name} acted on {} later and is taken back first", self.made.thing())
             })
     }
 
@@ -163,23 +158,21 @@ impl Case<'_> {
         if self.seen.now < self.undo.due_at {
             return Step::Wait { until: self.undo.due_at, why: "what was sent may yet arrive".to_owned() };
         }
-        let sentence = format!("{} has {} replicas: nothing was done", self.scale.target, self.undo.baseline);
-        self.end(UndoState::None, sentence)
+        let (thing, before, unit) = (self.made.thing(), self.made.before(), self.made.unit());
+        self.end(UndoState::None, format!("{thing} has {before} {unit}: nothing was done"))
     }
 
     /// Interrupted, and taken for not done; then what was sent arrived. That is said before anything else happens to it: once
     /// somebody sets the replicas back, nobody could tell any more.
-    fn arrived_late(&self, now: &WorkloadNow) -> Option<Step> {
+    fn arrived_late(&self, ours: bool, place: Place) -> Option<Step> {
         let (undo, status) = (self.undo, &self.remediation.status);
-        let stands = now.is_ours() && now.replicas == undo.wrote && undo.writing.is_none();
+        let stands = ours && place == Place::Wrote && undo.change.writing().is_none();
         if status.acted_at.is_some() || !stands {
             return None;
         }
         let acted_at = Some(status.executing.as_ref()?.started_at);
-        let sentence = format!(
-            "it was interrupted, and done after all: {} has {} replicas",
-            self.scale.target, now.replicas
-        );
+        let (thing, wrote, unit) = (self.made.thing(), self.made.wrote(), self.made.unit());
+        let sentence = format!("it was interrupted, and done after all: {thing} has {wrote} {unit}");
         let message = sentence.clone();
         let status = Box::new(RemediationStatus { acted_at, message, ..status.clone() });
         let (state, overdue) = (undo.state, undo.overdue);
@@ -208,8 +201,8 @@ impl Case<'_> {
     /// What stays, and how people take it back.
     fn stays(&self) -> String {
         let command = self.remediation.by_hand().unwrap_or_default();
-        let target = &self.scale.target;
-        format!("{target} keeps its {} replicas; to take them back: {command}", self.undo.wrote)
+        let (thing, wrote, unit) = (self.made.thing(), self.made.wrote(), self.made.unit());
+        format!("{thing} keeps its {wrote} {unit}; to take them back: {command}")
     }
 
     /// What makes it due, whichever comes first.
@@ -279,7 +272,8 @@ impl Case<'_> {
         if let Some(trouble) = causes::database_trouble(snapshot, &situation.findings, "") {
             return Err(trouble.to_string());
         }
-        for (name, observed) in &snapshot.databases {
+        for (name, _) in snapshot.policy.databases() {
+            let Some(observed) = snapshot.observations.dependencies.get(name) else { continue };
             let age = observed.at().map(|at| elapsed(self.seen.now, at));
             if age
                 .is_none_or(|age| age > CALM_LOOK.max(snapshot.policy.evaluation.interval.saturating_mul(2)))
@@ -299,7 +293,7 @@ impl Case<'_> {
             return true;
         }
         #[cfg(planted_bugs)]
-        if crate::planted::is("written_steps_need_no_window") && self.undo.writing.is_some() {
+        if crate::planted::is("written_steps_need_no_window") && self.undo.change.writing().is_some() {
             return true;
         }
         let Some((snapshot, situation)) = self.seen.view else { return false };
@@ -340,27 +334,25 @@ impl Case<'_> {
         let stands = undo.due_by.is_some_and(|before| manner(before) == manner(by));
         #[cfg(planted_bugs)]
         let stands = stands || crate::planted::is("worse_is_undone_at_once_in_calm");
-        if let Some(to) = undo.writing.filter(|_| stands) {
-            let fence = later(self.seen.now, DEADLINE);
-            let scale = Scale { from: undo.wrote, to, ..self.scale.clone() };
-            return Step::Restore { scale, fence };
+        if let Some(effect) = self.made.step().filter(|_| stands) {
+            return Step::Restore { effect, fence: later(self.seen.now, DEADLINE) };
         }
-        let to = match by {
-            DueBy::Worse => undo.baseline,
-            DueBy::Calm | DueBy::MaxHold => undo.wrote.saturating_sub(self.spec.step).max(undo.baseline),
-            DueBy::Drain => undo.wrote.saturating_sub(self.step_in_time()).max(undo.baseline),
+        let pace = match by {
+            DueBy::Worse => Pace::AtOnce,
+            DueBy::Calm | DueBy::MaxHold => Pace::By(self.spec.step),
+            DueBy::Drain => Pace::By(self.step_in_time()),
         };
-        if to >= undo.wrote {
-            return self.end(UndoState::Done, format!("{} has {} replicas", self.scale.target, undo.wrote));
-        }
+        let (thing, wrote, unit) = (self.made.thing(), self.made.wrote(), self.made.unit());
+        let Some((change, to)) = self.made.next(pace) else {
+            return self.end(UndoState::Done, format!("{thing} has {wrote} {unit}"));
+        };
         let why = match by {
             DueBy::Calm => "calm has returned".to_owned(),
             DueBy::MaxHold => format!("it was held for {}", human(self.spec.max_hold)),
             DueBy::Worse => "it made things worse".to_owned(),
             DueBy::Drain => "the operator is being uninstalled".to_owned(),
         };
-        let target = &self.scale.target;
-        let sentence = format!("{why}: {target} goes from {} to {to} replicas", undo.wrote);
+        let sentence = format!("{why}: {thing} goes from {wrote} to {to} {unit}");
         let due_at = match (by, undo.due_by) {
             // Should the operator stay after all, it is held for as long as it was meant to.
             (DueBy::Drain, _) | (_, Some(DueBy::Calm | DueBy::MaxHold | DueBy::Worse)) => undo.due_at,
@@ -368,7 +360,7 @@ impl Case<'_> {
                 undo.due_at.min(self.seen.now)
             }
         };
-        self.write(Undo { writing: Some(to), due_by: Some(by), due_at, ..undo.clone() }, sentence)
+        self.write(Undo { change, due_by: Some(by), due_at, ..undo.clone() }, sentence)
     }
 
     /// As far as usual at a time, or further where there would not be time for all of it: each step is followed by an interval
@@ -378,43 +370,42 @@ impl Case<'_> {
         let each = self.spec.watch.evaluation.interval.saturating_mul(2).as_millis().max(1);
         let steps = left.unwrap_or_default().as_millis() / each;
         let steps = u32::try_from(steps).unwrap_or(u32::MAX).max(1);
-        let added = self.undo.wrote.saturating_sub(self.undo.baseline);
-        self.spec.step.max(added.div_ceil(steps))
+        self.spec.step.max(self.made.left().div_ceil(steps))
     }
 
-    fn stepped(&self, replicas: u32) -> Step {
-        let undo = self.undo;
-        let done = replicas <= undo.baseline;
-        let target = &self.scale.target;
-        let sentence = if done {
-            format!("{target} is back at {replicas} replicas")
+    fn stepped(&self, inspection: &Inspection) -> Step {
+        let Some(change) = self.made.arrived(inspection) else { return self.wait("the step") };
+        let Some(now) = revert(self.effect, &change) else { return self.wait("the step") };
+        let (thing, value, unit) = (now.thing(), now.wrote(), now.unit());
+        let (state, sentence) = if now.left() == 0 {
+            (UndoState::Done, format!("{thing} is back at {value} {unit}"))
         } else {
-            format!("{target} is at {replicas} replicas, {} were there before", undo.baseline)
+            let before = now.before();
+            (UndoState::Pending, format!("{thing} is at {value} {unit}, {before} were there before"))
         };
-        let state = if done { UndoState::Done } else { UndoState::Pending };
         let stepped_at = Some(self.seen.now);
-        self.write(
-            Undo { state, wrote: replicas, writing: None, stepped_at, overdue: false, ..undo.clone() },
-            sentence,
-        )
+        let undo = Undo { state, change: change.clone(), stepped_at, overdue: false, ..self.undo.clone() };
+        self.write(undo, sentence)
     }
 
     fn overdue(&self, why: &str) -> Step {
         if self.undo.overdue {
             return self.wait(why);
         }
+        let made = &self.made;
         let sentence = format!(
-            "{} keeps {} replicas, {} were there before; they have been held for {} and cannot be taken back yet: {why}",
-            self.scale.target,
-            self.undo.wrote,
-            self.undo.baseline,
+            "{} keeps {} {}, {} were there before; they have been held for {} and cannot be taken back yet: {why}",
+            made.thing(),
+            made.wrote(),
+            made.unit(),
+            made.before(),
             human(self.spec.max_hold)
         );
         self.write(Undo { overdue: true, ..self.undo.clone() }, sentence)
     }
 
     fn end(&self, state: UndoState, sentence: String) -> Step {
-        self.write(Undo { state, writing: None, ..self.undo.clone() }, sentence)
+        self.write(Undo { state, change: self.made.at_rest(), ..self.undo.clone() }, sentence)
     }
 
     fn write(&self, undo: Undo, sentence: String) -> Step {

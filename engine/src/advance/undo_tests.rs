@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::super::{EffectReport, Look, Seen, Step, advance};
+use super::super::{EffectReport, Seen, Step, advance};
+use crate::effects::{Effect, Inspection};
 use crate::guards::testing::{Setup, finding};
 use crate::model::Overall;
 use crate::model::{
-    Admission, Confidence, Draining, DueBy, EffectSeen, Executing, FieldManager, Fleet, MANAGER,
-    ObjectiveAfter, Outcome, Phase, Remediation, RemediationStatus, UndoState, Verdict, WorkloadNow, earlier,
-    later,
+    Admission, Change, Confidence, Draining, DueBy, EffectSeen, Executing, FieldManager, Fleet, MANAGER,
+    ObjectiveAfter, Outcome, Phase, Remediation, RemediationStatus, ReplicasChange, Undo, UndoState, Verdict,
+    WorkloadNow, earlier, later,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,12 +49,17 @@ fn workload(replicas: u32, managers: &[&str]) -> WorkloadNow {
     WorkloadNow { uid: "t".into(), replicas, ready: replicas, managers }
 }
 
+fn replicas(undo: &mut Undo) -> &mut ReplicasChange {
+    let Change::Replicas(replicas) = &mut undo.change;
+    replicas
+}
+
 impl Case {
     fn next(&self) -> Step {
-        self.next_seeing(&Look::Workload(self.look.clone()))
+        self.next_seeing(&Inspection::Workload(self.look.clone()))
     }
 
-    fn next_seeing(&self, look: &Look) -> Step {
+    fn next_seeing(&self, look: &Inspection) -> Step {
         let seen = Seen {
             now: self.setup.now,
             holder: "me",
@@ -70,7 +76,7 @@ impl Case {
             passed_gate_at: None,
             effect: self.effect.as_ref(),
             executing_seen_at: Some(earlier(self.setup.now, 60 * SECOND)),
-            look: Some(look),
+            inspection: Some(look),
         };
         advance(&self.remediation, &seen)
     }
@@ -83,7 +89,7 @@ impl Case {
 
     fn undo(&self) -> (UndoState, Option<u32>, Option<DueBy>) {
         let undo = self.written().undo.unwrap();
-        (undo.state, undo.writing, undo.due_by)
+        (undo.state, undo.change.writing(), undo.due_by)
     }
 
     fn waits(&self) -> bool {
@@ -102,11 +108,13 @@ fn calm_takes_a_step_back_once_it_is_written_down() {
     let mut case = owed();
     assert_eq!(case.undo(), (UndoState::Pending, Some(5), Some(DueBy::Calm)));
     case.remediation.status = case.written();
-    let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
+    let Step::Restore { effect: Effect::SetReplicas(scale), .. } = case.next() else {
+        panic!("it should restore")
+    };
     assert_eq!((scale.from, scale.to, scale.uid.as_str()), (6, 5, "t"));
     case.look = workload(5, &[MANAGER]);
-    let undo = case.written().undo.unwrap();
-    assert_eq!((undo.state, undo.wrote, undo.writing), (UndoState::Pending, 5, None));
+    let mut undo = case.written().undo.unwrap();
+    assert_eq!((undo.state, replicas(&mut undo).wrote, undo.change.writing()), (UndoState::Pending, 5, None));
 }
 
 #[test]
@@ -143,7 +151,7 @@ fn a_step_never_goes_below_what_was_there_before() {
     assert_eq!(case.undo().1, Some(4));
     let last = Case::with(|case| {
         let undo = case.remediation.status.undo.as_mut().unwrap();
-        (undo.writing, undo.due_by) = (Some(4), Some(DueBy::Calm));
+        (replicas(undo).writing, undo.due_by) = (Some(4), Some(DueBy::Calm));
         case.look = workload(4, &[MANAGER]);
     });
     assert_eq!(last.undo().0, UndoState::Done);
@@ -190,7 +198,7 @@ fn what_arrived_after_all_is_said_before_somebody_can_set_it_back() {
     let began_at = arrived.executing.as_ref().map(|executing| executing.started_at);
     assert_eq!((arrived.phase, arrived.acted_at), (Phase::Failed, began_at));
     assert!(arrived.message.ends_with("done after all: Deployment/orders-api has 6 replicas"), "{arrived:?}");
-    assert_eq!(arrived.undo.as_ref().unwrap().writing, None, "nothing is taken back by that");
+    assert_eq!(arrived.undo.as_ref().unwrap().change.writing(), None, "nothing is taken back by that");
     case.remediation.status = arrived;
     case.look = workload(4, &["kubectl"]);
     assert_eq!(case.undo().0, UndoState::Contested, "it was done, and somebody has set it back");
@@ -302,11 +310,13 @@ fn what_was_to_go_at_once_goes_step_by_step_where_things_are_well_again_by_then(
     let mut case = Case::with(|case| {
         case.remediation.status.outcome = Some(Outcome::Worse);
         let undo = case.remediation.status.undo.as_mut().unwrap();
-        (undo.writing, undo.due_by) = (Some(4), Some(DueBy::Worse));
+        (replicas(undo).writing, undo.due_by) = (Some(4), Some(DueBy::Worse));
     });
     assert_eq!(case.undo(), (UndoState::Pending, Some(5), Some(DueBy::Calm)));
     case.remediation.status = case.written();
-    let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
+    let Step::Restore { effect: Effect::SetReplicas(scale), .. } = case.next() else {
+        panic!("it should restore")
+    };
     assert_eq!((scale.from, scale.to), (6, 5));
     // What was sent while it was worse arrives all the same.
     case.look = workload(4, &[MANAGER]);
@@ -317,7 +327,7 @@ fn what_was_to_go_at_once_goes_step_by_step_where_things_are_well_again_by_then(
 fn what_was_to_go_at_once_waits_for_a_window_after_the_last_step_where_things_are_well_again() {
     let mut case = Case::with(|case| {
         let undo = case.remediation.status.undo.as_mut().unwrap();
-        (undo.writing, undo.due_by) = (Some(4), Some(DueBy::Worse));
+        (replicas(undo).writing, undo.due_by) = (Some(4), Some(DueBy::Worse));
         undo.stepped_at = Some(case.setup.situation.readings[0].at);
     });
     assert!(case.waits(), "the newest reading has not seen the step");
@@ -335,7 +345,9 @@ fn a_step_that_calm_allowed_is_not_carried_out_because_things_are_worse_again() 
     case.setup.situation.findings = vec![finding("BlockingQuery", Confidence::Certain)];
     assert_eq!(case.undo(), (UndoState::Pending, Some(4), Some(DueBy::Worse)));
     case.remediation.status = case.written();
-    let Step::Restore { scale, .. } = case.next() else { panic!("it should restore") };
+    let Step::Restore { effect: Effect::SetReplicas(scale), .. } = case.next() else {
+        panic!("it should restore")
+    };
     assert_eq!((scale.from, scale.to), (6, 4));
 }
 
@@ -393,7 +405,7 @@ fn who_is_being_uninstalled_steps_an_interval_apart_and_as_far_as_the_time_deman
     let far = |left: u32| {
         draining(left, |case| {
             let undo = case.remediation.status.undo.as_mut().unwrap();
-            undo.wrote = 10;
+            replicas(undo).wrote = 10;
             case.look = workload(10, &[MANAGER]);
         })
         .undo()
@@ -407,7 +419,7 @@ fn what_was_written_down_in_one_manner_is_not_carried_out_in_another() {
     let written = |writing: u32, by: DueBy, drains: bool| {
         let mut case = draining(60, |case| {
             let undo = case.remediation.status.undo.as_mut().unwrap();
-            (undo.writing, undo.due_by) = (Some(writing), Some(by));
+            (replicas(undo).writing, undo.due_by) = (Some(writing), Some(by));
         });
         if !drains {
             case.draining = None;
@@ -451,19 +463,21 @@ fn what_cannot_be_taken_back_in_time_is_given_up_with_the_command_and_released()
 fn a_step_that_was_done_is_noted_before_the_rest_is_given_up() {
     let case = draining(0, |case| {
         let undo = case.remediation.status.undo.as_mut().unwrap();
-        (undo.writing, undo.due_by) = (Some(5), Some(DueBy::Drain));
+        (replicas(undo).writing, undo.due_by) = (Some(5), Some(DueBy::Drain));
         case.look = workload(5, &[MANAGER]);
     });
-    let undo = case.written().undo.unwrap();
-    assert_eq!((undo.state, undo.wrote), (UndoState::Pending, 5));
+    let mut undo = case.written().undo.unwrap();
+    assert_eq!((undo.state, replicas(&mut undo).wrote), (UndoState::Pending, 5));
 }
 
 #[test]
 fn what_cannot_be_seen_is_given_up_too_once_the_time_is_over() {
     let unreadable = |left: u32| {
         let case = draining(left, |_| ());
-        let look =
-            Look::Unreadable(crate::model::NoData::new(crate::model::NoDataReason::Timeout, "no answer"));
+        let look = Inspection::Unreadable(crate::model::NoData::new(
+            crate::model::NoDataReason::Timeout,
+            "no answer",
+        ));
         case.next_seeing(&look)
     };
     assert!(matches!(unreadable(9), Step::Wait { .. }));
@@ -476,7 +490,7 @@ fn an_uninstallation_that_is_given_up_leaves_things_as_if_there_had_been_none() 
     let mut case = draining(60, |_| ());
     let due_at = case.remediation.status.undo.as_ref().unwrap().due_at;
     case.remediation.status = case.written();
-    case.remediation.status.undo.as_mut().unwrap().writing = None;
+    replicas(case.remediation.status.undo.as_mut().unwrap()).writing = None;
     assert_eq!(case.remediation.status.undo.as_ref().unwrap().due_at, due_at, "it is held as long as meant");
     case.draining = Some(Draining { until: earlier(case.setup.now, Draining::LINGERS) });
     assert!(case.waits(), "it is not due");

@@ -6,13 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Seen, Step, candidate_of, conclude, nothing_done, refused_by, write};
+use crate::effects::{SendRequests, Warmed};
 use crate::guards::{
     self, Context, GuardName, GuardVerdict, Ruling, Stage, WhileRunning, leadership, precondition,
 };
 use crate::model::Overall;
 use crate::model::{
-    CacheTrend, EffectSeen, ObjectiveAfter, Observed, Outcome, Phase, Remediation, Snapshot, WarmCache,
-    Warmed, duration::human, later,
+    CacheTrend, EffectSeen, ObjectiveAfter, Outcome, Phase, RedisFacts, Remediation, Snapshot,
+    duration::human, later,
 };
 
 /// What a run does next.
@@ -64,7 +65,7 @@ const JITTER: f64 = 0.25;
 /// One run, from the passing of the gate to its last answer.
 #[derive(Debug, Clone)]
 pub struct Warming {
-    warm: WarmCache,
+    send: SendRequests,
     /// No request at or after this instant.
     until: Timestamp,
     next_at: Timestamp,
@@ -80,10 +81,10 @@ pub struct Warming {
 impl Warming {
     /// A run that begins at `now` and sends nothing at or after `fence`.
     #[must_use]
-    pub fn new(warm: &WarmCache, now: Timestamp, fence: Timestamp) -> Self {
+    pub fn new(send: &SendRequests, now: Timestamp, fence: Timestamp) -> Self {
         Self {
-            warm: warm.clone(),
-            until: later(now, warm.settings.within).min(fence),
+            send: send.clone(),
+            until: later(now, send.requests.within).min(fence),
             next_at: now,
             before: None,
             sent: 0,
@@ -97,7 +98,7 @@ impl Warming {
 
     /// What is to be done now. `chance` lies between 0 and 1. Pure.
     pub fn turn(&mut self, remediation: &Remediation, seen: &Seen<'_>, chance: f64) -> Turn {
-        let settings = &self.warm.settings;
+        let settings = &self.send.requests;
         let planned = settings.planned();
         #[cfg(planted_bugs)]
         let planned = if crate::planted::is("warming_goes_round_for_ever") { u32::MAX } else { planned };
@@ -142,7 +143,7 @@ impl Warming {
     #[must_use]
     pub fn so_far(&self) -> Warmed {
         Warmed {
-            planned: self.warm.settings.planned(),
+            planned: self.send.requests.planned(),
             sent: self.sent,
             answered: self.answered,
             stopped: self.stopped.clone(),
@@ -150,7 +151,7 @@ impl Warming {
     }
 
     fn send(&mut self, now: Timestamp, chance: f64) -> Turn {
-        let settings = &self.warm.settings;
+        let settings = &self.send.requests;
         let paths = u32::try_from(settings.paths.len()).unwrap_or(u32::MAX).max(1);
         let place = usize::try_from(self.sent % paths).unwrap_or_default();
         let path = settings.paths.get(place).cloned().unwrap_or_default();
@@ -190,14 +191,14 @@ impl Warming {
         if situation.overall == Overall::Healthy {
             return Pace::Stop("the objectives are kept again".to_owned());
         }
-        let before = self.before.get_or_insert_with(|| Before::of(snapshot, &self.warm));
-        if let Some(worse) = before.worse(snapshot, &self.warm) {
+        let before = self.before.get_or_insert_with(|| Before::of(snapshot, &self.send));
+        if let Some(worse) = before.worse(snapshot, &self.send) {
             return Pace::Stop(worse);
         }
-        let trend = situation.caches.get(&self.warm.dependency);
+        let trend = situation.caches.get(&self.send.dependency);
         let cold = trend.and_then(CacheTrend::is_cold);
         if cold == Some(false) {
-            return Pace::Stop(format!("{} is warm again", self.warm.dependency));
+            return Pace::Stop(format!("{} is warm again", self.send.dependency));
         }
         let candidate = candidate_of(remediation, &snapshot.policy);
         let admission = seen.admission.as_ref();
@@ -230,34 +231,42 @@ fn means(verdict: &GuardVerdict) -> Pace {
 }
 
 impl Before {
-    fn of(snapshot: &Snapshot, warm: &WarmCache) -> Self {
-        let databases = snapshot.databases.iter();
-        let active = databases.filter_map(|(name, read)| Some((name.clone(), read.known()?.active_seconds)));
-        let cache = snapshot.caches.get(&warm.dependency).and_then(Observed::known);
+    fn of(snapshot: &Snapshot, send: &SendRequests) -> Self {
+        let active = |(name, _): (&String, _)| {
+            let (_, facts) = snapshot.observations.postgres(name)?.ok()?;
+            Some((name.clone(), facts.active_seconds))
+        };
+        let cache = cache(snapshot, send);
         Self {
-            active_seconds: active.collect(),
+            active_seconds: snapshot.policy.databases().filter_map(active).collect(),
             evicted: cache.map(|facts| (facts.server.run_id.clone(), facts.counters.evicted)),
         }
     }
 
     /// What has got worse since.
-    fn worse(&self, snapshot: &Snapshot, warm: &WarmCache) -> Option<String> {
+    fn worse(&self, snapshot: &Snapshot, send: &SendRequests) -> Option<String> {
         for (name, before) in &self.active_seconds {
-            let facts = snapshot.databases.get(name).and_then(Observed::known);
-            let Some(now) = facts.map(|facts| facts.active_seconds) else { continue };
+            let Some(Ok((_, facts))) = snapshot.observations.postgres(name) else { continue };
+            let now = facts.active_seconds;
             if now > before * 2.0 + SLOWER_BY {
                 return Some(format!(
                     "the database {name} got slower: its running statements are {now:.0} s old together, {before:.0} s when it began"
                 ));
             }
         }
-        let facts = snapshot.caches.get(&warm.dependency).and_then(Observed::known)?;
+        let facts = cache(snapshot, send)?;
         let (run_id, before) = self.evicted.as_ref()?;
         // A server that was started anew counts from nothing.
         let before = if facts.server.run_id == *run_id { *before } else { 0 };
         let evicted = facts.counters.evicted.saturating_sub(before);
-        (evicted > 0).then(|| format!("{} has begun to evict keys ({evicted})", warm.dependency))
+        (evicted > 0).then(|| format!("{} has begun to evict keys ({evicted})", send.dependency))
     }
+}
+
+/// The cache that is warmed, where it could be read.
+fn cache<'a>(snapshot: &'a Snapshot, send: &SendRequests) -> Option<&'a RedisFacts> {
+    let (_, facts) = snapshot.observations.redis(&send.dependency)?.ok()?;
+    Some(facts)
 }
 
 /// The run is over.
@@ -287,7 +296,7 @@ pub(super) fn interrupted(remediation: &Remediation, seen: &Seen<'_>) -> Step {
     #[cfg(planted_bugs)]
     if crate::planted::is("warming_is_begun_again") && seen.leading && seen.effect.is_none() {
         let fence = later(seen.now, remediation.spec.deadline);
-        return Step::Effect { action: remediation.spec.action.clone(), fence };
+        return Step::Effect { effect: remediation.spec.action.act().effect(), fence };
     }
     let mut remediation = remediation.clone();
     #[cfg(planted_bugs)]

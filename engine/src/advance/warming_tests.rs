@@ -1,10 +1,11 @@
 //! A run of warming, turn by turn.
 
 use super::*;
+use crate::effects::Effect;
 use crate::guards::testing::Setup;
 use crate::model::{
     Action, Admission, Budget, CacheBaseline, Confidence, Draining, Fleet, Freeze, Ledger, Limits,
-    NoDataReason, Pause, PausedBy, Severity, Survey,
+    NoDataReason, Observed, Pause, PausedBy, Severity, Survey,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,9 +27,11 @@ impl Run {
     fn begins() -> Self {
         let mut setup = Setup::warming();
         setup.situation.caches.insert("cache".into(), cold(setup.now));
-        let Action::WarmCache(warm) = setup.candidate.action.clone() else { panic!("it warms nothing") };
+        let Effect::SendRequests(send) = setup.candidate.action.act().effect() else {
+            panic!("it warms nothing")
+        };
         let now = setup.now;
-        let warming = Warming::new(&warm, now, later(now, 25 * SECOND));
+        let warming = Warming::new(&send, now, later(now, 25 * SECOND));
         let limits = Limits::default();
         Self {
             setup,
@@ -68,7 +71,7 @@ impl Run {
             passed_gate_at: None,
             effect: None,
             executing_seen_at: None,
-            look: None,
+            inspection: None,
         };
         self.warming.turn(&remediation, &seen, 0.0)
     }
@@ -220,7 +223,7 @@ fn trouble_in_a_database_stops_it_and_one_that_cannot_be_read_holds_it() {
 
     let mut run = Run::begins();
     let missing = Observed::missing(NoDataReason::Timeout, "no answer within 1s");
-    run.setup.snapshot.databases.insert("db".into(), missing);
+    run.setup.snapshot.observations.dependencies.insert("db".into(), missing);
     run.wait(SECOND);
     let why = run.holds();
     assert!(why.contains("db"), "{why}");
@@ -245,7 +248,11 @@ fn what_is_not_known_holds_it_and_people_stop_it() {
     assert!(run.stops().starts_with("Confidence"), "it is cold, and for another reason");
 
     let mut run = Run::begins();
-    run.setup.snapshot.pauses.push(Pause { by: PausedBy::Target, until: "forever".into(), reason: None });
+    run.setup.snapshot.observations.pauses.push(Pause {
+        by: PausedBy::Target,
+        until: "forever".into(),
+        reason: None,
+    });
     assert!(run.stops().starts_with("Paused"));
     let mut run = Run::begins();
     run.setup.snapshot.policy.rungs.clear();
@@ -307,7 +314,7 @@ fn a_run_that_takes_longer_than_its_verification_is_judged_all_the_same() {
         passed_gate_at: None,
         effect: None,
         executing_seen_at: None,
-        look: None,
+        inspection: None,
     };
     let mut waits = || {
         let step = crate::advance::advance(&remediation, &seen);

@@ -1,8 +1,9 @@
-//! What every other module stands on: time, names, and values that are kept once or small.
+//! What every other module stands on: time, names, references to Secrets, and values that are kept once or small.
 //!
 //! Instants are [`jiff::Timestamp`]s (UTC), spans are [`std::time::Duration`]s. Every map is ordered, so that the same
 //! input always yields the same output, byte for byte.
 
+mod secret;
 mod shared;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use secret::{SecretKeys, SecretRef};
 pub use shared::{ByName, Shared};
 
 /// The name of a cause, a guard or an action: a constant of the engine's tables, or the text of a stored record.

@@ -1,7 +1,8 @@
 //! `BlockingQuery`: a running statement holds a lock that others wait for.
 
-use super::case::{Case, Found, Hurts, Postgres, on_our_clock};
+use super::case::{Case, Found, Hurts, Store, on_our_clock};
 use super::{Along, Cause};
+use crate::dependencies::postgres::Postgres;
 use crate::dependencies::postgres::locks;
 use crate::model::{Evidence, SessionState, duration::human};
 
@@ -14,10 +15,10 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn diagnose(case: &Case<'_>) -> Vec<Found> {
-    case.postgres().filter_map(|database| blocker(&database)).collect()
+    case.each::<Postgres>().filter_map(|database| blocker(&database)).collect()
 }
 
-fn blocker(database: &Postgres<'_>) -> Option<Found> {
+fn blocker(database: &Store<'_, Postgres>) -> Option<Found> {
     let (read_at, facts) = database.facts.ok()?;
     let memory = database.memory?;
     let (root, victims) =

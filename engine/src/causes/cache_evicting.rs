@@ -1,9 +1,10 @@
 //! `CacheEvicting`: the cache is full, and drops what it holds or takes nothing more.
 
 use super::Cause;
-use super::case::{Case, Found, Hurts, Redis};
+use super::case::{Case, Found, Hurts, Store};
+use crate::dependencies::redis::Redis;
+use crate::model::Evidence;
 use crate::model::ratio::percent;
-use crate::model::{CacheMemory, Evidence};
 
 pub(super) const CAUSE: Cause = Cause {
     name: "CacheEvicting",
@@ -14,14 +15,14 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn diagnose(case: &Case<'_>) -> Vec<Found> {
-    case.redis().filter_map(|cache| pressed(&cache)).collect()
+    case.each::<Redis>().filter_map(|cache| pressed(&cache)).collect()
 }
 
-fn pressed(cache: &Redis<'_>) -> Option<Found> {
+fn pressed(cache: &Store<'_, Redis>) -> Option<Found> {
     let (_, facts) = cache.facts.ok()?;
     let refuses = facts.memory.refuses_writes();
-    let evicted = cache.trend.as_ref().map_or(0, |trend| trend.evicted);
-    let since = cache.memory.and_then(CacheMemory::pressed_since);
+    let evicted = cache.trend().map_or(0, |trend| trend.evicted);
+    let since = facts.history.pressed().since();
     if !refuses && (evicted == 0 || since.is_none()) {
         return None;
     }

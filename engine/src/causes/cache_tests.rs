@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::diagnose;
 use crate::guards::testing::{Setup, redis_facts};
 use crate::model::{
-    CacheUse, CommandUse, Confidence, Dependency, Finding, Memory, NoDataReason, Observed, RedisDependency,
-    RedisFacts, SlowCommand, earlier, later,
+    CacheUse, CommandUse, Confidence, Dependency, Facts, Finding, Learning, Memory, NoDataReason, Observed,
+    RedisDependency, RedisFacts, RedisLook, SlowCommand, earlier, later,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,7 +16,8 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Server {
     setup: Setup,
     state: Memory,
-    facts: RedisFacts,
+    facts: RedisLook,
+    seen: Option<RedisFacts>,
     now: Timestamp,
     first_breached_at: Timestamp,
 }
@@ -28,8 +29,14 @@ impl Server {
         let declared = RedisDependency { secret: "orders-redis".into(), usage };
         setup.snapshot.policy.dependencies.insert("cache".into(), Dependency::Redis(declared));
         let now = setup.now;
-        let mut server =
-            Self { setup, state: Memory::default(), facts: redis_facts(), now, first_breached_at: now };
+        let mut server = Self {
+            setup,
+            state: Memory::default(),
+            facts: redis_facts(),
+            seen: None,
+            now,
+            first_breached_at: now,
+        };
         for _ in 0..20 {
             server.second(95, 5, true);
         }
@@ -43,12 +50,18 @@ impl Server {
         self.facts.counters.hits += hits;
         self.facts.counters.misses += misses;
         let window = self.setup.snapshot.policy.evaluation.window;
-        self.state.caches.entry("cache".into()).or_default().learn(self.now, &self.facts, window, healthy);
+        let look = self.facts.clone().after(self.now, self.seen.as_deref());
+        let facts = Facts::Redis(look.clone());
+        let memory = self.state.dependencies.entry("cache".into()).or_default();
+        memory.learn(self.now, Some((self.now, &facts)), Learning { window, healthy });
+        self.seen = Some(look);
     }
 
     fn found(&mut self, cause: &str) -> Option<Finding> {
-        let seen = Observed::Known { at: self.now, value: self.facts.clone() };
-        self.setup.snapshot.caches.insert("cache".into(), seen);
+        let history = self.seen.as_ref().map(|look| look.history.clone()).unwrap_or_default();
+        let facts = RedisFacts::from(RedisLook { history, ..self.facts.clone() });
+        let read = Observed::Known { at: self.now, value: facts.into() };
+        self.setup.snapshot.observations.dependencies.insert("cache".into(), read);
         let findings = diagnose(&self.setup.snapshot, &self.state, self.first_breached_at);
         findings.into_iter().find(|finding| finding.cause == cause)
     }
@@ -97,7 +110,7 @@ fn a_ratio_that_fell_without_a_loss_is_possible_and_one_that_is_merely_low_is_ad
     let fell = server.found("ColdCache").unwrap();
     assert_eq!((fell.confidence, fell.advice), (Confidence::Possible, false));
     // Nothing is known of what is usual.
-    server.state = Memory::default();
+    (server.state, server.seen) = (Memory::default(), None);
     server.second(50, 50, false);
     assert_eq!(server.found("ColdCache"), None);
     server.second(50, 50, false);
@@ -153,7 +166,7 @@ fn clients_near_the_limit_and_refused_ones_are_told() {
     server.second(95, 5, false);
     assert_eq!(server.found("RedisClientsExhausted").unwrap().confidence, Confidence::Likely);
     let refused = Observed::missing(NoDataReason::ConnectionsExhausted, "max number of clients reached");
-    server.setup.snapshot.caches.insert("cache".into(), refused);
+    server.setup.snapshot.observations.dependencies.insert("cache".into(), refused);
     let findings = diagnose(&server.setup.snapshot, &server.state, server.first_breached_at);
     assert!(findings.iter().any(|finding| finding.cause == "RedisClientsExhausted"));
 }

@@ -1,16 +1,20 @@
 //! What a detector looks at, and what it answers.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Cause;
+use crate::dependencies::OneOfKinds;
+use crate::dependencies::postgres::Postgres;
+use crate::dependencies::redis::Redis;
 use crate::model::{
-    CacheMemory, CacheTrend, Confidence, DatabaseMemory, Evidence, Finding, Memory, NoData, Observed, Policy,
-    PostgresDependency, PostgresFacts, RedisDependency, RedisFacts, Session, Snapshot, Subject, Target,
+    CacheTrend, Confidence, Evidence, Finding, Memory, Policy, Read, Session, Snapshot, Subject, Target,
     Thresholds, Traffic, earlier, elapsed,
 };
 
 /// The time by which metrics and data stores may disagree: scrape, evaluation and clocks.
-const SLACK: std::time::Duration = std::time::Duration::from_secs(60);
+const SLACK: Duration = Duration::from_secs(60);
 
 /// Everything that is known while causes are looked for.
 pub(crate) struct Case<'a> {
@@ -30,35 +34,24 @@ impl<'a> Case<'a> {
         &self.snapshot.policy
     }
 
-    /// The PostgreSQL dependencies that were looked at, also those that could not be read.
-    pub(crate) fn postgres(&self) -> impl Iterator<Item = Postgres<'a>> {
+    /// The dependencies of one kind that were looked at, also those that could not be read.
+    pub(crate) fn each<K: OneOfKinds + 'a>(&self) -> impl Iterator<Item = Store<'a, K>> + use<'a, K> {
         let (snapshot, state) = (self.snapshot, self.state);
-        snapshot.policy.databases().filter_map(|(name, declared)| {
-            let facts = as_result(snapshot.databases.get(name)?);
-            Some(Postgres { name, declared, facts, memory: state.databases.get(name) })
-        })
-    }
-
-    /// The Redis dependencies that were looked at, also those that could not be read.
-    pub(crate) fn redis(&self) -> impl Iterator<Item = Redis<'a>> {
-        let (snapshot, state) = (self.snapshot, self.state);
-        snapshot.policy.caches().filter_map(|(name, declared)| {
-            let facts = as_result(snapshot.caches.get(name)?);
-            let memory = state.caches.get(name);
-            Some(Redis { name, declared, facts, memory, trend: memory.and_then(CacheMemory::trend) })
+        snapshot.policy.each(K::declared).filter_map(|(name, declared)| {
+            let facts = snapshot.observations.of(name, K::facts)?;
+            let memory = state.dependencies.get(name).and_then(K::memory);
+            Some(Store { name, declared, facts, memory, window: snapshot.policy.evaluation.window })
         })
     }
 
     /// The target, where it could be read.
     pub(crate) fn target(&self) -> Option<&'a Target> {
-        self.snapshot.target.known()
+        self.snapshot.observations.target.known()
     }
 
     /// What was measured of the target's traffic, by objective.
     pub(crate) fn measurements(&self) -> impl Iterator<Item = (&'a str, &'a Traffic)> {
-        let known =
-            |(name, observed): (&'a String, &'a Observed<Traffic>)| Some((name.as_str(), observed.known()?));
-        self.snapshot.traffic.iter().filter_map(known)
+        self.snapshot.observations.all_traffic()
     }
 
     /// The thresholds of a cause: the policy's, else its defaults.
@@ -97,61 +90,45 @@ impl<'a> Case<'a> {
     }
 }
 
-fn as_result<T>(observed: &Observed<T>) -> Result<(Timestamp, &T), &NoData> {
-    match observed {
-        Observed::Known { at, value } => Ok((*at, value)),
-        Observed::Missing(no_data) => Err(no_data),
-    }
-}
-
-/// A PostgreSQL dependency.
-pub(crate) struct Postgres<'a> {
+/// A dependency of one kind.
+pub(crate) struct Store<'a, K: OneOfKinds> {
     /// Its name in the policy.
     pub(crate) name: &'a str,
     /// What the policy says about it.
-    pub(crate) declared: &'a PostgresDependency,
+    pub(crate) declared: &'a K::Declared,
     /// What was read, and when.
-    pub(crate) facts: Result<(Timestamp, &'a PostgresFacts), &'a NoData>,
-    /// The last two looks.
-    pub(crate) memory: Option<&'a DatabaseMemory>,
+    pub(crate) facts: Read<'a, K::Facts>,
+    /// What is remembered of it.
+    pub(crate) memory: Option<&'a K::Memory>,
+    /// The window that the policy judges.
+    window: Duration,
 }
 
-impl Postgres<'_> {
-    /// The database as a whole, as a subject.
+impl<K: OneOfKinds> Store<'_, K> {
+    /// It as a whole, as a subject.
     pub(crate) fn subject(&self) -> Subject {
         Subject::Dependency { dependency: self.name.to_owned() }
     }
+}
 
+impl Store<'_, Postgres> {
     /// One of its sessions, as a subject.
     pub(crate) fn session(&self, session: &Session) -> Subject {
         Subject::Session { dependency: self.name.to_owned(), session: session.identity.clone() }
     }
 }
 
+impl Store<'_, Redis> {
+    /// How it does; none where it cannot be told.
+    pub(crate) fn trend(&self) -> Option<CacheTrend> {
+        let (_, facts) = self.facts.ok()?;
+        self.memory?.trend(facts, self.window)
+    }
+}
+
 /// An instant of a server's clock on the operator's: as long before the reading as the server says.
 pub(crate) fn on_our_clock(read_at: Timestamp, clock: Timestamp, then: Timestamp) -> Timestamp {
     earlier(read_at, elapsed(clock, then))
-}
-
-/// A Redis dependency.
-pub(crate) struct Redis<'a> {
-    /// Its name in the policy.
-    pub(crate) name: &'a str,
-    /// What the policy says about it.
-    pub(crate) declared: &'a RedisDependency,
-    /// What was read, and when.
-    pub(crate) facts: Result<(Timestamp, &'a RedisFacts), &'a NoData>,
-    /// What is remembered of it.
-    pub(crate) memory: Option<&'a CacheMemory>,
-    /// How it does.
-    pub(crate) trend: Option<CacheTrend>,
-}
-
-impl Redis<'_> {
-    /// The server as a whole, as a subject.
-    pub(crate) fn subject(&self) -> Subject {
-        Subject::Dependency { dependency: self.name.to_owned() }
-    }
 }
 
 /// What is known of the harm that something does. Only what began with the breach can have caused it.

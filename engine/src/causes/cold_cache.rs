@@ -1,7 +1,8 @@
 //! `ColdCache`: lookups that used to find their key do not any more, because the cache lost what it held.
 
-use super::case::{Case, Found, Hurts, Redis};
+use super::case::{Case, Found, Hurts, Store};
 use super::{Along, Cause};
+use crate::dependencies::redis::Redis;
 use crate::model::ratio::percent;
 use crate::model::{CacheTrend, CacheUse, Evidence, Policy, RedisFacts, Thresholds};
 
@@ -27,15 +28,15 @@ pub(crate) fn low(policy: Option<&Policy>) -> f64 {
 
 fn diagnose(case: &Case<'_>) -> Vec<Found> {
     let low = low(Some(case.policy()));
-    case.redis().filter_map(|cache| cold(&cache, low)).collect()
+    case.each::<Redis>().filter_map(|cache| cold(&cache, low)).collect()
 }
 
-fn cold(cache: &Redis<'_>, low: f64) -> Option<Found> {
+fn cold(cache: &Store<'_, Redis>, low: f64) -> Option<Found> {
     if cache.declared.usage != CacheUse::Cache {
         return None;
     }
     let (_, facts) = cache.facts.ok()?;
-    let trend = cache.trend.as_ref()?;
+    let trend = cache.trend()?;
     let ratio = trend.ratio()?;
     let found = format!("{} of the lookups in {} find their key", percent(ratio), cache.name);
     let usual = trend.baseline.map(|usual| format!("{} are usual", percent(usual.ratio)));
@@ -57,7 +58,7 @@ fn cold(cache: &Redis<'_>, low: f64) -> Option<Found> {
         onset: trend.loss.map(|loss| loss.since),
         hurts,
         advice,
-        evidence: evidence(trend, facts),
+        evidence: evidence(&trend, facts),
         sentence,
     })
 }

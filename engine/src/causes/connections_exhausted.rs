@@ -1,7 +1,8 @@
 //! `ConnectionsExhausted`: the server has hardly a connection slot left, or none even for us.
 
 use super::Cause;
-use super::case::{Case, Found, Hurts, Postgres};
+use super::case::{Case, Found, Hurts, Store};
+use crate::dependencies::postgres::Postgres;
 use crate::model::{Evidence, NoDataReason};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -14,10 +15,10 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn diagnose(case: &Case<'_>) -> Vec<Found> {
-    case.postgres().filter_map(|database| full(&database)).collect()
+    case.each::<Postgres>().filter_map(|database| full(&database)).collect()
 }
 
-fn full(database: &Postgres<'_>) -> Option<Found> {
+fn full(database: &Store<'_, Postgres>) -> Option<Found> {
     let name = database.name;
     let (hurts, evidence, sentence) = match &database.facts {
         Ok((_, facts)) => {

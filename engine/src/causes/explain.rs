@@ -1,10 +1,10 @@
 //! Which finding is the root and which the symptom: along declared links, over all findings, transitively.
 
-use super::{Along, cause};
+use super::{Along, links};
 use crate::model::{Confidence, Finding, Policy};
 
-/// Marks each symptom with its root. A cause explains only what stands in its row, where the two are linked as the row says,
-/// and only when it is at least Likely. A symptom's symptom has the same root.
+/// Marks each symptom with its root. A cause explains only what a row of the table says, where the two are linked as the row
+/// says, and only when it is at least Likely. A symptom's symptom has the same root.
 pub(super) fn explain(policy: &Policy, findings: &mut [Finding]) {
     let roots = resolve(findings.len(), |root, symptom| match (findings.get(root), findings.get(symptom)) {
         (Some(root), Some(symptom)) => explains(policy, root, symptom),
@@ -40,12 +40,10 @@ fn explains(policy: &Policy, root: &Finding, symptom: &Finding) -> bool {
     let place = |finding: &Finding| -> Option<String> {
         finding.subject.as_ref().and_then(|subject| subject.dependency()).map(ToOwned::to_owned)
     };
-    let row = cause(&root.cause).map_or(&[] as &[_], |cause| cause.explains);
-    let along = row.iter().filter(|(name, _)| *name == symptom.cause);
     root.confidence >= Confidence::Likely
-        && along.into_iter().any(|(_, along)| {
+        && links(&root.cause, &symptom.cause).any(|along| {
             let behind = |name: &str| policy.dependencies.get(name)?.stands_before();
-            linked(*along, place(root).as_deref(), place(symptom).as_deref(), behind)
+            linked(along, place(root).as_deref(), place(symptom).as_deref(), behind)
         })
 }
 
@@ -66,7 +64,7 @@ fn linked<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::causes::CAUSES;
+    use crate::causes::{CAUSES, cause};
     use crate::guards::testing::{Setup, finding};
     use crate::model::Subject;
 
@@ -126,13 +124,15 @@ mod tests {
     fn every_name_in_the_table_is_known_and_nothing_explains_itself() {
         fn reach(name: &str, from: &str, depth: usize) {
             assert!(depth < CAUSES.len(), "{from} explains itself");
-            let row = cause(name).unwrap_or_else(|| panic!("{from} explains {name}, which is no cause"));
-            for (name, _) in row.explains {
+            for name in cause(name).into_iter().flat_map(|row| row.symptoms()) {
                 reach(name, from, depth + 1);
             }
         }
-        for cause in CAUSES {
-            reach(cause.name, cause.name, 0);
+        for row in CAUSES {
+            for (name, _) in row.explains.iter().chain(row.explained_by) {
+                assert!(cause(name).is_some(), "the row of {} names {name}, which is no cause", row.name);
+            }
+            reach(row.name, row.name, 0);
         }
     }
 }

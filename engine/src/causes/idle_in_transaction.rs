@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::case::{Case, Found, Hurts, Postgres, on_our_clock};
+use super::case::{Case, Found, Hurts, Store, on_our_clock};
 use super::{Along, Cause};
+use crate::dependencies::postgres::Postgres;
 use crate::dependencies::postgres::locks;
 use crate::model::{Evidence, PostgresFacts, SessionState, Thresholds, duration::human};
 
@@ -19,17 +20,17 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn diagnose(case: &Case<'_>) -> Vec<Found> {
-    let idle = |database: Postgres<'_>| {
+    let idle = |database: Store<'_, Postgres>| {
         let (read_at, facts) = database.facts.ok()?;
         let blocker = blocker(case, &database, read_at, facts);
         blocker.or_else(|| oldest_snapshot(case, &database, read_at, facts))
     };
-    case.postgres().filter_map(idle).collect()
+    case.each::<Postgres>().filter_map(idle).collect()
 }
 
 fn blocker(
     case: &Case<'_>,
-    database: &Postgres<'_>,
+    database: &Store<'_, Postgres>,
     read_at: jiff::Timestamp,
     facts: &PostgresFacts,
 ) -> Option<Found> {
@@ -68,7 +69,7 @@ fn blocker(
 
 fn oldest_snapshot(
     case: &Case<'_>,
-    database: &Postgres<'_>,
+    database: &Store<'_, Postgres>,
     read_at: jiff::Timestamp,
     facts: &PostgresFacts,
 ) -> Option<Found> {

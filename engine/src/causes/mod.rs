@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use self::case::{Case, Found};
 use crate::model::{
-    CacheMemory, Confidence, Coverage, Dependency, Finding, Memory, Observed, Policy, Snapshot, Thresholds,
+    Confidence, Coverage, Dependency, DependencyKind, Finding, Memory, Observed, Policy, Snapshot, Thresholds,
 };
 
 /// A line of the table.
@@ -34,6 +34,9 @@ pub struct Cause {
     pub found_when: &'static str,
     /// Causes that are mere symptoms of this one, and how the places of both must be linked.
     pub explains: &'static [(&'static str, Along)],
+    /// The same seen from the symptom: causes of which this one is a mere symptom. A relation is in one row of the table, in the
+    /// row of the cause that was added last.
+    pub explained_by: &'static [(&'static str, Along)],
     /// The defaults of what `diagnosis.thresholds[]` may set for it. A dimension without a default is not used.
     pub thresholds: Thresholds,
     /// The operator never acts on it: it escalates to on-call.
@@ -52,12 +55,30 @@ impl Cause {
         name: "",
         found_when: "",
         explains: &[],
+        explained_by: &[],
         thresholds: Thresholds::NONE,
         advice: false,
         blocks_load: false,
         needs: None,
         diagnose: |_| Vec::new(),
     };
+}
+
+impl Cause {
+    /// The names of all symptoms of this cause, whichever row of the table says so.
+    pub fn symptoms(&self) -> impl Iterator<Item = &'static str> {
+        CAUSES.iter().map(|cause| cause.name).filter(|name| links(self.name, name).next().is_some())
+    }
+}
+
+/// How the places of a root and of its symptom must be linked, by the rows of both; nothing where one does not explain the other.
+fn links(root: &str, symptom: &str) -> impl Iterator<Item = Along> {
+    let row = |name: &str, relations: fn(&Cause) -> &'static [(&'static str, Along)]| {
+        cause(name).map_or(&[] as &[_], relations)
+    };
+    let below = row(root, |cause| cause.explains).iter().filter(move |(name, _)| *name == symptom);
+    let above = row(symptom, |cause| cause.explained_by).iter().filter(move |(name, _)| *name == root);
+    below.chain(above).map(|(_, along)| *along)
 }
 
 /// How the place of a symptom is linked with the place of its root.
@@ -128,14 +149,11 @@ pub(crate) fn diagnose(snapshot: &Snapshot, state: &Memory, first_breached_at: T
     findings
 }
 
-/// Where a finding is listed: one data store after the other, databases first, and the target last.
-fn place(policy: &Policy, finding: &Finding) -> (u8, String) {
+/// Where a finding is listed: one data store after the other, kind by kind, and the target last.
+fn place(policy: &Policy, finding: &Finding) -> (bool, Option<(Option<DependencyKind>, String)>) {
     let dependency = finding.subject.as_ref().and_then(|subject| subject.dependency());
-    match dependency.map(|name| (name, policy.dependencies.get(name))) {
-        Some((name, Some(Dependency::Postgres(_)))) => (0, name.to_owned()),
-        Some((name, Some(Dependency::Redis(_)) | None)) => (1, name.to_owned()),
-        None => (2, String::new()),
-    }
+    let kind = |name: &str| policy.dependencies.get(name).map(Dependency::kind);
+    (dependency.is_none(), dependency.map(|name| (kind(name), name.to_owned())))
 }
 
 /// Why not every declared database is known to be well, the first reason of them; none where all are: read in full, and
@@ -147,13 +165,13 @@ pub(crate) fn database_trouble(
 ) -> Option<DatabaseTrouble> {
     for (database, _) in snapshot.policy.databases() {
         let database = database.clone();
-        match snapshot.databases.get(&database) {
-            Some(Observed::Known { value, .. }) => {
-                if let Coverage::Partial { grant } = &value.coverage {
+        match snapshot.observations.postgres(&database) {
+            Some(Ok((_, facts))) => {
+                if let Coverage::Partial { grant } = &facts.coverage {
                     return Some(DatabaseTrouble::Partial { database, grant: grant.clone() });
                 }
             }
-            Some(Observed::Missing(why)) => {
+            Some(Err(why)) => {
                 return Some(DatabaseTrouble::Unreadable { database, why: why.clone() });
             }
             None => return Some(DatabaseTrouble::NotRead { database }),
@@ -168,32 +186,25 @@ pub(crate) fn trouble_in_databases<'a>(
     findings: &'a [Finding],
     cured: &'a str,
 ) -> impl Iterator<Item = &'a Finding> + use<'a> {
-    let explains = cause(cured).map_or(&[] as &[_], |cause| cause.explains);
     findings.iter().filter(move |finding| {
         let in_store = finding.subject.as_ref().is_some_and(|subject| subject.dependency().is_some());
         let blocks_load = cause(&finding.cause).is_some_and(|cause| cause.blocks_load);
         let sure = finding.confidence >= Confidence::Likely || blocks_load;
-        let is_symptom = explains.iter().any(|(name, _)| *name == finding.cause);
+        let is_symptom = links(cured, &finding.cause).next().is_some();
         in_store && sure && finding.cause != cured && !is_symptom
     })
 }
 
-/// Whether every declared database could be read in full, twice, since the breach began: only then does "nothing found"
-/// mean that there is nothing to be found.
+/// Whether every declared dependency could be read in full, and often enough since the breach began: only then does "nothing
+/// found" mean that there is nothing to be found.
 pub(crate) fn all_readable(snapshot: &Snapshot, state: &Memory, first_breached_at: Timestamp) -> bool {
-    snapshot.policy.databases().all(|(name, _)| {
-        let full = snapshot
-            .databases
-            .get(name)
-            .and_then(Observed::known)
-            .is_some_and(|facts| facts.coverage == Coverage::Full);
-        let from = state.databases.get(name).and_then(|memory| memory.looks.from());
-        let twice = from.is_some_and(|from| from >= first_breached_at);
-        full && twice
-    }) && snapshot.policy.caches().all(|(name, _)| {
-        let readable = snapshot.caches.get(name).and_then(Observed::known).is_some();
-        let compared = state.caches.get(name).and_then(CacheMemory::trend);
-        readable && compared.is_some_and(|trend| trend.to >= first_breached_at)
+    let window = snapshot.policy.evaluation.window;
+    snapshot.policy.dependencies.keys().all(|name| {
+        let facts = snapshot.observations.dependencies.get(name).and_then(Observed::known);
+        let memory = state.dependencies.get(name);
+        facts.zip(memory).is_some_and(|(facts, memory)| {
+            facts.partial().is_none() && memory.compared_since(facts, first_breached_at, window)
+        })
     })
 }
 

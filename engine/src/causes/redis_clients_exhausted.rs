@@ -1,7 +1,8 @@
 //! `RedisClientsExhausted`: the server takes hardly a client more, or not even us.
 
 use super::Cause;
-use super::case::{Case, Found, Hurts, Redis};
+use super::case::{Case, Found, Hurts, Store};
+use crate::dependencies::redis::Redis;
 use crate::model::{Evidence, NoDataReason};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,15 +14,15 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn diagnose(case: &Case<'_>) -> Vec<Found> {
-    case.redis().filter_map(|cache| full(&cache)).collect()
+    case.each::<Redis>().filter_map(|cache| full(&cache)).collect()
 }
 
-fn full(cache: &Redis<'_>) -> Option<Found> {
+fn full(cache: &Store<'_, Redis>) -> Option<Found> {
     let name = cache.name;
     let (hurts, evidence, sentence) = match cache.facts {
         Ok((_, facts)) => {
             let (connected, max) = (facts.clients.connected, facts.clients.max?);
-            let rejected = cache.trend.as_ref().map_or(0, |trend| trend.rejected);
+            let rejected = cache.trend().map_or(0, |trend| trend.rejected);
             if u64::from(connected) * 10 < u64::from(max) * 9 && rejected == 0 {
                 return None;
             }

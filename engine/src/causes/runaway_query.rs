@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::case::{Case, Found, Hurts, Postgres, on_our_clock};
+use super::case::{Case, Found, Hurts, Store, on_our_clock};
 use super::{Along, Cause};
+use crate::dependencies::postgres::Postgres;
 use crate::model::{Coverage, Evidence, Thresholds, duration::human, ratio};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -21,10 +22,10 @@ const ADVICE_FROM: Duration = Duration::from_secs(5);
 fn diagnose(case: &Case<'_>) -> Vec<Found> {
     let older_than = case.thresholds(&CAUSE).older_than;
     let dominant = |database| dominant(&database, older_than.unwrap_or(ADVICE_FROM));
-    case.postgres().filter_map(dominant).collect()
+    case.each::<Postgres>().filter_map(dominant).collect()
 }
 
-fn dominant(database: &Postgres<'_>, threshold: Duration) -> Option<Found> {
+fn dominant(database: &Store<'_, Postgres>, threshold: Duration) -> Option<Found> {
     let (read_at, facts) = database.facts.ok()?;
     let session = facts.dominant()?;
     let age = facts.age(session.identity.query_start);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Cause;
-use super::case::{Case, Found, Hurts, Redis, on_our_clock};
+use super::case::{Case, Found, Hurts, Store, on_our_clock};
+use crate::dependencies::redis::Redis;
 use crate::model::duration::human;
 use crate::model::{Evidence, RedisFacts, SLOW_PING, elapsed};
 
@@ -25,13 +26,13 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn diagnose(case: &Case<'_>) -> Vec<Found> {
     let window = case.policy().evaluation.window;
-    case.redis().filter_map(|cache| held_up(&cache, window)).collect()
+    case.each::<Redis>().filter_map(|cache| held_up(&cache, window)).collect()
 }
 
-fn held_up(cache: &Redis<'_>, window: Duration) -> Option<Found> {
+fn held_up(cache: &Store<'_, Redis>, window: Duration) -> Option<Found> {
     let (read_at, facts) = cache.facts.ok()?;
     let (took, first, slowest) = slow(facts, window);
-    let pings = cache.trend.as_ref().map_or(0, |trend| trend.slow_pings);
+    let pings = cache.trend().map_or(0, |trend| trend.slow_pings);
     let busy = took.as_secs_f64() >= window.as_secs_f64() * BUSY;
     if !busy && (facts.ping < SLOW_PING || pings < TWICE) {
         return None;

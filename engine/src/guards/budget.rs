@@ -144,7 +144,7 @@ fn forbidden(context: &Context<'_>, budget: &Budget) -> Option<Fact> {
     if freeze != Freeze::None {
         return Some(Fact::Frozen { budget: name(), freeze });
     }
-    let kinds = candidate.action.permissions();
+    let kinds = candidate.action.act().permissions();
     if let Some(kind) = kinds.iter().find(|kind| budget.denied.contains(kind)) {
         let namespace = candidate.policy.namespace.clone();
         return Some(Fact::Denied { budget: name(), kind: *kind, namespace });
@@ -244,6 +244,7 @@ mod tests {
     use super::super::Stage;
     use super::super::testing::{Setup, refused};
     use super::*;
+    use crate::actions::{CancelQuery, TerminateQuery};
     use crate::model::{Action, ActionKind, MaxMode, Phase, Reach, earlier};
 
     fn budget(name: &str) -> Budget {
@@ -435,6 +436,7 @@ mod tests {
             under(&[observes(cancel, Mode::Observe)], 0).as_deref(),
             Some("RemediationBudget careful permits CancelQuery in mode Observe at most")
         );
+        assert!(under(&[observes(cancel, Mode::Approve)], 0).is_some(), "nothing was approved");
         assert_eq!(under(&[observes(cancel, Mode::Auto)], 0), None);
         assert_eq!(under(&[observes(ActionKind::Scale, Mode::Observe)], 0), None);
         let elsewhere = Budget { reach: all_but(&["shop"]), ..observes(cancel, Mode::Observe) };
@@ -479,10 +481,12 @@ mod tests {
     #[test]
     fn who_forbids_to_end_sessions_forbids_it_after_a_cancel_in_vain_too() {
         let mut setup = Setup::acting();
-        let Action::CancelQuery(target) = setup.candidate.action.clone() else { panic!("no cancel") };
+        let Action::CancelQuery(CancelQuery(target)) = setup.candidate.action.clone() else {
+            panic!("no cancel")
+        };
         setup.limits.budgets = vec![Budget { denied: vec![ActionKind::TerminateIdle], ..budget("careful") }];
         assert_eq!(refused(&setup, GUARD.name, Stage::Admit), None);
-        setup.candidate.action = Action::TerminateQuery(target);
+        setup.candidate.action = Action::TerminateQuery(TerminateQuery(target));
         assert!(refused(&setup, GUARD.name, Stage::Admit).unwrap().contains("denies TerminateIdle"));
         assert_eq!(refused(&setup, GuardName::Mode, Stage::Gate), None);
         setup.snapshot.operator.enabled_actions.retain(|kind| *kind != ActionKind::TerminateIdle);

@@ -8,8 +8,7 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
     refuse_if_known,
 };
-use crate::model::{Action, CacheTrend, Candidate, Confidence, Name, Situation};
-use crate::remediations::remedy;
+use crate::model::{Confidence, Name};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Confidence,
@@ -57,7 +56,7 @@ fn check(context: &Context<'_>) -> Checked {
     let (_, situation) = context.view()?;
     let candidate = context.candidate;
     let cause = candidate.cause.clone();
-    let known = can_be_told(situation, candidate);
+    let known = candidate.action.act().is_cause_visible(situation);
     let found = situation
         .findings
         .iter()
@@ -71,22 +70,10 @@ fn check(context: &Context<'_>) -> Checked {
     if finding.advice {
         return refuse_if_known(known, Fact::Advice { cause, sentence: finding.sentence.clone() });
     }
-    let disruptive = remedy(candidate.action.kind()).traits.disruptive;
+    let disruptive = candidate.action.kind().line().traits.disruptive;
     let needed = if disruptive { Confidence::Certain } else { Confidence::Likely };
     let fact = Fact::Found { cause, confidence: finding.confidence, needed };
     if finding.confidence >= needed { pass(fact) } else { refuse_if_known(known, fact) }
-}
-
-/// Whether it can be told at the moment if a cache is cold. What is found in databases is found at once, or not.
-fn can_be_told(situation: &Situation, candidate: &Candidate) -> bool {
-    match &candidate.action {
-        Action::WarmCache(warm) => {
-            situation.caches.get(&warm.dependency).and_then(CacheTrend::is_cold).is_some()
-        }
-        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) | Action::Scale(_) => {
-            true
-        }
-    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn check(context: &Context<'_>) -> Checked {
         };
         let next_rung = entry.policy.namespace == candidate.policy.namespace
             && entry.incident == candidate.incident
-            && (entry.rung != candidate.rung || candidate.action.follows_up());
+            && (entry.rung != candidate.rung || candidate.action.act().follows_up());
         let rest = entry.cooldown.max(candidate.cooldown);
         let acted_ago = elapsed(context.now, acted_at);
         if !next_rung && acted_ago < rest {

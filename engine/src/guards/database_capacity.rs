@@ -8,8 +8,9 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
     refuse_if_known,
 };
-use crate::model::{Action, NoData, Observed, PostgresDependency, Snapshot};
-use crate::remediations::scale::{NoWorkload, workload};
+use crate::actions::scale::{NoWorkload, workload};
+use crate::effects::Effect;
+use crate::model::{NoData, PostgresDependency, Snapshot};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::DatabaseCapacity,
@@ -142,9 +143,9 @@ fn uses(context: &Context<'_>, snapshot: &Snapshot) -> Result<Vec<Use>, Box<Fact
     for (name, declared) in snapshot.policy.databases() {
         let by = added(context, snapshot, name, declared)?;
         let database = name.clone();
-        let facts = match snapshot.databases.get(name) {
-            Some(Observed::Known { value, .. }) => value,
-            Some(Observed::Missing(why)) => {
+        let facts = match snapshot.observations.postgres(name) {
+            Some(Ok((_, facts))) => facts,
+            Some(Err(why)) => {
                 return Err(Box::new(Fact::Unreadable { database, why: why.clone() }));
             }
             None => return Err(Box::new(Fact::NotRead { database })),
@@ -167,20 +168,18 @@ fn added(
     name: &str,
     declared: &PostgresDependency,
 ) -> Result<Added, Box<Fact>> {
-    let scale = match &context.candidate.action {
-        Action::Scale(scale) => scale,
+    let set = match context.candidate.action.act().effect() {
+        Effect::SetReplicas(set) => set,
         // Each request takes one for as long as it lasts, at most.
-        Action::WarmCache(warm) => return Ok(Added::Requests(warm.settings.in_flight)),
-        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) => {
-            return Err(Box::new(Fact::NotCountable));
-        }
+        Effect::SendRequests(send) => return Ok(Added::Requests(send.requests.in_flight)),
+        Effect::SignalSession(_) => return Err(Box::new(Fact::NotCountable)),
     };
     let Some(each) = declared.connections_per_pod else {
         return Err(Box::new(Fact::NoConnectionsPerPod { database: name.to_owned() }));
     };
     let (_, workload) = workload(snapshot).map_err(|why| Box::new(Fact::NoWorkload(why)))?;
     // Those that are not ready yet have opened none that could be counted on.
-    let more = scale.to.saturating_sub(workload.ready.min(scale.from));
+    let more = set.to.saturating_sub(workload.ready.min(set.from));
     Ok(Added::Pods { more, each })
 }
 
@@ -198,9 +197,7 @@ mod tests {
     }
 
     fn slots(setup: &mut Setup, used: u32, usable: u32) {
-        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
-            value.slots = Slots { usable, used };
-        }
+        setup.postgres().slots = Slots { usable, used };
     }
 
     #[test]

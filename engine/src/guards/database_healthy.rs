@@ -106,17 +106,16 @@ mod tests {
         let blind = refusal(|setup| {
             setup
                 .snapshot
-                .databases
+                .observations
+                .dependencies
                 .insert("db".into(), Observed::missing(NoDataReason::Timeout, "no answer"));
         });
         assert!(blind.unwrap().contains("no answer"));
         let partial = refusal(|setup| {
-            if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
-                value.coverage = Coverage::Partial { grant: "GRANT x".into() };
-            }
+            setup.postgres().coverage = Coverage::Partial { grant: "GRANT x".into() };
         });
         assert!(partial.unwrap().contains("GRANT x"));
-        assert!(refusal(|setup| setup.snapshot.databases.clear()).is_some());
+        assert!(refusal(|setup| setup.snapshot.observations.dependencies.clear()).is_some());
     }
 
     #[test]

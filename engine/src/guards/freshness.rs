@@ -142,25 +142,21 @@ fn check(context: &Context<'_>) -> Checked {
         Some(at) => fresh(What::Read(what), at),
         None => unknown(Fact::NotRead { what }),
     };
-    let of_database = |name: &str| {
-        read(Read::Dependency(name.to_owned()), snapshot.databases.get(name).and_then(Observed::at))
+    let observations = &snapshot.observations;
+    let dependency = |name: &str| {
+        read(Read::Dependency(name.to_owned()), observations.dependencies.get(name).and_then(Observed::at))
     };
-    match context.candidate.action.subject().dependency() {
-        // What is done to a cache is felt by the databases behind it.
-        Some(name) if snapshot.policy.caches().any(|(cache, _)| cache == name) => {
-            read(Read::Dependency(name.to_owned()), snapshot.caches.get(name).and_then(Observed::at))?;
-            for (name, _) in snapshot.policy.databases() {
-                of_database(name)?;
-            }
-        }
-        Some(name) => {
-            of_database(name)?;
-        }
-        None => {
-            read(Read::Target, snapshot.target.at())?;
-            for (name, _) in snapshot.policy.databases() {
-                of_database(name)?;
-            }
+    let declared = &snapshot.policy.dependencies;
+    let bears_load = |name: &str| declared.get(name).is_some_and(|declared| declared.kind().bears_load());
+    let subject = context.candidate.action.act().subject();
+    match subject.dependency() {
+        Some(name) => dependency(name)?,
+        None => read(Read::Target, observations.target.at())?,
+    };
+    // What is done to anything else is felt by the databases behind it.
+    if !subject.dependency().is_some_and(bears_load) {
+        for (name, _) in snapshot.policy.by_kind().into_iter().filter(|(name, _)| bears_load(name)) {
+            dependency(name)?;
         }
     }
     let silent = elapsed(context.now, snapshot.operator.api_contact_at);
@@ -202,7 +198,7 @@ mod tests {
         assert!(refusal(|setup| setup.situation.readings.clear()).is_some(), "no reading");
         assert!(
             refusal(|setup| {
-                let read = setup.snapshot.databases.get_mut("db").unwrap();
+                let read = setup.snapshot.observations.dependencies.get_mut("db").unwrap();
                 if let Observed::Known { at, .. } = read {
                     *at = earlier(setup.now, old);
                 }
@@ -213,7 +209,7 @@ mod tests {
         assert!(
             refusal(|setup| {
                 let blind = Observed::missing(NoDataReason::Timeout, "no answer");
-                setup.snapshot.databases.insert("db".into(), blind);
+                setup.snapshot.observations.dependencies.insert("db".into(), blind);
             })
             .is_some(),
             "blind database"

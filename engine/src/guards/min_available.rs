@@ -8,8 +8,8 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
     unknown,
 };
+use crate::actions::scale::{NoWorkload, workload};
 use crate::model::ratio::percent;
-use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::MinAvailable,

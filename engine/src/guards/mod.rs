@@ -45,7 +45,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ActionKind, Admission, Candidate, EntryKey, Escalation, Situation, Snapshot, forget};
-use crate::remediations::remedy;
 
 /// Where a guard is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +74,8 @@ impl Applies {
     pub fn to(self, kind: ActionKind) -> bool {
         match self {
             Self::Always => true,
-            Self::AddsLoad => remedy(kind).traits.adds_load,
-            Self::TouchesWorkload => remedy(kind).traits.touches_workload,
+            Self::AddsLoad => kind.line().traits.adds_load,
+            Self::TouchesWorkload => kind.line().traits.touches_workload,
         }
     }
 }

@@ -8,7 +8,6 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, Stage, WhileRunning, pass, refuse,
 };
 use crate::model::{ActionKind, Mode, Name};
-use crate::remediations;
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Mode,
@@ -71,13 +70,17 @@ fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
     let candidate = context.candidate;
     let kind = candidate.action.kind();
-    let off =
-        candidate.action.permissions().iter().find(|kind| !snapshot.operator.enabled_actions.contains(kind));
+    let off = candidate
+        .action
+        .act()
+        .permissions()
+        .iter()
+        .find(|kind| !snapshot.operator.enabled_actions.contains(kind));
     if let Some(kind) = off {
         return refuse(Fact::SwitchedOff { kind: *kind });
     }
     let rung = snapshot.policy.rung(&candidate.rung);
-    let Some(rung) = rung.filter(|rung| remediations::kind_of(rung) == kind) else {
+    let Some(rung) = rung.filter(|rung| rung.action.kind() == kind) else {
         return refuse(Fact::NoRung { rung: candidate.rung.clone(), kind });
     };
     if !rung.causes.contains(&candidate.cause) {

@@ -51,7 +51,7 @@ impl Fact {
 
 fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    let target = match &snapshot.target {
+    let target = match &snapshot.observations.target {
         Observed::Known { value, .. } => value,
         Observed::Missing(no_data) => return unknown(Fact::Unreadable(no_data.clone())),
     };
@@ -72,7 +72,7 @@ mod tests {
     fn the_annotation_refuses_unless_it_says_false() {
         let mut setup = Setup::acting();
         for (value, refuses) in [("true", true), ("", true), ("yes", true), ("false", false)] {
-            if let Observed::Known { value: target, .. } = &mut setup.snapshot.target {
+            if let Observed::Known { value: target, .. } = &mut setup.snapshot.observations.target {
                 target.opt_out = Some(value.into());
             }
             assert_eq!(refused(&setup, GUARD.name, Stage::Propose).is_some(), refuses, "{value}");
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_target_that_cannot_be_read_refuses() {
         let mut setup = Setup::acting();
-        setup.snapshot.target = Observed::missing(NoDataReason::Deleting, "it is being deleted");
+        setup.snapshot.observations.target = Observed::missing(NoDataReason::Deleting, "it is being deleted");
         assert!(refused(&setup, GUARD.name, Stage::Gate).is_some());
     }
 }

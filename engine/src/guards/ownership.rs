@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, pass, refuse, unknown,
 };
+use crate::actions::scale::{NoWorkload, workload};
 use crate::model::{Autoscaler, FieldManager, NoData, Observed};
-use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Ownership,

@@ -49,7 +49,7 @@ impl Fact {
 
 fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    match snapshot.pauses.iter().find(|pause| pause.holds(context.now)) {
+    match snapshot.observations.pauses.iter().find(|pause| pause.holds(context.now)) {
         None => pass(Fact::NotPaused),
         Some(pause) => refuse(Fact::Paused(pause.clone())),
     }
@@ -65,7 +65,7 @@ mod tests {
     fn with(until: &str) -> Option<String> {
         let mut setup = Setup::acting();
         let pause = Pause { by: PausedBy::Namespace, until: until.into(), reason: Some("release".into()) };
-        setup.snapshot.pauses.push(pause);
+        setup.snapshot.observations.pauses.push(pause);
         refused(&setup, GUARD.name, Stage::Propose)
     }
 

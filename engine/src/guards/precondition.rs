@@ -8,8 +8,8 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
     refuse_if_known,
 };
+use crate::actions::Condition;
 use crate::model::{Observed, Snapshot, Subject};
-use crate::remediations::{Condition, remedy};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Precondition,
@@ -55,10 +55,10 @@ impl Fact {
 fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
     let candidate = context.candidate;
-    match (remedy(candidate.action.kind()).precondition)(snapshot, candidate) {
+    match candidate.action.act().precondition(snapshot, candidate) {
         Ok(holds) => pass(Fact::Condition(holds)),
         Err(fails) => {
-            refuse_if_known(is_seen(snapshot, &candidate.action.subject()), Fact::Condition(*fails))
+            refuse_if_known(is_seen(snapshot, &candidate.action.act().subject()), Fact::Condition(*fails))
         }
     }
 }
@@ -66,11 +66,8 @@ fn check(context: &Context<'_>) -> Checked {
 /// Whether what the action is done to could be read.
 fn is_seen(snapshot: &Snapshot, subject: &Subject) -> bool {
     let missing = match subject.dependency() {
-        None => snapshot.target.missing_because(),
-        Some(name) => {
-            let database = snapshot.databases.get(name).and_then(Observed::missing_because);
-            database.or_else(|| snapshot.caches.get(name).and_then(Observed::missing_because))
-        }
+        None => snapshot.observations.target.missing_because(),
+        Some(name) => snapshot.observations.dependencies.get(name).and_then(Observed::missing_because),
     };
     missing.is_none()
 }
@@ -82,9 +79,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::actions::{CancelQuery, CancelQuerySettings, TerminateIdleSettings};
     use crate::model::{
-        Action, Dependency, Observed, PostgresFacts, RungAction, Session, SessionState, UncommittedWrites,
-        later,
+        Action, Dependency, PostgresFacts, RungAction, Session, SessionState, UncommittedWrites, later,
     };
     use std::time::Duration;
 
@@ -95,10 +92,7 @@ mod tests {
     }
 
     fn facts(setup: &mut Setup) -> &mut PostgresFacts {
-        match setup.snapshot.databases.get_mut("db").unwrap() {
-            Observed::Known { value, .. } => value,
-            Observed::Missing(_) => panic!("the setup has facts"),
-        }
+        setup.postgres()
     }
 
     fn session(setup: &mut Setup) -> &mut Session {
@@ -146,10 +140,12 @@ mod tests {
         ] {
             let refusal = refusal(|setup| {
                 session(setup).wrote = true;
-                let Action::CancelQuery(cancel) = &mut setup.candidate.action else { panic!("a cancel") };
+                let Action::CancelQuery(CancelQuery(cancel)) = &mut setup.candidate.action else {
+                    panic!("a cancel")
+                };
                 cancel.writes = then;
                 setup.snapshot.policy.rungs[0].action =
-                    RungAction::CancelQuery { writes: now, terminate_after: None };
+                    RungAction::CancelQuery(CancelQuerySettings { writes: now, terminate_after: None });
             });
             assert_eq!(refusal.is_none(), then == now, "{then:?} {now:?}");
         }
@@ -164,7 +160,10 @@ mod tests {
             |setup| setup.snapshot.policy.rungs[0].causes = vec!["BlockingQuery".into()],
             |setup| {
                 let min_idle = Duration::ZERO;
-                let action = RungAction::TerminateIdle { writes: UncommittedWrites::RollBack, min_idle };
+                let action = RungAction::TerminateIdle(TerminateIdleSettings {
+                    writes: UncommittedWrites::RollBack,
+                    min_idle,
+                });
                 setup.snapshot.policy.rungs[0].action = action;
             },
         ];

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, pass, refuse, unknown,
 };
+use crate::actions::scale::{NoWorkload, workload};
 use crate::model::Unsettled;
-use crate::remediations::scale::{NoWorkload, workload};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::Rollout,
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(refused(&setup, GUARD.name, Stage::Gate), None);
         setup.workload().updated = 3;
         assert!(refused(&setup, GUARD.name, Stage::Gate).unwrap().contains("3 of 4"));
-        setup.snapshot.target =
+        setup.snapshot.observations.target =
             crate::model::Observed::missing(crate::model::NoDataReason::ApiUnavailable, "x");
         assert!(refused(&setup, GUARD.name, Stage::Gate).is_some());
     }

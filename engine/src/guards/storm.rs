@@ -68,7 +68,8 @@ fn check(context: &Context<'_>) -> Checked {
     if let Some(storm) = survey.storm(&candidate.policy) {
         return refuse(Fact::Storm(storm));
     }
-    let session = candidate.action.session().map(|target| &target.session);
+    let effect = candidate.action.act().effect();
+    let session = effect.session().map(|target| &target.session);
     let root = session.and_then(|session| Root::of_resource(&candidate.resource, session));
     if let Some((elected, policies)) = root.and_then(|root| survey.elected(&root, &candidate.policy)) {
         return refuse(Fact::Elected { policies, elected: elected.clone() });

@@ -6,16 +6,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Context, GuardName, Stage, evaluate};
+use crate::actions::{CancelQuery, CancelQuerySettings, ScaleSettings, ScaleStep};
+use crate::effects::{Requests, SessionTarget};
 use crate::model::{
-    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, ByName, CacheUse, Candidate, Confidence,
-    Coverage, Databases, Dependency, Evaluation, FieldManager, Finding, Fleet, GuardSettings, Incident,
-    Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observed, OperatorHealth, Policy, PolicyRef,
-    PostgresDependency, PostgresFacts, PostgresLook, Preset, Reading, RedisClients, RedisCounters,
-    RedisDependency, RedisFacts, RedisMemory, RedisRole, RedisServer, Remediation, RemediationStatus,
-    ResourceKey, Rung, RungAction, ScaleSettings, ScaleStep, Scheme, Scope, ServerIdentity, Session,
-    SessionIdentity, SessionState, SessionTarget, Severity, Slots, Snapshot, Source, Subject, Survey, Target,
-    TargetKind, TargetRef, UncommittedWrites, Undo, UndoState, Verdict, Verification, VerifySpec,
-    WarmSettings, Workload, earlier,
+    Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, ByName, CacheUse, Candidate, Change,
+    Confidence, Coverage, Databases, Dependency, Evaluation, Facts, FieldManager, Finding, Fleet,
+    GuardSettings, Incident, Ledger, Limits, Measured, Mode, Objective, ObjectiveKind, Observations,
+    Observed, OperatorHealth, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook, Preset,
+    PrometheusSource, Reading, RedisClients, RedisCounters, RedisDependency, RedisFacts, RedisHistory,
+    RedisLook, RedisMemory, RedisRole, RedisServer, Remediation, RemediationStatus, ReplicasChange,
+    ResourceKey, Rung, RungAction, Scheme, Scope, ServerIdentity, Session, SessionIdentity, SessionState,
+    Severity, Slots, Snapshot, Source, Subject, Survey, Target, TargetKind, TargetRef, UncommittedWrites,
+    Undo, UndoState, Verdict, Verification, VerifySpec, Workload, earlier,
 };
 use crate::model::{Overall, Situation};
 
@@ -100,7 +102,7 @@ impl Setup {
         policy.rungs = vec![Rung {
             name: "warm".into(),
             causes: vec!["ColdCache".into()],
-            action: RungAction::WarmCache(WarmSettings {
+            action: RungAction::WarmCache(Requests {
                 service: "orders-api".into(),
                 port: "http".into(),
                 scheme: Scheme::Http,
@@ -113,24 +115,23 @@ impl Setup {
             mode: None,
             min_severity: Severity::P2,
         }];
-        setup.snapshot.caches.insert("cache".into(), Observed::Known { at: now, value: redis_facts() });
+        let facts = RedisFacts::from(redis_facts());
+        let read = Observed::Known { at: now, value: facts.into() };
+        setup.snapshot.observations.dependencies.insert("cache".into(), read);
         setup.snapshot.operator.enabled_actions.push(ActionKind::WarmCache);
-        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
-            value.sessions.clear();
-        }
+        setup.postgres().sessions.clear();
         let mut found = finding("ColdCache", Confidence::Likely);
         found.subject = Some(Subject::Dependency { dependency: "cache".into() });
         setup.situation.findings = vec![found.clone()];
         let rung = setup.snapshot.policy.rungs[0].clone();
-        let remedy = crate::remediations::remedy(ActionKind::WarmCache);
-        let (action, resource) = (remedy.propose)(&setup.snapshot, &rung, &found).unwrap();
+        let action = rung.action.settings().propose(&setup.snapshot, &rung, &found).unwrap();
         setup.candidate = Candidate {
             rung: rung.name,
             cause: found.cause,
             confidence: found.confidence,
-            subject: action.subject(),
+            subject: action.act().subject(),
+            resource: action.act().resource(&setup.snapshot.policy.id.namespace),
             action,
-            resource,
             undo: None,
             ..setup.candidate
         };
@@ -139,16 +140,16 @@ impl Setup {
 
     /// What was read of the cache.
     pub(crate) fn cache(&mut self) -> &mut RedisFacts {
-        match self.snapshot.caches.get_mut("cache") {
-            Some(Observed::Known { value, .. }) => value,
+        match self.snapshot.observations.dependencies.get_mut("cache") {
+            Some(Observed::Known { value: Facts::Redis(facts), .. }) => facts,
             _ => panic!("no cache was read"),
         }
     }
 
     /// What was read of the database.
     pub(crate) fn postgres(&mut self) -> &mut PostgresFacts {
-        match self.snapshot.databases.get_mut("db") {
-            Some(Observed::Known { value, .. }) => value,
+        match self.snapshot.observations.dependencies.get_mut("db") {
+            Some(Observed::Known { value: Facts::Postgres(facts), .. }) => facts,
             _ => panic!("no database was read"),
         }
     }
@@ -163,9 +164,8 @@ impl Setup {
         (self.now, self.snapshot.now, self.situation.now) = (now, now, now);
         self.snapshot.operator.api_contact_at = now;
         self.situation.readings.iter_mut().for_each(|reading| reading.at = now);
-        again(&mut self.snapshot.target, now);
-        self.snapshot.databases.iter_mut().for_each(|(_, read)| again(read, now));
-        self.snapshot.caches.iter_mut().for_each(|(_, read)| again(read, now));
+        again(&mut self.snapshot.observations.target, now);
+        self.snapshot.observations.dependencies.iter_mut().for_each(|(_, read)| again(read, now));
     }
 
     /// A breached policy in Auto whose saturated target may be scaled from 4 to 6.
@@ -184,24 +184,21 @@ impl Setup {
             min_severity: Severity::P2,
         }];
         let target = policy.target.clone();
-        if let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get_mut("db") {
-            value.sessions.clear();
-        }
+        setup.postgres().sessions.clear();
         let mut found = finding("WorkersSaturated", Confidence::Likely);
         found.subject = Some(Subject::Workload(target.clone()));
         setup.situation.findings = vec![found.clone()];
         setup.situation.readings[0].scope = Some(Scope::SystemWide);
         let rung = setup.snapshot.policy.rungs[0].clone();
-        let remedy = crate::remediations::remedy(ActionKind::Scale);
-        let (action, resource) = (remedy.propose)(&setup.snapshot, &rung, &found).unwrap();
-        let undo = remedy.undo.and_then(|undo| undo(&setup.snapshot, &rung, &action));
+        let action = rung.action.settings().propose(&setup.snapshot, &rung, &found).unwrap();
+        let undo = rung.action.settings().undo(&setup.snapshot.policy, &action);
         setup.candidate = Candidate {
             rung: rung.name,
             cause: found.cause,
             confidence: found.confidence,
-            subject: action.subject(),
+            subject: action.act().subject(),
+            resource: action.act().resource(&setup.snapshot.policy.id.namespace),
             action,
-            resource,
             undo,
             ..setup.candidate
         };
@@ -212,9 +209,7 @@ impl Setup {
     pub(crate) fn owed(&self, state: UndoState) -> Undo {
         Undo {
             state,
-            baseline: 4,
-            wrote: 6,
-            writing: None,
+            change: Change::Replicas(ReplicasChange { baseline: 4, wrote: 6, writing: None }),
             due_at: crate::model::later(self.now, Duration::from_secs(3600)),
             due_by: None,
             stepped_at: None,
@@ -224,7 +219,9 @@ impl Setup {
 
     /// The target's replicas.
     pub(crate) fn workload(&mut self) -> &mut Workload {
-        let Observed::Known { value, .. } = &mut self.snapshot.target else { panic!("no target") };
+        let Observed::Known { value, .. } = &mut self.snapshot.observations.target else {
+            panic!("no target")
+        };
         value.workload.as_mut().unwrap()
     }
 
@@ -313,8 +310,8 @@ fn running_session(now: Timestamp) -> Session {
 }
 
 /// A primary that was started a day ago.
-pub(crate) fn redis_facts() -> RedisFacts {
-    RedisFacts {
+pub(crate) fn redis_facts() -> RedisLook {
+    RedisLook {
         server: RedisServer {
             host: "redis.shop".into(),
             port: 6379,
@@ -334,6 +331,7 @@ pub(crate) fn redis_facts() -> RedisFacts {
         commands: vec![],
         slow: vec![],
         unreadable: vec![],
+        history: RedisHistory::default(),
     }
 }
 
@@ -363,6 +361,7 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         truncated: false,
     };
     let target = Target { uid: "t".into(), workload: Some(workload(now)), opt_out: None };
+    let target = Observed::Known { at: now, value: target };
     let operator = OperatorHealth {
         leading_since: earlier(now, 600 * SECOND),
         api_contact_at: now,
@@ -370,8 +369,10 @@ fn snapshot(now: Timestamp, session: Session) -> Snapshot {
         enabled_actions: vec![ActionKind::CancelQuery, ActionKind::TerminateIdle, ActionKind::Scale].into(),
         protected_roles: vec!["postgres".into()].into(),
     };
-    let mut snapshot = Snapshot::new(now, policy(), Observed::Known { at: now, value: target }, operator);
-    snapshot.databases.insert("db".into(), Observed::Known { at: now, value: facts.into() });
+    let mut snapshot = Snapshot::new(now, policy(), Observations::new(target), operator);
+    let facts = PostgresFacts::from(facts);
+    let read = Observed::Known { at: now, value: facts.into() };
+    snapshot.observations.dependencies.insert("db".into(), read);
     snapshot.incident = Some(Incident {
         name: "orders-api-12345678-2".into(),
         ordinal: 2,
@@ -407,12 +408,12 @@ pub(crate) fn policy() -> Policy {
                 severities: vec![],
             },
             severity: Severity::P2,
-            source: Source::Prometheus {
+            source: Source::Prometheus(PrometheusSource {
                 backend: "default".into(),
                 preset: Preset::Django,
                 match_labels: BTreeMap::new(),
                 views: None,
-            },
+            }),
         }],
         dependencies: ByName::from_iter([(
             "db".into(),
@@ -429,7 +430,10 @@ pub(crate) fn policy() -> Policy {
         rungs: vec![Rung {
             name: "cancel".into(),
             causes: vec!["RunawayQuery".into(), "BlockingQuery".into()],
-            action: RungAction::CancelQuery { writes: UncommittedWrites::Protect, terminate_after: None },
+            action: RungAction::CancelQuery(CancelQuerySettings {
+                writes: UncommittedWrites::Protect,
+                terminate_after: None,
+            }),
             mode: None,
             min_severity: Severity::P2,
         }],
@@ -464,7 +468,7 @@ fn candidate(snapshot: &Snapshot) -> Candidate {
         subject: Subject::Session { dependency: "db".into(), session: session.identity.clone() },
         reason: "a statement takes most of the active time".into(),
         resource: ResourceKey::database(&policy.id.namespace, &server),
-        action: Action::CancelQuery(SessionTarget {
+        action: Action::CancelQuery(CancelQuery(SessionTarget {
             dependency: "db".into(),
             secret: "orders-db".into(),
             server,
@@ -472,7 +476,7 @@ fn candidate(snapshot: &Snapshot) -> Candidate {
             role: session.role,
             fingerprint: session.fingerprint,
             writes: UncommittedWrites::Protect,
-        }),
+        })),
         cooldown: policy.guards.cooldown,
         max_actions_per_hour: policy.guards.max_actions_per_hour,
         verify: VerifySpec { after: SECOND, within: 30 * SECOND, window: 10 * SECOND, effect_within: None },

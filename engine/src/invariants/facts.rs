@@ -77,8 +77,6 @@ pub enum What {
     WorkloadGone(WorkloadKey),
     /// The operator has written any other object (its Lease does not count), named for people.
     Wrote(String),
-    /// The operator has written an object in which only measured values differ, named for people.
-    WroteNumbers(String),
     /// From now on there are no faults, and nobody but the operator changes anything.
     Quiet,
 }

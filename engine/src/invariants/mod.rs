@@ -4,14 +4,18 @@
 //! [`crate::advance()`]. It is told [`Fact`]s, which a simulation, an API server's audit log or a database's log can
 //! produce, and says which of the [`INVARIANTS`] they violate. So it can judge the code that decides, and the code around
 //! it.
+//!
+//! `act.rs` has what holds for every act, and one file for each effect has what holds for that.
 
 mod act;
 mod ceilings;
 mod end;
 mod facts;
+mod send_requests;
+mod set_replicas;
+mod signal_session;
 mod status;
 mod timeline;
-mod undo;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -22,9 +26,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::facts::{Fact, Place, Reading, Replicas, Request, Seen, Signal, SignalKind, Victim, What};
 use self::timeline::Timeline;
+use crate::effects::Effect;
 use crate::model::{
-    Action, ActionKind, Budget, Draining, EntryKey, MANAGER, Policy, PolicyRef, Remediation, TargetRef,
-    earlier, elapsed,
+    ActionKind, Budget, Draining, EntryKey, MANAGER, Policy, PolicyRef, Remediation, TargetRef, earlier,
 };
 
 /// One thing that must always be true.
@@ -133,10 +137,7 @@ pub const INVARIANTS: &[Invariant] = &[
         says: "What a status claims is what happened: no effect is Confirmed that was not, and none denied that was.",
     },
     Invariant { id: "H3", says: "Every refusal names its guard and says why." },
-    Invariant {
-        id: "L1",
-        says: "Once faults have ceased and nobody changes anything, writes stop; but for measured values in the status of a policy, at most once an hour.",
-    },
+    Invariant { id: "L1", says: "Once faults have ceased and nobody changes anything, writes stop." },
     Invariant { id: "L2", says: "Once faults have ceased and all is well, every incident is closed." },
     Invariant {
         id: "L4",
@@ -192,6 +193,10 @@ const KEPT: Duration = Duration::from_secs(25 * 3600);
 #[derive(Debug, Clone)]
 struct Intent {
     stored: Remediation,
+    /// What its action asks of the world: worked out once for each version that is stored, and judged far more often.
+    effect: Effect,
+    /// What the effect reaches.
+    thing: Thing,
     /// When it was first stored as Executing.
     executing_at: Option<Timestamp>,
     /// How often each path was asked for.
@@ -219,7 +224,8 @@ struct Act {
     policy: PolicyRef,
     incident: String,
     rung: String,
-    action: Action,
+    kind: ActionKind,
+    effect: Effect,
     thing: Thing,
     cooldown: Duration,
     term: Term,
@@ -284,13 +290,7 @@ pub struct Checker {
     open: BTreeSet<EntryKey>,
     quiet_since: Option<Timestamp>,
     last_write: Option<(Timestamp, String)>,
-    /// The last write of nothing but measured values, by object.
-    numbers: BTreeMap<String, Timestamp>,
 }
-
-/// Minimum time between two writes of nothing but measured values: an hour, but for the part of a second that a stored time
-/// lacks.
-const NUMBERS_EVERY: Duration = Duration::from_secs(3599);
 
 impl Checker {
     /// A checker that has been told nothing yet.
@@ -347,12 +347,6 @@ impl Checker {
                 self.standing.remove(&workload.uid);
             }
             What::Wrote(what) => self.last_write = Some((at, what.clone())),
-            What::WroteNumbers(what) => {
-                let before = self.numbers.insert(what.clone(), at);
-                if before.is_some_and(|before| elapsed(at, before) < NUMBERS_EVERY) {
-                    self.last_write = Some((at, what.clone()));
-                }
-            }
             What::Quiet => self.quiet_since = Some(at),
         }
     }
@@ -413,28 +407,15 @@ impl Checker {
     }
 }
 
-/// The database or workload that an action is done to.
-fn thing_of(action: &Action) -> Thing {
-    match action {
-        Action::CancelQuery(target) | Action::TerminateQuery(target) => {
-            Thing::Database(target.server.system_identifier.clone(), target.server.database.clone())
+/// The database, cache or workload that an effect reaches.
+fn thing_of(effect: &Effect) -> Thing {
+    match effect {
+        Effect::SignalSession(signal) => {
+            let server = &signal.target.server;
+            Thing::Database(server.system_identifier.clone(), server.database.clone())
         }
-        Action::TerminateIdle(idle) => {
-            Thing::Database(idle.target.server.system_identifier.clone(), idle.target.server.database.clone())
-        }
-        Action::Scale(scale) => Thing::Workload(scale.uid.clone()),
-        Action::WarmCache(warm) => Thing::Cache(warm.cache.peer.clone(), warm.cache.database),
-    }
-}
-
-/// The kinds that a budget must not deny for it.
-fn kinds_of(action: &Action) -> &'static [ActionKind] {
-    match action {
-        Action::CancelQuery(_) => &[ActionKind::CancelQuery],
-        Action::TerminateQuery(_) => &[ActionKind::CancelQuery, ActionKind::TerminateIdle],
-        Action::TerminateIdle(_) => &[ActionKind::TerminateIdle],
-        Action::Scale(_) => &[ActionKind::Scale],
-        Action::WarmCache(_) => &[ActionKind::WarmCache],
+        Effect::SetReplicas(set) => Thing::Workload(set.uid.clone()),
+        Effect::SendRequests(send) => Thing::Cache(send.cache.peer.clone(), send.cache.database),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Checker, EntryKey, Intent, MANAGER};
-use crate::model::{Action, EffectSeen, Outcome, Phase, Remediation, UndoState};
+use super::{Checker, EntryKey, Intent, MANAGER, thing_of};
+use crate::effects::Effect;
+use crate::model::{EffectSeen, Outcome, Phase, Remediation, UndoState};
 
 impl Checker {
     /// A LatencyRemediation was written.
@@ -15,10 +16,14 @@ impl Checker {
         let before = self.intents.remove(&key);
         // An object that was deleted and created again under its name is another one.
         let before = before.filter(|before| before.stored.created_at == stored.created_at);
+        let effect = stored.spec.action.act().effect();
+        let thing = thing_of(&effect);
         let mut intent = match &before {
-            Some(before) => Intent { stored: stored.clone(), ..before.clone() },
+            Some(before) => Intent { stored: stored.clone(), effect, thing, ..before.clone() },
             None => Intent {
                 stored: stored.clone(),
+                effect,
+                thing,
                 executing_at: None,
                 landed: None,
                 stepped: None,
@@ -27,7 +32,8 @@ impl Checker {
                 doubts: Vec::new(),
             },
         };
-        let writing = |stored: &Remediation| stored.status.undo.as_ref().and_then(|undo| undo.writing);
+        let writing =
+            |stored: &Remediation| stored.status.undo.as_ref().and_then(|undo| undo.change.writing());
         if writing(stored) != before.as_ref().and_then(|before| writing(&before.stored)) {
             intent.writing_since = writing(stored).map(|_| at);
         }
@@ -38,12 +44,9 @@ impl Checker {
             intent.executing_at = Some(at);
             intent.doubts = self.doubts(at, stored);
         }
-        let theirs = match &stored.spec.action {
-            Action::Scale(scale) => self.standing.get(&scale.uid).is_none_or(|now| now.manager != MANAGER),
-            Action::CancelQuery(_)
-            | Action::TerminateQuery(_)
-            | Action::TerminateIdle(_)
-            | Action::WarmCache(_) => false,
+        let theirs = match &intent.effect {
+            Effect::SetReplicas(set) => self.standing.get(&set.uid).is_none_or(|now| now.manager != MANAGER),
+            Effect::SignalSession(_) | Effect::SendRequests(_) => false,
         };
         for (id, message) in dishonest(&intent, theirs) {
             self.violated(id, at, format!("{}: {message}", key.1));

@@ -90,7 +90,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{BaselineWindow, Bucket, Observed, Preset, Source, TrafficWindow, later};
+    use crate::model::{
+        BaselineWindow, Bucket, Observed, Preset, PrometheusSource, Source, TrafficWindow, later,
+    };
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -112,12 +114,12 @@ mod tests {
                 severities: vec![],
             },
             severity: Severity::P2,
-            source: Source::Prometheus {
+            source: Source::Prometheus(PrometheusSource {
                 backend: "b".into(),
                 preset: Preset::Caddy,
                 match_labels: BTreeMap::new(),
                 views: None,
-            },
+            }),
         };
         let mut memory = ObjectiveMemory::default();
         for (index, (completed, in_flight)) in healthy.iter().enumerate() {

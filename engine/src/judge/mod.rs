@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::model::{
     BaselineWindow, Breach, BreachKind, Measured, NoData, NoDataReason, Objective, ObjectiveKind,
-    ObjectiveMemory, Observed, Reading, Scope, Severity, Traffic, Verdict,
+    ObjectiveMemory, Read, Reading, Scope, Severity, Traffic, Verdict,
 };
 
 pub use latency::quantile;
@@ -23,14 +23,14 @@ pub const MIN_REQUESTS: u64 = 50;
 #[must_use]
 pub fn judge(
     objective: &Objective,
-    traffic: Option<&Observed<Traffic>>,
+    traffic: Option<Read<'_, Traffic>>,
     hung: Option<&str>,
     memory: &ObjectiveMemory,
     now: Timestamp,
 ) -> Reading {
     let (at, traffic) = match traffic {
-        Some(Observed::Known { at, value }) => (*at, value),
-        Some(Observed::Missing(no_data)) => return no_reading(objective, now, no_data.clone()),
+        Some(Ok(reading)) => reading,
+        Some(Err(no_data)) => return no_reading(objective, now, no_data.clone()),
         None => {
             let no_data =
                 NoData::new(NoDataReason::NotYetRead, "nothing has been read for this objective yet");
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::guards::testing::Setup;
-    use crate::model::{Bucket, RatioSeverity, TrafficWindow};
+    use crate::model::{Bucket, Observed, RatioSeverity, TrafficWindow};
 
     fn scope(kind: ObjectiveKind, completed: f64, within: f64, errors: f64) -> Option<Scope> {
         let policy = Setup::acting().snapshot.policy;
@@ -137,8 +137,7 @@ mod tests {
         for at in [now; 3] {
             memory.baseline.learn(BaselineWindow { at, completed: 1000.0, in_flight: 4.0 });
         }
-        let observed = Observed::Known { at: now, value: traffic };
-        judge(&objective, Some(&observed), None, &memory, now).scope
+        judge(&objective, Some(Ok((now, &traffic))), None, &memory, now).scope
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::hanging::worst_level;
 use super::{breach_of, no_reading};
 use crate::model::duration::human;
 use crate::model::{
-    BreachKind, Measured, NoData, NoDataReason, Objective, ObjectiveKind, Observed, ProbeAnswer, ProbeSource,
-    Probed, Reading, Scope, Verdict,
+    BreachKind, Measured, NoData, NoDataReason, Objective, ObjectiveKind, ProbeAnswer, ProbeSource, Probed,
+    Read, Reading, Scope, Verdict,
 };
 
 /// A path is cut off here when it is told.
@@ -21,12 +21,12 @@ const LONGEST_PATH: usize = 80;
 pub fn judge(
     objective: &Objective,
     source: &ProbeSource,
-    probed: Option<&Observed<Probed>>,
+    probed: Option<Read<'_, Probed>>,
     now: Timestamp,
 ) -> Reading {
     let (at, probed) = match probed {
-        Some(Observed::Known { at, value }) => (*at, value),
-        Some(Observed::Missing(no_data)) => return no_reading(objective, now, no_data.clone()),
+        Some(Ok(reading)) => reading,
+        Some(Err(no_data)) => return no_reading(objective, now, no_data.clone()),
         None => {
             let no_data =
                 NoData::new(NoDataReason::NotYetRead, "nothing has been read for this objective yet");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn reading(objective: &Objective, probed: Probed) -> Reading {
-        judge(objective, &source(), Some(&Observed::Known { at: NOW, value: probed }), NOW)
+        judge(objective, &source(), Some(Ok((NOW, &probed))), NOW)
     }
 
     fn ok(total: u64) -> Probed {
@@ -246,9 +246,9 @@ mod tests {
 
     #[test]
     fn what_was_not_read_is_not_known() {
-        let missing = Observed::missing(NoDataReason::Unreachable, "it was refused");
+        let missing = NoData::new(NoDataReason::Unreachable, "it was refused");
         for (probed, reason) in
-            [(Some(&missing), NoDataReason::Unreachable), (None, NoDataReason::NotYetRead)]
+            [(Some(Err(&missing)), NoDataReason::Unreachable), (None, NoDataReason::NotYetRead)]
         {
             let Verdict::NoData(no_data) = judge(&objective(&[]), &source(), probed, NOW).verdict else {
                 panic!("judged")

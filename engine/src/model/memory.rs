@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ByName, CacheMemory, DatabaseMemory, Shared, Source};
+use super::{ByName, DependencyMemory, Shared, Source};
 use crate::stats::{Credit, Held, Samples, median};
 
 /// One healthy window, as far as later ones are compared with it.
@@ -86,10 +86,8 @@ pub struct BreachMemory {
 pub struct Memory {
     /// Objectives by name.
     pub objectives: ByName<ObjectiveMemory>,
-    /// Databases by the dependency's name.
-    pub databases: ByName<DatabaseMemory>,
-    /// Caches by the dependency's name.
-    pub caches: ByName<CacheMemory>,
+    /// Dependencies by name.
+    pub dependencies: ByName<DependencyMemory>,
     /// The breach that is being watched or has opened the incident.
     pub breach: Option<BreachMemory>,
     /// Every reading has shown at least as many requests in flight as the target has workers.
@@ -108,7 +106,6 @@ pub struct Memory {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use crate::guards::testing::Setup;
@@ -127,9 +124,9 @@ mod tests {
         memory.is_of(2 * SECOND, &source);
         assert_eq!(memory.missing.looks(), 0);
         memory.missing.note(true, setup.now);
-        let Source::Prometheus { backend, preset, views, .. } = source else { panic!("another source") };
-        let match_labels = BTreeMap::from([("job".to_owned(), "another".to_owned())]);
-        memory.is_of(2 * SECOND, &Source::Prometheus { backend, preset, match_labels, views });
+        let Source::Prometheus(mut other) = source else { panic!("another source") };
+        other.match_labels.insert("job".to_owned(), "another".to_owned());
+        memory.is_of(2 * SECOND, &Source::Prometheus(other));
         assert_eq!(memory.missing.looks(), 0);
     }
 }

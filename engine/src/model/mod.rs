@@ -8,31 +8,34 @@ mod incident;
 mod ledger;
 mod memory;
 mod nodata;
+mod observations;
 mod policy;
 mod probe;
 mod proposal;
 pub mod ratio;
 mod remediation;
 mod resource;
-mod secret;
 mod situation;
 mod snapshot;
+mod source;
 mod survey;
 mod traffic;
 mod undo;
-mod warm;
 mod workload;
 
+pub use crate::actions::{Action, ActionKind, RungAction, ScaleStep};
 pub(crate) use crate::base::forget;
-pub use crate::base::{ByName, Name, Shared, earlier, elapsed, later};
+pub use crate::base::{ByName, Name, SecretKeys, SecretRef, Shared, earlier, elapsed, later};
 pub use crate::dependencies::postgres::{
-    Coverage, DatabaseGlance, DatabaseMemory, LockWait, PostgresFacts, PostgresLook, ServerIdentity, Session,
-    SessionIdentity, SessionState, Slots, TransactionIdentity,
+    Coverage, DatabaseGlance, DatabaseMemory, LockWait, PostgresDependency, PostgresFacts, PostgresLook,
+    ServerIdentity, Session, SessionIdentity, SessionState, Slots, TransactionIdentity,
 };
 pub use crate::dependencies::redis::{
-    COLD, CacheBaseline, CacheLoss, CacheMemory, CacheTrend, CommandUse, LossKind, RedisClients,
-    RedisCounters, RedisFacts, RedisHistory, RedisMemory, RedisRole, RedisServer, SLOW_PING, SlowCommand,
+    COLD, CacheBaseline, CacheLoss, CacheMemory, CacheTrend, CacheUse, CommandUse, LossKind, RedisClients,
+    RedisCounters, RedisDependency, RedisFacts, RedisHistory, RedisLook, RedisMemory, RedisRole, RedisServer,
+    SLOW_PING, SlowCommand,
 };
+pub use crate::dependencies::{Dependency, DependencyKind, DependencyMemory, Facts, Learning};
 pub use budget::{Budget, BudgetUsage, Freeze, FreezeWindow, Limits, MaxMode, Reach};
 pub use escalation::Escalation;
 pub use finding::{Confidence, Evidence, Finding, Subject};
@@ -41,26 +44,24 @@ pub use ledger::{Admission, Draining, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, 
 pub(crate) use ledger::{in_the_last_hour, open_among};
 pub use memory::{Baseline, BaselineWindow, BreachMemory, Memory, ObjectiveMemory};
 pub use nodata::{NoData, NoDataReason, Observed};
+pub use observations::{Measurement, Observations, Read};
 pub use policy::{
-    CacheUse, Databases, Dependency, Evaluation, GuardSettings, LatencySeverity, Mode, Objective,
-    ObjectiveKind, Policy, PolicyRef, PostgresDependency, Preset, ProbeSource, RatioSeverity,
-    RedisDependency, Rung, RungAction, ScaleSettings, ScaleStep, Severity, Source, TargetKind, TargetRef,
-    Thresholds, UncommittedWrites, Verification, ViewSource,
+    Databases, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy, PolicyRef,
+    RatioSeverity, Rung, Severity, TargetKind, TargetRef, Thresholds, UncommittedWrites, Verification,
 };
 pub use probe::{ProbeAnswer, Probed, Scheme, Timing};
-pub use proposal::{Action, ActionKind, Candidate, Scale, SessionTarget, TerminateIdle};
+pub use proposal::Candidate;
 pub use remediation::{
     DEADLINE, EffectSeen, Executing, ObjectiveAfter, Outcome, Phase, Refusal, Remediation, RemediationSpec,
     RemediationStatus, VerifySpec,
 };
 pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
-pub use secret::{SecretKeys, SecretRef};
 pub use situation::{Overall, Situation};
 pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
+pub use source::*;
 pub use survey::{Root, STORM, Storm, StormOf, Survey, Tally};
 pub use traffic::{
     Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, TrafficWindow, Verdict, ViewTraffic,
 };
-pub use undo::{DueBy, Undo, UndoSpec, UndoState, Watch};
-pub use warm::{WarmCache, WarmSettings, Warmed};
+pub use undo::{Change, DueBy, ReplicasChange, Undo, UndoSpec, UndoState, Watch};
 pub use workload::{Autoscaler, FieldManager, MANAGER, Unsettled, Workload, WorkloadNow};

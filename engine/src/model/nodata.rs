@@ -204,6 +204,26 @@ impl<T> Observed<T> {
         }
     }
 
+    /// The same with another value, where it is known.
+    #[must_use]
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Observed<U> {
+        match self {
+            Self::Known { at, value } => Observed::Known { at, value: change(value) },
+            Self::Missing(no_data) => Observed::Missing(no_data),
+        }
+    }
+
+    /// The value and when it was read, or why it is not known.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub fn as_result(&self) -> Result<(Timestamp, &T), &NoData> {
+        match self {
+            Self::Known { at, value } => Ok((*at, value)),
+            Self::Missing(no_data) => Err(no_data),
+        }
+    }
+
     /// Why it is not known, if it is not.
     #[must_use]
     pub fn missing_because(&self) -> Option<&NoData> {

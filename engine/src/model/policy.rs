@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, ByName, Name, Scheme, SecretRef, WarmSettings};
+use super::{ByName, Dependency, Name, PostgresDependency, ProbeSource, RungAction, Source};
 
 /// How much the operator may do. A later variant may do more than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -105,61 +105,6 @@ pub struct Evaluation {
     pub missing_data_after: u32,
 }
 
-/// The metrics of a known exporter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Preset {
-    /// django-prometheus in the application's own pods.
-    Django,
-    /// Caddy as the edge in front of the application.
-    Caddy,
-}
-
-/// Where an objective's readings come from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Source {
-    /// A Prometheus-compatible backend of the operator's configuration.
-    Prometheus {
-        /// The backend's name there.
-        backend: String,
-        /// Whose metrics.
-        preset: Preset,
-        /// Further equality matchers; they narrow the preset's own and cannot replace them.
-        match_labels: BTreeMap<String, String>,
-        /// Where the views are counted, when the preset counts none.
-        views: Option<ViewSource>,
-    },
-    /// A request of the operator's own; for latency only.
-    Probe(ProbeSource),
-}
-
-/// What is asked for, and of whom. The answer is judged by itself: quantile and window do not apply.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ProbeSource {
-    /// The Service, in the policy's namespace.
-    pub service: String,
-    /// Its port, by name or number.
-    pub port: String,
-    /// What is asked for.
-    pub path: String,
-    /// So long an answer may take, connecting included; longer than the target.
-    pub timeout: Duration,
-    /// How it is spoken to.
-    pub scheme: Scheme,
-    /// How many of the last `of` answers must be slow or failed for a breach.
-    pub failures: u32,
-    /// How many of the last answers are judged.
-    pub of: u32,
-}
-
-/// Where the views of the application behind a source are counted; in the source's own backend.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ViewSource {
-    /// Whose metrics.
-    pub preset: Preset,
-    /// Further equality matchers; they narrow the preset's own and cannot replace them.
-    pub match_labels: BTreeMap<String, String>,
-}
-
 /// From which latency on a breach is worse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencySeverity {
@@ -210,62 +155,6 @@ pub struct Objective {
     pub severity: Severity,
     /// Where it is read.
     pub source: Source,
-}
-
-/// A PostgreSQL database that the target depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PostgresDependency {
-    /// The Secret that says where it is and how to log in.
-    pub secret: SecretRef,
-    /// Roles that the target connects as; empty means the Secret's user.
-    pub client_roles: Vec<String>,
-    /// Beginnings of the application names of the target's sessions; empty means all.
-    pub client_applications: Vec<String>,
-    /// Roles whose sessions may be signalled. Undeclared, none may be; a dry run then passes for every role.
-    pub cancellable_roles: Option<Vec<String>>,
-    /// CPU cores of the server, where they are declared.
-    pub cores: Option<u32>,
-    /// Connections that one pod of the target opens, where they are declared.
-    pub connections_per_pod: Option<u32>,
-}
-
-/// What a Redis server is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CacheUse {
-    /// What it holds can be computed again.
-    Cache,
-    /// It hands tasks to workers: what it holds exists nowhere else, and lookups that find nothing are normal.
-    Broker,
-    /// It is both, so its hit ratio says nothing about the cache.
-    Shared,
-}
-
-/// A Redis server that the target depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RedisDependency {
-    /// The Secret that says where it is and how to log in.
-    pub secret: SecretRef,
-    /// What it is for.
-    pub usage: CacheUse,
-}
-
-/// Something that the target depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Dependency {
-    /// A PostgreSQL database.
-    Postgres(PostgresDependency),
-    /// A Redis server.
-    Redis(RedisDependency),
-}
-
-impl Dependency {
-    /// The dependency that this one stands in front of: a pool in front of its database. Neither kind of today is one.
-    #[must_use]
-    pub fn stands_before(&self) -> Option<&str> {
-        match self {
-            Self::Postgres(_) | Self::Redis(_) => None,
-        }
-    }
 }
 
 /// Which databases the target uses.
@@ -324,67 +213,6 @@ pub enum UncommittedWrites {
 impl fmt::Display for UncommittedWrites {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
-    }
-}
-
-/// How far, and under which conditions, replicas are added.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ScaleSettings {
-    /// How much is added at a time.
-    pub step: ScaleStep,
-    /// Never more replicas than these.
-    pub max: u32,
-    /// What was added is taken back after this time at the latest.
-    pub max_hold: Duration,
-}
-
-/// How many replicas one step adds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum ScaleStep {
-    /// A share of the replicas there are (0 to 1), rounded up; at least one.
-    Share(f64),
-    /// So many.
-    Count(u32),
-}
-
-/// What a rung does, with its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum RungAction {
-    /// Cancel the running statement that is the cause.
-    CancelQuery {
-        /// Whether a transaction that has written may be cancelled.
-        writes: UncommittedWrites,
-        /// The session is ended when its statement still runs so long after it was cancelled; `None`: never.
-        terminate_after: Option<Duration>,
-    },
-    /// End the session that is idle in a transaction.
-    TerminateIdle {
-        /// Whether a transaction that has written may be ended.
-        writes: UncommittedWrites,
-        /// So long it must have been idle.
-        min_idle: Duration,
-    },
-    /// Add replicas.
-    Scale(ScaleSettings),
-    /// Fill a cache by asking the target for what it keeps there.
-    WarmCache(WarmSettings),
-}
-
-impl RungAction {
-    /// The kinds that must be allowed for everything that it may come to, as [`Action::permissions`] asks for each act.
-    ///
-    /// [`Action::permissions`]: super::Action::permissions
-    #[must_use]
-    pub fn permissions(&self) -> &'static [ActionKind] {
-        match self {
-            Self::CancelQuery { terminate_after: None, .. } => &[ActionKind::CancelQuery],
-            Self::CancelQuery { terminate_after: Some(_), .. } => {
-                &[ActionKind::CancelQuery, ActionKind::TerminateIdle]
-            }
-            Self::TerminateIdle { .. } => &[ActionKind::TerminateIdle],
-            Self::Scale(_) => &[ActionKind::Scale],
-            Self::WarmCache(_) => &[ActionKind::WarmCache],
-        }
     }
 }
 
@@ -477,27 +305,31 @@ impl Policy {
         self.rungs.iter().find(|rung| rung.name == name)
     }
 
-    /// The objectives that are probed, by name, with what is asked for.
+    /// The objectives for which single requests are timed, by name, with what is asked for.
     pub fn probes(&self) -> impl Iterator<Item = (&str, &ProbeSource)> {
-        self.objectives.iter().filter_map(|objective| match &objective.source {
-            Source::Probe(probe) => Some((objective.name.as_str(), probe)),
-            Source::Prometheus { .. } => None,
-        })
+        self.objectives
+            .iter()
+            .filter_map(|objective| Some((objective.name.as_str(), objective.source.timed()?)))
+    }
+
+    /// The dependencies in the order in which people read them: kind by kind, and by name.
+    #[must_use]
+    pub fn by_kind(&self) -> Vec<(&String, &Dependency)> {
+        let mut all: Vec<_> = self.dependencies.iter().collect();
+        all.sort_by_key(|(_, declared)| declared.kind());
+        all
+    }
+
+    /// The dependencies of one kind, by name. `of` picks the kind, as [`Dependency::postgres`] does.
+    pub fn each<'a, D: 'a>(
+        &'a self,
+        of: fn(&'a Dependency) -> Option<&'a D>,
+    ) -> impl Iterator<Item = (&'a String, &'a D)> {
+        self.dependencies.iter().filter_map(move |(name, dependency)| Some((name, of(dependency)?)))
     }
 
     /// The PostgreSQL databases among the dependencies, by name.
     pub fn databases(&self) -> impl Iterator<Item = (&String, &PostgresDependency)> {
-        self.dependencies.iter().filter_map(|(name, dependency)| match dependency {
-            Dependency::Postgres(postgres) => Some((name, postgres)),
-            Dependency::Redis(_) => None,
-        })
-    }
-
-    /// The Redis servers among the dependencies, by name.
-    pub fn caches(&self) -> impl Iterator<Item = (&String, &RedisDependency)> {
-        self.dependencies.iter().filter_map(|(name, dependency)| match dependency {
-            Dependency::Redis(redis) => Some((name, redis)),
-            Dependency::Postgres(_) => None,
-        })
+        self.each(Dependency::postgres)
     }
 }

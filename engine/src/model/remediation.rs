@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Candidate, Confidence, Mode, Name, PolicyRef, ResourceKey, Scale, TargetRef, Undo, UndoSpec,
-    UndoState,
+    Action, Candidate, Confidence, Mode, Name, PolicyRef, ResourceKey, TargetRef, Undo, UndoSpec, UndoState,
 };
 
 /// How the act is judged.
@@ -289,12 +288,7 @@ impl Remediation {
     #[must_use]
     pub fn by_hand(&self) -> Option<String> {
         let undo = self.status.undo.as_ref()?;
-        let Action::Scale(Scale { target, .. }) = &self.spec.action else { return None };
-        let kind = target.kind.to_string().to_lowercase();
-        Some(format!(
-            "kubectl -n {} scale {kind} {} --replicas={}",
-            self.namespace, target.name, undo.baseline
-        ))
+        self.spec.action.act().manual_rollback(&self.namespace, &undo.change)
     }
 
     /// When an effect may have reached the world, if it may have. Never before the object was created, which the API

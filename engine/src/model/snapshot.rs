@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionKind, ByName, ClosedIncident, Incident, Observed, Policy, PostgresFacts, Probed, RedisFacts,
-    Remediation, ResourceKey, Root, Shared, Subject, Traffic, Workload,
+    ActionKind, ClosedIncident, Incident, Observations, Policy, Remediation, ResourceKey, Root, Shared,
+    Subject, Workload,
 };
 
 /// The guarded workload.
@@ -105,18 +105,8 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// The policy.
     pub policy: Policy,
-    /// The target.
-    pub target: Observed<Target>,
-    /// What was read for each objective, by its name.
-    pub traffic: ByName<Observed<Traffic>>,
-    /// What was seen for each objective that is probed, by its name.
-    pub probes: ByName<Observed<Probed>>,
-    /// What was read of each PostgreSQL dependency, by its name.
-    pub databases: ByName<Observed<PostgresFacts>>,
-    /// What was read of each Redis dependency, by its name.
-    pub caches: ByName<Observed<RedisFacts>>,
-    /// Pauses, expired ones included.
-    pub pauses: Vec<Pause>,
+    /// What was read.
+    pub observations: Observations,
     /// The open incident.
     pub incident: Option<Incident>,
     /// Where none is open: the last one, as long as a breach may open it again.
@@ -132,18 +122,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot in which nothing has been read yet and nothing has happened. What is known is set on its fields.
+    /// What was read, of a policy to which nothing has happened. What has is set on its fields.
     #[must_use]
-    pub fn new(now: Timestamp, policy: Policy, target: Observed<Target>, operator: OperatorHealth) -> Self {
+    pub fn new(now: Timestamp, policy: Policy, observations: Observations, operator: OperatorHealth) -> Self {
         Self {
             now,
             policy,
-            target,
-            traffic: ByName::new(),
-            probes: ByName::new(),
-            databases: ByName::new(),
-            caches: ByName::new(),
-            pauses: Vec::new(),
+            observations,
             incident: None,
             closed: None,
             next_ordinal: 1,
@@ -157,12 +142,13 @@ impl Snapshot {
     #[must_use]
     pub fn root(&self, subject: &Subject) -> Option<Root> {
         let Subject::Session { dependency, session } = subject else { return None };
-        let facts = self.databases.get(dependency).and_then(Observed::known)?;
+        let (_, facts) = self.observations.postgres(dependency)?.ok()?;
         Root::of_resource(&ResourceKey::database(&self.policy.id.namespace, &facts.server), session)
     }
 
     /// Whether no database failed to be read.
     pub(crate) fn sees_all_databases(&self) -> bool {
-        self.databases.values().all(|observed| observed.missing_because().is_none())
+        let mut databases = self.policy.databases().map(|(name, _)| self.observations.postgres(name));
+        databases.all(|read| !matches!(read, Some(Err(_))))
     }
 }

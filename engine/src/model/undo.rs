@@ -65,17 +65,51 @@ pub enum DueBy {
     Drain,
 }
 
-/// See the module. Written before the effect that it takes back.
+/// What an action has changed, and how far it is taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Undo {
-    /// How it stands.
-    pub state: UndoState,
+pub enum Change {
+    /// The replicas of a workload.
+    Replicas(ReplicasChange),
+}
+
+/// A changed number of replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicasChange {
     /// The replicas before the act.
     pub baseline: u32,
     /// The replicas that we wrote last.
     pub wrote: u32,
     /// The replicas that are about to be written, durable before they are: a successor knows them for ours.
     pub writing: Option<u32>,
+}
+
+impl Change {
+    /// The value of the step that is about to be written, if one is.
+    #[must_use]
+    pub fn writing(&self) -> Option<u32> {
+        match self {
+            Self::Replicas(replicas) => replicas.writing,
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replicas(ReplicasChange { baseline, wrote, .. }) => {
+                write!(f, "{wrote} replicas and had {baseline} before")
+            }
+        }
+    }
+}
+
+/// See the module. Written before the effect that it takes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// How it stands.
+    pub state: UndoState,
+    /// What has to be taken back.
+    pub change: Change,
     /// When it is due, at the latest; once `due_by` is there, since when.
     pub due_at: Timestamp,
     /// What made it due, once it is.

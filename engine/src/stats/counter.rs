@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::base::earlier;
+use crate::base::{earlier, elapsed};
 
 /// What a server counts.
 pub trait Counters {
@@ -34,10 +34,9 @@ impl<T> Default for Counting<T> {
 }
 
 impl<T: Counters> Counting<T> {
-    /// Maximum number of looks that are kept.
-    pub const MOST: usize = 120;
-    /// The newest looks that are never thinned.
-    const DENSE: usize = 60;
+    /// A gap between two looks is this small a part of the older one's age, or there was no look between them. So the
+    /// beginning of any window is found to a sixteenth of it, however many looks there are.
+    pub(super) const PRECISION: u32 = 16;
 
     /// Takes in a look, and keeps those of the last `span`. After a reset only this look is left. The same look taken in twice,
     /// or an older one, changes nothing.
@@ -60,19 +59,25 @@ impl<T: Counters> Counting<T> {
         self.looks.push((at, nothing));
     }
 
-    /// Keeps the looks since `oldest` and one older, and no more than there is room for: the newest ones as they came, and of
-    /// the others fewer and fewer the older they are. The oldest is always kept.
+    /// Keeps the looks since `oldest` and one older, and of them fewer and fewer the older they are. The oldest is always
+    /// kept.
     fn prune(&mut self, oldest: Timestamp) {
         let before = self.looks.iter().take_while(|(at, _)| *at <= oldest).count();
-        self.looks.drain(..before.saturating_sub(1));
-        if self.looks.len() > Self::MOST {
-            let dense = self.looks.len() - Self::DENSE;
-            let mut place = 0;
-            self.looks.retain(|_| {
-                place += 1;
-                place > dense || place % 2 == 1
+        let looks = std::mem::take(&mut self.looks);
+        let mut kept = Vec::with_capacity(looks.len() - before.saturating_sub(1));
+        let newest = looks.last().map(|(at, _)| *at);
+        let mut looks = looks.into_iter().skip(before.saturating_sub(1)).peekable();
+        while let Some(look) = looks.next() {
+            let last: Option<&(Timestamp, T)> = kept.last();
+            let neighbours = last.zip(looks.peek());
+            let is_dense = neighbours.zip(newest).is_some_and(|(((older, _), (newer, _)), newest)| {
+                elapsed(*newer, *older).saturating_mul(Self::PRECISION) <= elapsed(newest, *older)
             });
+            if !is_dense {
+                kept.push(look);
+            }
         }
+        self.looks = kept;
     }
 
     /// The newest look.

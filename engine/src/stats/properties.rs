@@ -124,7 +124,6 @@ proptest! {
                 Some(_) | None => {}
             }
             life.push((at, count));
-            prop_assert!(counting.len() <= Counting::<Count>::MOST);
 
             let (to, now) = counting.newest().unwrap();
             let (from, then) = counting.first_of(WINDOW).unwrap();
@@ -137,6 +136,27 @@ proptest! {
             let since = counting.first_since(WINDOW, Some(*to)).unwrap();
             prop_assert_eq!(since.0, *to);
         }
+    }
+
+    #[test]
+    fn any_window_begins_where_it_should_however_many_looks_there_are(
+        gaps in vec(1u64..3_000, 1..1_000),
+        part in 1u32..16,
+    ) {
+        let instants = instants(&gaps);
+        let mut counting = Counting::default();
+        for (at, count) in instants.iter().zip(0..) {
+            counting.note(*at, Count(count), WINDOW);
+        }
+        prop_assert!(counting.len() <= 128, "{} looks are kept", counting.len());
+        let now = *instants.last().unwrap();
+        let window = WINDOW / part;
+        // The look that the window begins with, if all were kept.
+        let begin = earlier(now, window);
+        let wanted = instants.iter().rev().find(|at| **at <= begin).unwrap_or(&instants[0]);
+        let (from, _) = counting.first_of(window).unwrap();
+        let early = elapsed(*wanted, *from).saturating_mul(Counting::<Count>::PRECISION);
+        prop_assert!(early <= elapsed(now, *from), "{from} is too early, {wanted} would be right");
     }
 
     #[test]

@@ -7,11 +7,10 @@ use crate::admit::Proposal;
 use crate::causes;
 use crate::guards::{self, Context, GUARDS, Guard, Stage};
 use crate::model::{
-    Action, Candidate, Escalation, Finding, Incident, Memory, Outcome, Phase, Remediation, ResourceKey, Rung,
-    RungAction, Snapshot, VerifySpec, elapsed,
+    Action, Candidate, Escalation, Finding, Incident, Memory, Outcome, Phase, Remediation, Rung, Snapshot,
+    VerifySpec, elapsed,
 };
 use crate::record::RecordKind;
-use crate::remediations::{kind_of, remedy};
 
 /// So long causes are looked for before it is said that there is none: some have to grow before they can be told.
 const LOOK_FOR: Duration = Duration::from_secs(30);
@@ -75,7 +74,7 @@ fn climb(
 ) -> bool {
     let ours = |r: &&Remediation| r.spec.incident == incident.name && r.spec.rung == rung.name;
     let earlier: Vec<&Remediation> = snapshot.remediations.iter().filter(ours).collect();
-    let adds_load = remedy(kind_of(rung)).traits.adds_load;
+    let adds_load = rung.action.kind().line().traits.adds_load;
     // A symptom matches no rung. Where capacity would have been the answer, people are told why it is not: the guards
     // refuse it, with the root.
     let found = situation.findings.iter().filter(|f| {
@@ -84,15 +83,13 @@ fn climb(
     let mut refused = None;
     let before = decided.proposals.len();
     for finding in found {
-        let Some((action, resource)) = (remedy(kind_of(rung)).propose)(snapshot, rung, finding) else {
-            continue;
-        };
+        let Some(action) = rung.action.settings().propose(snapshot, rung, finding) else { continue };
         if earlier.iter().any(|r| was_tried(r, &action)) {
             continue;
         }
         let attempt =
             earlier.iter().filter(|r| !r.spec.is_dry_run()).map(|r| r.spec.attempt).max().unwrap_or(0) + 1;
-        let candidate = candidate(snapshot, incident, rung, finding, (action, resource), attempt);
+        let candidate = candidate(snapshot, incident, rung, finding, action, attempt);
         if let Some(written) = earlier.iter().find(|r| r.spec.is_dry_run()).filter(|_| candidate.is_dry_run())
         {
             decided.records.push(proposed(written));
@@ -115,7 +112,7 @@ fn climb(
         let blocked = RecordKind::Blocked {
             rung: rung.name.clone(),
             cause: candidate.cause.clone(),
-            action: candidate.action.sentence(),
+            action: candidate.action.act().sentence(),
             refusals,
         };
         if finding.explained_by.is_some() {
@@ -152,22 +149,11 @@ fn candidate(
     incident: &Incident,
     rung: &Rung,
     finding: &Finding,
-    (action, resource): (Action, ResourceKey),
+    action: Action,
     attempt: u32,
 ) -> Candidate {
     let policy = &snapshot.policy;
-    let effect_within = match (&action, &rung.action) {
-        (Action::CancelQuery(_), RungAction::CancelQuery { terminate_after, .. }) => *terminate_after,
-        _ => None,
-    };
-    // What takes its time is verified from its beginning.
-    let runs_for = match &action {
-        Action::WarmCache(warm) => warm.settings.within,
-        Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_) | Action::Scale(_) => {
-            Duration::ZERO
-        }
-    };
-    let undo = remedy(kind_of(rung)).undo.and_then(|undo| undo(snapshot, rung, &action));
+    let settings = rung.action.settings();
     Candidate {
         policy: policy.id.clone(),
         target: policy.target.clone(),
@@ -177,19 +163,20 @@ fn candidate(
         mode: policy.mode_of(rung),
         cause: finding.cause.clone(),
         confidence: finding.confidence,
-        subject: finding.subject.clone().unwrap_or_else(|| action.subject()),
+        subject: finding.subject.clone().unwrap_or_else(|| action.act().subject()),
         reason: finding.sentence.clone(),
-        action,
-        resource,
+        resource: action.act().resource(&policy.id.namespace),
         cooldown: policy.guards.cooldown,
         max_actions_per_hour: policy.guards.max_actions_per_hour,
+        // What takes its time is verified from its beginning.
         verify: VerifySpec {
             after: policy.verification.after,
-            within: policy.verification.within.saturating_add(runs_for),
+            within: policy.verification.within.saturating_add(action.lasts()),
             window: policy.evaluation.window,
-            effect_within,
+            effect_within: settings.effect_within(&action),
         },
-        undo,
+        undo: settings.undo(policy, &action),
+        action,
     }
 }
 
@@ -198,7 +185,7 @@ fn proposed(remediation: &Remediation) -> RecordKind {
         rung: remediation.spec.rung.clone(),
         remediation: remediation.name.clone(),
         cause: remediation.spec.cause.clone(),
-        action: remediation.spec.action.sentence(),
+        action: remediation.spec.action.act().sentence(),
         dry_run: remediation.spec.is_dry_run(),
     }
 }

@@ -13,8 +13,8 @@ use crate::admit::{Admitted, Proposal};
 use crate::causes::workers_saturated::Load;
 use crate::guards::GuardVerdict;
 use crate::model::{
-    ByName, CacheTrend, Escalation, Finding, Memory, Observed, Overall, Probed, Reading, Situation, Snapshot,
-    Source, Verdict,
+    ByName, CacheTrend, Dependency, Escalation, Finding, Learning, Memory, Observed, Overall, Reading,
+    Situation, Snapshot, Verdict,
 };
 use crate::record::{DecisionRecord, RecordKind, Said, Slot};
 use crate::{causes, judge};
@@ -47,8 +47,7 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
     let State { mut memory, mut said } = state.clone();
     let readings = judge_objectives(snapshot, &mut memory);
     let overall = fold(&readings);
-    learn_databases(snapshot, &mut memory);
-    learn_caches(snapshot, &mut memory, overall);
+    learn_dependencies(snapshot, &mut memory, overall);
     learn_saturation(snapshot, &mut memory);
 
     let episode = episode::follow(snapshot, &mut memory, &readings, overall);
@@ -70,7 +69,7 @@ pub fn tick(snapshot: &Snapshot, state: &State) -> Tick {
     let decided = ladder::decide(snapshot, &memory, &situation);
     let would = decided.proposals.iter().filter(|proposal| !proposal.candidate.is_dry_run());
     situation.proposed =
-        would.filter_map(|proposal| snapshot.root(&proposal.candidate.action.subject())).collect();
+        would.filter_map(|proposal| snapshot.root(&proposal.candidate.action.act().subject())).collect();
 
     let mut kinds = describe(snapshot, &memory, &situation);
     kinds.extend(episode.record);
@@ -106,13 +105,13 @@ pub fn settle(snapshot: &Snapshot, tick: &mut Tick, answers: &[Admitted]) {
                 rung: candidate.rung.clone(),
                 remediation: candidate.object_name(),
                 cause: candidate.cause.clone(),
-                action: candidate.action.sentence(),
+                action: candidate.action.act().sentence(),
                 dry_run: candidate.is_dry_run(),
             },
             Admitted::No { refusals } => RecordKind::Blocked {
                 rung: candidate.rung.clone(),
                 cause: candidate.cause.clone(),
-                action: candidate.action.sentence(),
+                action: candidate.action.act().sentence(),
                 refusals: refusals.clone(),
             },
         };
@@ -145,22 +144,23 @@ fn judge_objectives(snapshot: &Snapshot, state: &mut Memory) -> Vec<Reading> {
     state
         .objectives
         .retain(|name, _| snapshot.policy.objectives.iter().any(|objective| objective.name == *name));
-    let probed = |name: &str| snapshot.probes.get(name);
-    let hangs = |name: &str| probed(name).and_then(Observed::known).is_some_and(Probed::hangs);
+    let observations = &snapshot.observations;
+    let hangs = |name: &str| matches!(observations.probed(name), Some(Ok((_, probed))) if probed.hangs());
     let hung = snapshot.policy.probes().map(|(name, _)| name).find(|name| hangs(name));
     let evaluation = &snapshot.policy.evaluation;
     let mut readings = Vec::with_capacity(snapshot.policy.objectives.len());
     for objective in &snapshot.policy.objectives {
-        let traffic = snapshot.traffic.get(&objective.name);
+        let traffic = observations.traffic(&objective.name);
         let memory = state.objectives.entry(objective.name.clone()).or_default();
         memory.is_of(evaluation.window, &objective.source);
-        let reading = match &objective.source {
-            Source::Prometheus { .. } => judge::judge(objective, traffic, hung, memory, snapshot.now),
-            Source::Probe(source) => {
-                judge::probe::judge(objective, source, probed(&objective.name), snapshot.now)
+        let reading = match objective.source.timed() {
+            Some(source) => {
+                judge::probe::judge(objective, source, observations.probed(&objective.name), snapshot.now)
             }
+            None => judge::judge(objective, traffic, hung, memory, snapshot.now),
         };
-        judge::remember(memory, &reading, traffic.and_then(Observed::known));
+        let traffic = traffic.and_then(Result::ok).map(|(_, traffic)| traffic);
+        judge::remember(memory, &reading, traffic);
         readings.push(reading);
     }
     readings
@@ -179,41 +179,35 @@ fn fold(readings: &[Reading]) -> Overall {
     }
 }
 
-fn learn_databases(snapshot: &Snapshot, state: &mut Memory) {
-    state.databases.retain(|name, _| snapshot.policy.databases().any(|(known, _)| known == name));
-    for (name, observed) in &snapshot.databases {
-        let memory = state.databases.entry(name.clone()).or_default();
-        memory.missing.note(observed.known().is_none(), snapshot.now);
-        if let Observed::Known { at, value } = observed {
-            memory.learn(*at, value);
-        }
-    }
-}
-
 /// What is usual is learned only while nothing is wrong.
-fn learn_caches(snapshot: &Snapshot, state: &mut Memory, overall: Overall) {
-    state.caches.retain(|name, _| snapshot.policy.caches().any(|(known, _)| known == name));
+fn learn_dependencies(snapshot: &Snapshot, state: &mut Memory, overall: Overall) {
     let healthy = overall == Overall::Healthy && state.breach.is_none() && snapshot.incident.is_none();
-    for (name, observed) in &snapshot.caches {
-        let memory = state.caches.entry(name.clone()).or_default();
-        memory.missing.note(observed.known().is_none(), snapshot.now);
-        if let Observed::Known { at, value } = observed {
-            memory.learn(*at, value, snapshot.policy.evaluation.window, healthy);
+    let learning = Learning { window: snapshot.policy.evaluation.window, healthy };
+    let declared = &snapshot.policy.dependencies;
+    state.dependencies.retain(|name, _| declared.contains_key(name));
+    for (name, observed) in &snapshot.observations.dependencies {
+        if !declared.contains_key(name) {
+            continue;
         }
+        let look = observed.as_result().ok();
+        state.dependencies.entry(name.clone()).or_default().learn(snapshot.now, look, learning);
     }
 }
 
 /// How those caches do that can be read now.
 fn trends(snapshot: &Snapshot, state: &Memory) -> ByName<CacheTrend> {
-    let readable = snapshot.caches.iter().filter(|(_, observed)| observed.known().is_some());
-    let trend = |name: &String| Some((name.clone(), state.caches.get(name)?.trend()?));
-    readable.filter_map(|(name, _)| trend(name)).collect()
+    let trend = |(name, _): (&String, _)| {
+        let (_, facts) = snapshot.observations.redis(name)?.ok()?;
+        let memory = state.dependencies.get(name)?.redis()?;
+        Some((name.clone(), memory.trend(facts, snapshot.policy.evaluation.window)?))
+    };
+    snapshot.policy.each(Dependency::redis).filter_map(trend).collect()
 }
 
 /// A reading that cannot be had, or that shows a free worker, begins it anew.
 fn learn_saturation(snapshot: &Snapshot, state: &mut Memory) {
-    let traffic = snapshot.traffic.values().filter_map(Observed::known);
-    let load = Load::of(&snapshot.policy, snapshot.target.known(), traffic);
+    let traffic = snapshot.observations.all_traffic().map(|(_, traffic)| traffic);
+    let load = Load::of(&snapshot.policy, snapshot.observations.target.known(), traffic);
     let full = load.is_some_and(Load::is_full);
     state.saturated.note(full, snapshot.now);
 }
@@ -242,36 +236,16 @@ fn describe(snapshot: &Snapshot, state: &Memory, situation: &Situation) -> Vec<R
             kinds.push(RecordKind::Objective(reading.clone()));
         }
     }
-    for (name, _) in snapshot.policy.databases() {
-        let missing = state.databases.get(name).map_or(0, |memory| memory.missing.looks());
-        match snapshot.databases.get(name) {
-            Some(Observed::Known { value, .. }) => {
-                let partial = match &value.coverage {
-                    crate::model::Coverage::Full => None,
-                    crate::model::Coverage::Partial { grant } => Some(grant.clone()),
-                };
-                kinds.push(RecordKind::Dependency { name: name.clone(), missing: None, partial });
-            }
-            Some(Observed::Missing(no_data)) if missing >= patience => {
-                kinds.push(RecordKind::Dependency {
-                    name: name.clone(),
-                    missing: Some(no_data.clone()),
-                    partial: None,
-                });
-            }
-            Some(Observed::Missing(_)) | None => {}
-        }
-    }
-    for (name, _) in snapshot.policy.caches() {
-        let missing = state.caches.get(name).map_or(0, |memory| memory.missing.looks());
-        let missing = match snapshot.caches.get(name) {
-            Some(Observed::Known { .. }) => None,
-            Some(Observed::Missing(no_data)) if missing >= patience => Some(no_data.clone()),
+    for (name, _) in snapshot.policy.by_kind() {
+        let missing = state.dependencies.get(name).map_or(0, |memory| memory.missing.looks());
+        let (missing, partial) = match snapshot.observations.dependencies.get(name) {
+            Some(Observed::Known { value, .. }) => (None, value.partial().map(ToOwned::to_owned)),
+            Some(Observed::Missing(no_data)) if missing >= patience => (Some(no_data.clone()), None),
             Some(Observed::Missing(_)) | None => continue,
         };
-        kinds.push(RecordKind::Dependency { name: name.clone(), missing, partial: None });
+        kinds.push(RecordKind::Dependency { name: name.clone(), missing, partial });
     }
-    let missing = match &snapshot.target {
+    let missing = match &snapshot.observations.target {
         Observed::Known { .. } => None,
         Observed::Missing(no_data) => Some(no_data.clone()),
     };
@@ -340,7 +314,8 @@ mod tests {
         for (in_flight, expected) in [(16.0, Some(since)), (15.0, None), (16.0, Some(since)), (-1.0, None)] {
             let mut state = saturated();
             let traffic = traffic(Some(in_flight).filter(|value| *value > 0.0));
-            setup.snapshot.traffic.insert("p95".into(), Observed::Known { at: setup.now, value: traffic });
+            let measured = Observed::Known { at: setup.now, value: traffic.into() };
+            setup.snapshot.observations.measurements.insert("p95".into(), measured);
             learn_saturation(&setup.snapshot, &mut state);
             assert_eq!(state.saturated.since(), expected, "{in_flight}");
         }

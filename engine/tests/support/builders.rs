@@ -6,8 +6,8 @@ use std::time::Duration;
 use engine::model::{
     Bucket, ByName, Coverage, Databases, Dependency, Evaluation, GuardSettings, Mode, NoDataReason,
     Objective, ObjectiveKind, Observed, Policy, PolicyRef, PostgresDependency, PostgresFacts, PostgresLook,
-    Preset, ServerIdentity, Severity, Slots, Source, TargetKind, TargetRef, Thresholds, Traffic,
-    TrafficWindow, Verification, earlier,
+    Preset, PrometheusSource, ServerIdentity, Severity, Slots, Source, TargetKind, TargetRef, Thresholds,
+    Traffic, TrafficWindow, Verification, earlier,
 };
 use jiff::Timestamp;
 
@@ -41,12 +41,12 @@ pub(crate) fn policy() -> Policy {
                 severities: vec![],
             },
             severity: Severity::P2,
-            source: Source::Prometheus {
+            source: Source::Prometheus(PrometheusSource {
                 backend: "default".into(),
                 preset: Preset::Caddy,
                 match_labels: BTreeMap::new(),
                 views: None,
-            },
+            }),
         }],
         dependencies: ByName::from_iter([(
             "db".into(),

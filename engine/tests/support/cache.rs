@@ -1,10 +1,11 @@
 //! A Redis cache as an application uses it: a hundred lookups a second, and as many of them find their key as it is warm.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use engine::model::{
-    CommandUse, NoDataReason, Observed, RedisClients, RedisCounters, RedisFacts, RedisMemory, RedisRole,
-    RedisServer, elapsed,
+    CommandUse, NoDataReason, Observed, RedisClients, RedisCounters, RedisFacts, RedisHistory, RedisLook,
+    RedisMemory, RedisRole, RedisServer, elapsed,
 };
 use jiff::Timestamp;
 
@@ -18,7 +19,9 @@ const WARM: f64 = 0.95;
 const KEYS: f64 = 1000.0;
 
 pub(crate) struct Cache {
-    facts: RedisFacts,
+    facts: RedisLook,
+    /// The last look.
+    seen: RefCell<Option<RedisFacts>>,
     /// From 0, nothing, to 1, all that is asked for.
     warmth: f64,
     settled_at: Timestamp,
@@ -31,7 +34,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        let facts = RedisFacts {
+        let facts = RedisLook {
             server: RedisServer {
                 host: "orders-redis.shop.svc".into(),
                 port: 6379,
@@ -51,8 +54,18 @@ impl Cache {
             commands: Vec::new(),
             slow: Vec::new(),
             unreadable: Vec::new(),
+            history: RedisHistory::default(),
         };
-        Self { facts, warmth: 1.0, settled_at: builders::start(), blind: None, answers: true, adds: 0.5 }
+        let seen = RefCell::default();
+        Self {
+            facts,
+            seen,
+            warmth: 1.0,
+            settled_at: builders::start(),
+            blind: None,
+            answers: true,
+            adds: 0.5,
+        }
     }
 
     /// Time passes: the application looks its keys up.
@@ -70,8 +83,18 @@ impl Cache {
     pub(crate) fn read(&self, now: Timestamp) -> Observed<RedisFacts> {
         match self.blind {
             Some(reason) => Observed::missing(reason, "the cache said so"),
-            None => Observed::Known { at: now, value: self.facts.clone() },
+            None => {
+                let mut seen = self.seen.borrow_mut();
+                let value = self.facts.clone().after(now, seen.as_deref());
+                *seen = Some(value.clone());
+                Observed::Known { at: now, value }
+            }
         }
+    }
+
+    /// Whoever looks from now on has not looked before.
+    pub(crate) fn forget(&mut self) {
+        self.seen = RefCell::default();
     }
 
     /// The application is asked for something that it keeps here.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use engine::advance::Look;
+use engine::effects::{Inspection, SetReplicas};
 use engine::model::{
-    Autoscaler, FieldManager, MANAGER, Observed, Scale, ViewTraffic, Workload, WorkloadNow, elapsed,
+    Autoscaler, FieldManager, MANAGER, Observed, ViewTraffic, Workload, WorkloadNow, elapsed,
 };
 use jiff::Timestamp;
 
@@ -73,11 +73,11 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn look(&self) -> Look {
+    pub(crate) fn look(&self) -> Inspection {
         if self.gone {
-            return Look::Gone;
+            return Inspection::Gone;
         }
-        Look::Workload(WorkloadNow {
+        Inspection::Workload(WorkloadNow {
             uid: self.uid.clone(),
             replicas: self.replicas,
             ready: self.ready,
@@ -92,7 +92,7 @@ impl Cluster {
     }
 
     /// The compare-and-swap of an act; whether it matched.
-    pub(crate) fn scale(&mut self, scale: &Scale, now: Timestamp) -> bool {
+    pub(crate) fn scale(&mut self, scale: &SetReplicas, now: Timestamp) -> bool {
         let matches = !self.gone && self.uid == scale.uid && self.replicas == scale.from;
         if matches {
             self.set(scale.to, MANAGER, now);
@@ -101,7 +101,7 @@ impl Cluster {
     }
 
     /// The compare-and-swap of an undo.
-    pub(crate) fn restore(&mut self, scale: &Scale, now: Timestamp) {
+    pub(crate) fn restore(&mut self, scale: &SetReplicas, now: Timestamp) {
         let ours = self.managers.iter().all(FieldManager::is_ours);
         assert!(ours && self.scale(scale, now), "an undo that its decision did not fit: {scale:?}");
     }

@@ -6,6 +6,7 @@ pub(crate) mod builders;
 pub(crate) mod cache;
 pub(crate) mod cluster;
 pub(crate) mod parse;
+pub(crate) mod pool;
 pub(crate) mod ports;
 pub(crate) mod stage;
 pub(crate) mod told;

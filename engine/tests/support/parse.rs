@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use engine::actions::{CancelQuerySettings, ScaleSettings, ScaleStep, TerminateIdleSettings};
+use engine::effects::Requests;
 use engine::model::{
     CacheUse, Databases, Dependency, LatencySeverity, Mode, Objective, ObjectiveKind, Policy, ProbeSource,
-    RedisDependency, Rung, RungAction, ScaleSettings, ScaleStep, Scheme, Severity, Source, Thresholds,
-    UncommittedWrites, WarmSettings, duration,
+    RedisDependency, Rung, RungAction, Scheme, Severity, Source, Thresholds, UncommittedWrites, duration,
 };
 
 use super::builders;
@@ -121,6 +122,9 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
             let redis = RedisDependency { secret: "orders-redis".into(), usage: CacheUse::Cache };
             policy.dependencies.insert("cache".into(), Dependency::Redis(redis));
         }
+        ["pool"] => {
+            policy.dependencies.insert("pool".into(), Dependency::PgBouncer(super::pool::declared()));
+        }
         ["rung", name, verb @ ("cancels" | "terminates"), rest @ ..] => {
             let after = |word: &str| {
                 let place = rest.iter().position(|known| *known == word);
@@ -136,9 +140,15 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
                 name: (*name).to_owned(),
                 causes: causes.map(|word| (*word).to_owned().into()).collect(),
                 action: if *verb == "cancels" {
-                    RungAction::CancelQuery { writes, terminate_after: after("terminating")? }
+                    RungAction::CancelQuery(CancelQuerySettings {
+                        writes,
+                        terminate_after: after("terminating")?,
+                    })
                 } else {
-                    RungAction::TerminateIdle { writes, min_idle: after("idle")?.unwrap_or_default() }
+                    RungAction::TerminateIdle(TerminateIdleSettings {
+                        writes,
+                        min_idle: after("idle")?.unwrap_or_default(),
+                    })
                 },
                 mode: rest.contains(&"observing").then_some(Mode::Observe),
                 min_severity: Severity::P2,
@@ -166,7 +176,7 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
     Ok(())
 }
 
-/// So many connections one pod opens to each declared database.
+/// The number of connections that one pod opens to each declared database.
 fn connections_per_pod(policy: &mut Policy, count: u32) {
     for (_, dependency) in &mut policy.dependencies {
         if let Dependency::Postgres(database) = dependency {
@@ -179,7 +189,7 @@ fn objective(name: &str, kind: ObjectiveKind, source: Source) -> Objective {
     Objective { name: name.to_owned(), kind, severity: Severity::P2, source }
 }
 
-/// `50%` of the replicas, or so many.
+/// A share of the replicas such as `50%`, or a number of them.
 fn step(text: &str) -> Result<ScaleStep, String> {
     match text.parse() {
         Ok(count) => Ok(ScaleStep::Count(count)),
@@ -219,7 +229,7 @@ fn warms(name: &str, rest: &[&str]) -> Result<Rung, String> {
     Ok(Rung {
         name: name.to_owned(),
         causes: causes.map(|word| (*word).to_owned().into()).collect(),
-        action: RungAction::WarmCache(WarmSettings {
+        action: RungAction::WarmCache(Requests {
             service: "orders-api".into(),
             port: "http".into(),
             scheme: Scheme::Http,

@@ -6,25 +6,25 @@ use std::task::Poll;
 use std::time::Duration;
 
 use controller::PolicyKey;
+use controller::announcement::Announcement;
 use controller::conditions::ConditionReport;
 use controller::objects::{
-    Announcement, FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement,
-    NewRemediation, Observations, PolicyMeta, Recorded, Stored, StoredBudget, StoredIncident, StoredPolicy,
-    StoredReport, Version,
+    FoundIncident, IncidentSpec, IncidentSummary, LiveReplicas, LiveTarget, Measurement, NewRemediation,
+    PolicyMeta, Recorded, Stored, StoredBudget, StoredIncident, StoredPolicy, StoredReport, Version,
 };
 use controller::ports::{
     Act, Announce, Cadence, Cluster, Detail, Environment, Leading, Observe, Ports, Read, Time, Timer,
     WriteError, Written,
 };
 use controller::report::{BudgetReport, IncidentPhase, IncidentReport, PolicyReport, PolicyState};
-use engine::advance::{EffectReport, Look};
+use engine::advance::EffectReport;
+use engine::effects::{Inspection, Requests, SetReplicas, SignalSession};
 use engine::invariants::{Request, What};
 use engine::model::{
-    Action, ByName, Draining, EntryKey, Limits, Observed, Pause, Policy, PolicyRef, PostgresDependency,
-    PostgresFacts, Probed, RedisDependency, RedisFacts, Remediation, RemediationStatus, Scale, Source,
-    Target, TargetRef, Traffic, WarmCache, Workload, elapsed, later,
+    ByName, Dependency, Draining, EntryKey, Facts, Limits, Observations, Observed, Pause, Policy, PolicyRef,
+    Remediation, RemediationStatus, Target, TargetRef, Workload, elapsed, later,
 };
-use engine::record::DecisionRecord;
+use engine::replay::Evaluation;
 use jiff::Timestamp;
 
 use super::builders;
@@ -243,12 +243,12 @@ impl Cluster for Port {
 
     async fn replicas(&self, _: &str, _: &TargetRef) -> Read<LiveReplicas> {
         Ok(match self.stage().cluster.look() {
-            Look::Workload(now) => LiveReplicas::Present(now, 1.into()),
-            Look::Gone | Look::Running | Look::Unreadable(_) => LiveReplicas::Gone,
+            Inspection::Workload(now) => LiveReplicas::Present(now, 1.into()),
+            Inspection::Gone | Inspection::Running | Inspection::Unreadable(_) => LiveReplicas::Gone,
         })
     }
 
-    async fn write_replicas(&self, (_, name): &EntryKey, scale: &Scale, _: &Version) -> Written<()> {
+    async fn write_replicas(&self, (_, name): &EntryKey, scale: &SetReplicas, _: &Version) -> Written<()> {
         let answer = self.stage().scale(name, scale);
         match answer {
             Some(Ok(())) => Ok(()),
@@ -260,26 +260,23 @@ impl Cluster for Port {
 }
 
 impl Observe for Port {
-    async fn traffic(&self, policy: &Policy, _: bool) -> ByName<Observed<Traffic>> {
-        let traffic = self.stage().traffic.clone();
-        let measured = policy
-            .objectives
-            .iter()
-            .filter(|objective| matches!(objective.source, Source::Prometheus { .. }));
-        measured.map(|objective| (objective.name.clone(), traffic.clone())).collect()
+    async fn measurements(&self, policy: &Policy, _: bool) -> ByName<Observed<engine::model::Measurement>> {
+        let (traffic, probes) = {
+            let stage = self.stage();
+            (stage.traffic.clone(), stage.probes.clone())
+        };
+        let counted = policy.objectives.iter().filter(|objective| objective.source.timed().is_none());
+        let counted = counted.map(|objective| (objective.name.clone(), traffic.clone().map(Into::into)));
+        counted.chain(probes.into_iter().map(|(name, probed)| (name, probed.map(Into::into)))).collect()
     }
 
-    async fn probes(&self, _: &Policy) -> ByName<Observed<Probed>> {
-        self.stage().probes.clone()
-    }
-
-    async fn postgres(&self, _: &str, _: &PostgresDependency, _: Cadence) -> Observed<PostgresFacts> {
-        self.stage().database()
-    }
-
-    async fn redis(&self, _: &str, _: &RedisDependency, _: Cadence) -> Observed<RedisFacts> {
+    async fn dependency(&self, _: &str, dependency: &Dependency, _: Cadence) -> Observed<Facts> {
         let stage = self.stage();
-        stage.cache.read(stage.now)
+        match dependency {
+            Dependency::Postgres(_) => stage.database().map(Facts::from),
+            Dependency::PgBouncer(_) => stage.pool.read(stage.now).map(Facts::from),
+            Dependency::Redis(_) => stage.cache.read(stage.now).map(Facts::from),
+        }
     }
 
     async fn target(&self, _: &str, _: &TargetRef, _: Detail) -> Observed<Target> {
@@ -306,14 +303,14 @@ impl Observe for Port {
         None
     }
 
-    async fn session(&self, _: &str, action: &Action) -> Look {
-        self.stage().session_of(action)
+    async fn session(&self, _: &str, signal: &SignalSession) -> Inspection {
+        self.stage().session_of(signal)
     }
 }
 
 impl Act for Port {
-    async fn signal(&self, remediation: &Remediation, action: &Action, _: Timestamp) -> EffectReport {
-        let report = self.stage().signal(&remediation.name, action);
+    async fn signal(&self, remediation: &Remediation, signal: &SignalSession, _: Timestamp) -> EffectReport {
+        let report = self.stage().signal(&remediation.name, signal);
         match report {
             Some(report) => report,
             None => pending().await,
@@ -323,7 +320,7 @@ impl Act for Port {
     async fn request(
         &self,
         remediation: &Remediation,
-        _: &WarmCache,
+        _: &Requests,
         path: &str,
         _: usize,
         _: Timestamp,
@@ -342,13 +339,19 @@ impl Act for Port {
 }
 
 impl Announce for Port {
-    fn record(&self, record: &DecisionRecord) {
-        self.stage().write_down(record);
+    fn announce(&self, announcement: &Announcement) {
+        if let Some(record) = announcement.record() {
+            self.stage().write_down(record);
+        }
     }
 
-    fn evaluated(&self, _: Recorded<'_>) {}
-
-    fn announce(&self, _: Announcement) {}
+    fn evaluated(&self, recorded: Recorded<'_>) {
+        let Recorded { snapshot, answers, records } = recorded;
+        if let Some(recording) = &mut self.stage().recording {
+            let (snapshot, answers, records) = (snapshot.clone(), answers.to_vec(), records.to_vec());
+            recording.push(Evaluation { snapshot, answers, records });
+        }
+    }
 
     fn measure(&self, _: Measurement<'_>) {}
 }

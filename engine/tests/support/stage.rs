@@ -1,5 +1,5 @@
 //! What happens on the stage of a scenario: the objects as the API server keeps them, the sessions as a database runs them, the
-//! workload and the cache.
+//! workload, the cache and the pool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,20 +8,22 @@ use std::time::Duration;
 
 use controller::objects::{Stored, StoredIncident, StoredPolicy};
 use controller::report::PolicyReport;
-use engine::advance::{EffectReport, Look};
+use engine::advance::EffectReport;
+use engine::effects::{Inspection, SetReplicas, Signal, SignalSession};
 use engine::model::{
-    Action, Budget, ByName, Coverage, EntryKey, Freeze, Limits, LockWait, Mode, NoData, NoDataReason,
-    Observed, Pause, PausedBy, Phase, Policy, PostgresFacts, ProbeAnswer, Probed, Remediation, Scale,
-    Session, SessionIdentity, SessionState, SessionTarget, Timing, Traffic, duration::human, earlier,
-    elapsed,
+    Budget, ByName, Coverage, EntryKey, Freeze, Limits, LockWait, Mode, NoData, NoDataReason, Observed,
+    Pause, PausedBy, Phase, Policy, PostgresFacts, ProbeAnswer, Probed, Remediation, Session,
+    SessionIdentity, SessionState, Timing, Traffic, duration::human, earlier, elapsed,
 };
 use engine::record::DecisionRecord;
+use engine::replay::Evaluation;
 use jiff::Timestamp;
 
 use super::builders;
 use super::cache::Cache;
 use super::cluster::Cluster;
 use super::parse::{self, Probe};
+use super::pool::Pool;
 use super::told::Told;
 
 /// How the database answers a cancel.
@@ -64,6 +66,7 @@ pub(crate) struct Stage {
     pub(crate) opt_out: Option<String>,
     pub(crate) cluster: Cluster,
     pub(crate) cache: Cache,
+    pub(crate) pool: Pool,
     frozen: Option<Freeze>,
     /// Budgets beside the freeze, and why they are not all known.
     pub(crate) budgets: Vec<Budget>,
@@ -81,6 +84,8 @@ pub(crate) struct Stage {
     pub(crate) removed: Vec<EntryKey>,
     pub(crate) told: Told,
     pub(crate) log: String,
+    /// The evaluations, where they are recorded.
+    pub(crate) recording: Option<Vec<Evaluation>>,
 }
 
 impl Stage {
@@ -107,6 +112,7 @@ impl Stage {
             opt_out: None,
             cluster: Cluster::new(),
             cache: Cache::new(),
+            pool: Pool::default(),
             frozen: None,
             budgets: Vec::new(),
             unreadable: None,
@@ -118,6 +124,7 @@ impl Stage {
             removed: Vec::new(),
             told: Told::new(),
             log: String::new(),
+            recording: None,
         }
     }
 
@@ -216,27 +223,24 @@ impl Stage {
     }
 
     /// Signals a session; nothing where the operator crashes over it.
-    pub(crate) fn signal(&mut self, remediation: &str, action: &Action) -> Option<EffectReport> {
+    pub(crate) fn signal(&mut self, remediation: &str, signal: &SignalSession) -> Option<EffectReport> {
         self.is_durable(remediation);
-        let Some(SessionTarget { session, .. }) = action.session() else {
-            unreachable!("a signal without a session")
-        };
-        let terminates = !matches!(action, Action::CancelQuery(_));
-        let wanted = match action {
-            Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::Scale(_) | Action::WarmCache(_) => {
-                SessionState::Active
-            }
-            Action::TerminateIdle(_) => SessionState::IdleInTransaction,
+        let SignalSession { target, signal } = signal;
+        let session = &target.session;
+        let terminates = signal.ends_session();
+        let wanted = match signal {
+            Signal::Cancel | Signal::Terminate => SessionState::Active,
+            Signal::TerminateIdle(_) => SessionState::IdleInTransaction,
         };
         let runs = self.sessions.values().any(|s| s.identity == *session && s.state == wanted);
         let works = matches!(self.cancel, Cancel::Works | Cancel::IsLost | Cancel::CrashesAfter);
         let done = runs && (works || (terminates && matches!(self.cancel, Cancel::IsIgnored)));
         let hit = self.sessions.values().find(|s| s.identity == *session).cloned();
-        if let (Some(hit), Some(target)) = (hit, action.session())
+        if let Some(hit) = hit
             && (done || (runs && self.cancel == Cancel::IsIgnored))
         {
             let key = (self.policy.id.namespace.clone(), remediation.to_owned());
-            self.told.signal(self.now, key, action, target, &hit);
+            self.told.signal(self.now, key, *signal, target, &hit);
         }
         if done {
             let name =
@@ -269,19 +273,19 @@ impl Stage {
         (self.crashed, self.cancel) = (true, Cancel::Works);
     }
 
-    /// What has become of the session that an action signals.
-    pub(crate) fn session_of(&self, action: &Action) -> Look {
-        let session = action.session().map(|target| &target.session);
+    /// What has become of the session that is signalled.
+    pub(crate) fn session_of(&self, signal: &SignalSession) -> Inspection {
+        let session = &signal.target.session;
         match self.blind {
-            Some(reason) => Look::Unreadable(NoData::new(reason, "the database said so")),
-            None if self.sessions.values().any(|s| Some(&s.identity) == session) => Look::Running,
-            None => Look::Gone,
+            Some(reason) => Inspection::Unreadable(NoData::new(reason, "the database said so")),
+            None if self.sessions.values().any(|s| s.identity == *session) => Inspection::Running,
+            None => Inspection::Gone,
         }
     }
 
     /// Sets the replicas, for an action or its rollback: whether it was done and answered. Nothing where the operator crashes
     /// over it.
-    pub(crate) fn scale(&mut self, remediation: &str, scale: &Scale) -> Option<Result<(), Cancel>> {
+    pub(crate) fn scale(&mut self, remediation: &str, scale: &SetReplicas) -> Option<Result<(), Cancel>> {
         if self.remediations[remediation].value.status.phase != Phase::Executing {
             self.cluster.restore(scale, self.now);
             self.told.workload(self.now, &self.cluster, &self.policy);
@@ -312,7 +316,11 @@ impl Stage {
     /// Takes in what happens.
     pub(crate) fn event(&mut self, event: &str) -> Result<(), String> {
         let words: Vec<&str> = event.split_whitespace().collect();
-        if self.cluster.event(&words, self.now)? || self.cache.event(&words, self.now)? {
+        let now = self.now;
+        if self.cluster.event(&words, now)?
+            || self.cache.event(&words, now)?
+            || self.pool.event(&words, now)?
+        {
             return Ok(());
         }
         match words.as_slice() {

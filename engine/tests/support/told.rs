@@ -1,9 +1,9 @@
 //! What a scenario's world tells the checker of invariants: facts about the world, and nothing of what was thought.
 
+use engine::effects::{SessionTarget, Signal as How};
 use engine::invariants::{Checker, Fact, Place, Reading, Replicas, Seen, Signal, Tolerance, Victim, What};
 use engine::model::{
-    Action, Budget, EntryKey, ObjectiveKind, Pause, PausedBy, Policy, Remediation, Session, SessionTarget,
-    Source, WorkloadKey,
+    Budget, EntryKey, ObjectiveKind, Pause, PausedBy, Policy, Remediation, Session, WorkloadKey,
 };
 use jiff::Timestamp;
 
@@ -115,12 +115,11 @@ impl Told {
         databases: Seen,
     ) {
         let exceeds = |probed: bool, limit: std::time::Duration| {
-            policy.objectives.iter().any(|objective| match (&objective.kind, &objective.source) {
-                (ObjectiveKind::Latency { target, .. }, Source::Probe(_)) => probed && limit > *target,
-                (ObjectiveKind::Latency { target, .. }, Source::Prometheus { .. }) => {
-                    !probed && limit > *target
+            policy.objectives.iter().any(|objective| match &objective.kind {
+                ObjectiveKind::Latency { target, .. } => {
+                    probed == objective.source.timed().is_some() && limit > *target
                 }
-                (ObjectiveKind::ErrorRatio { .. }, _) => false,
+                ObjectiveKind::ErrorRatio { .. } => false,
             })
         };
         let slow_at = |limit| exceeds(false, limit);
@@ -151,12 +150,12 @@ impl Told {
         &mut self,
         at: Timestamp,
         key: EntryKey,
-        action: &Action,
+        signal: How,
         target: &SessionTarget,
         hit: &Session,
     ) {
         use engine::invariants::SignalKind::{Cancel, Terminate};
-        let kind = if matches!(action, Action::CancelQuery(_)) { Cancel } else { Terminate };
+        let kind = if signal.ends_session() { Terminate } else { Cancel };
         let signal = Signal {
             kind,
             system_identifier: target.server.system_identifier.clone(),

@@ -12,6 +12,7 @@ use controller::report::{IncidentPhase, IncidentReport, Reopening};
 use controller::{Controllers, Settings};
 use engine::invariants::{Seen, What};
 use engine::model::{ActionKind, Incident, Policy, Remediation, earlier, later};
+use engine::replay::Evaluation;
 use engine::{State, tick};
 
 use super::builders;
@@ -61,6 +62,16 @@ impl World {
         }
         let log = self.stage().log.clone();
         Ok(log)
+    }
+
+    /// Plays all ticks and returns what was known and decided at each evaluation.
+    pub(crate) fn record(mut self, ticks: &[TickLine]) -> Result<Vec<Evaluation>, String> {
+        self.stage().recording = Some(Vec::new());
+        for line in ticks {
+            self.tick(line)?;
+        }
+        let recording = self.stage().recording.take();
+        Ok(recording.unwrap_or_default())
     }
 
     pub(crate) fn tick(&mut self, line: &TickLine) -> Result<(), String> {
@@ -144,6 +155,7 @@ impl World {
         let mut stage = self.stage();
         (stage.crashed, stage.epoch) = (false, stage.epoch + 1);
         stage.spawned.clear();
+        stage.cache.forget();
         drop(stage);
         self.tasks.clear();
         self.controllers = term(&self.port, Duration::ZERO);

@@ -2,7 +2,8 @@
 
 use controller::ports::Act;
 use engine::advance::EffectReport;
-use engine::model::{Action, Remediation, WarmCache, elapsed};
+use engine::effects::{Requests, SignalSession};
+use engine::model::{Remediation, elapsed};
 use jiff::Timestamp;
 
 use super::Port;
@@ -14,13 +15,18 @@ use crate::world::instant;
 use crate::world::setup::{database_of, place_of_target};
 
 impl Act for Port {
-    async fn signal(&self, remediation: &Remediation, action: &Action, fence: Timestamp) -> EffectReport {
-        let Some(place) = action.session().and_then(|target| database_of(&target.secret.name)) else {
+    async fn signal(
+        &self,
+        remediation: &Remediation,
+        signal: &SignalSession,
+        fence: Timestamp,
+    ) -> EffectReport {
+        let Some(place) = database_of(&signal.target.secret.name) else {
             return EffectReport::Refused("there is no such database".to_owned());
         };
         let key = (remediation.namespace.clone(), remediation.name.clone());
-        let action = action.clone();
-        let serve = move |world: &mut World| world.signal(place, &action, fence, &key);
+        let signal = signal.clone();
+        let serve = move |world: &mut World| world.signal(place, &signal, fence, &key);
         let failed = |error| match error {
             ApiError::Lost => Signalled::Lost,
             ApiError::Conflict | ApiError::NotFound | ApiError::Refused => Signalled::Refused,
@@ -36,7 +42,7 @@ impl Act for Port {
     async fn request(
         &self,
         remediation: &Remediation,
-        _: &WarmCache,
+        _: &Requests,
         path: &str,
         _: usize,
         fence: Timestamp,

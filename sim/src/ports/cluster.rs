@@ -8,8 +8,9 @@ use controller::objects::{
 };
 use controller::ports::{Cluster, Read, Written};
 use controller::report::{BudgetReport, IncidentReport, PolicyReport, PolicyState};
+use engine::effects::SetReplicas;
 use engine::model::{
-    EntryKey, Limits, Phase, PolicyRef, Remediation, RemediationStatus, Scale, TargetRef, Workload,
+    EntryKey, Limits, Phase, PolicyRef, Remediation, RemediationStatus, TargetRef, Workload,
 };
 
 use super::Port;
@@ -239,12 +240,17 @@ impl Cluster for Port {
         self.read(Op::ReadScale, read).await
     }
 
-    async fn write_replicas(&self, remediation: &EntryKey, scale: &Scale, version: &Version) -> Written<()> {
+    async fn write_replicas(
+        &self,
+        remediation: &EntryKey,
+        set: &SetReplicas,
+        version: &Version,
+    ) -> Written<()> {
         let checked = !planted::is("scale_without_precondition");
         let version = Some(number(version)).filter(|_| checked);
-        let (key, scale) = (remediation.clone(), scale.clone());
+        let (key, set) = (remediation.clone(), set.clone());
         let at = instant(self.0.sim.now());
-        let write = move |world: &mut World| world.write_scale(&key.0, &scale, version, &key, at);
+        let write = move |world: &mut World| world.write_scale(&key.0, &set, version, &key, at);
         self.write(self.purpose(remediation), write).await
     }
 }

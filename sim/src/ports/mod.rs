@@ -8,11 +8,11 @@ mod observe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use controller::objects::{Announcement, Measurement, Recorded};
+use controller::announcement::Announcement;
+use controller::objects::{Measurement, Recorded};
 use controller::ports::{Announce, Environment, Leading, Ports, Time, Timer};
 use engine::invariants::What;
 use engine::model::Draining;
-use engine::record::DecisionRecord;
 use jiff::Timestamp;
 
 pub use self::leases::LEASE;
@@ -44,11 +44,15 @@ pub fn of(process: &Arc<Process>) -> Ports<Simulated> {
 }
 
 impl Announce for Port {
-    fn record(&self, _: &DecisionRecord) {}
-
-    fn announce(&self, announcement: Announcement) {
+    fn announce(&self, announcement: &Announcement) {
         let Announcement { policy, reason, note, .. } = announcement;
-        self.0.sim.world().tell(What::Wrote(format!("Event {} of {policy}: {note}", reason.name)));
+        let mut world = self.0.sim.world();
+        for refusal in announcement.record().map(|record| record.kind.refusals()).unwrap_or_default() {
+            count(&mut world.counts.refusals, &format!("{} (propose)", refusal.guard));
+        }
+        if let Some(reason) = reason {
+            world.tell(What::Wrote(format!("Event {} of {}: {note}", reason.name, **policy)));
+        }
     }
 
     fn evaluated(&self, _: Recorded<'_>) {}
@@ -56,14 +60,10 @@ impl Announce for Port {
     fn measure(&self, measurement: Measurement<'_>) {
         match measurement {
             Measurement::Evaluated { .. } => self.0.sim.world().counts.ticks += 1,
-            Measurement::Refused(guard) => {
-                count(&mut self.0.sim.world().counts.refusals, &format!("{guard} (propose)"));
-            }
             Measurement::Late(_)
             | Measurement::Read(_)
             | Measurement::NoData(_)
             | Measurement::Incident(_)
-            | Measurement::Remediated(..)
             | Measurement::Policy { .. }
             | Measurement::Forgotten(_) => {}
         }

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use controller::objects::Observations;
 use controller::ports::{Cadence, Detail, Observe};
-use engine::advance::Look;
+use engine::effects::{Inspection, SignalSession};
 use engine::invariants::{Reading, Seen, What};
 use engine::model::{
-    Action, Bucket, ByName, Coverage, NoDataReason, Observed, Pause, Policy, PostgresDependency,
-    PostgresFacts, Probed, RedisDependency, RedisFacts, Source, Target, TargetRef, Traffic, TrafficWindow,
+    Bucket, ByName, Coverage, Dependency, Facts, Measurement, NoDataReason, Observations, Observed, Pause,
+    Policy, PostgresFacts, Probed, RedisFacts, Target, TargetRef, Traffic, TrafficWindow,
 };
 
 use super::Port;
@@ -23,52 +22,22 @@ use crate::world::setup::place_of_target;
 const RESOLUTION: Duration = Duration::from_secs(5);
 
 impl Observe for Port {
-    async fn traffic(&self, policy: &Policy, _: bool) -> ByName<Observed<Traffic>> {
-        let sim = &self.0.sim;
-        let took = sim.world().dice.between(2 * MS, 60 * MS);
-        sim.sleep(took).await;
-        let ours = self.0.now();
-        let measured = {
-            let mut world = sim.world();
-            let down = world.faults.metrics_down.get(self.0.node).copied().unwrap_or(0);
-            let place = place_of(policy).filter(|_| world.now >= down);
-            place.and_then(|place| world.traffic(place, policy.evaluation.window))
-        };
-        let (mut observed, truth) = match measured {
-            Some((value, seen)) => (Observed::Known { at: ours, value }, seen),
-            None => (Observed::missing(NoDataReason::Timeout, "no answer"), Seen::Dark),
-        };
-        self.0.note_truth(policy, |known| known.traffic = Some(truth));
-        if observed.known().is_none() && planted::is("missing_metrics_are_zero") {
-            observed = Observed::Known { at: ours, value: all_fast(policy, ours) };
+    async fn measurements(&self, policy: &Policy, _: bool) -> ByName<Observed<Measurement>> {
+        let (traffic, probes) = futures::join!(self.traffic(policy), self.probes(policy));
+        let traffic = traffic.into_iter().map(|(name, read)| (name, read.map(Into::into)));
+        let probes = probes.into_iter().map(|(name, read)| (name, read.map(Into::into)));
+        traffic.chain(probes).collect()
+    }
+
+    async fn dependency(&self, _: &str, dependency: &Dependency, cadence: Cadence) -> Observed<Facts> {
+        let secret = &dependency.secret().name;
+        if dependency.postgres().is_some() {
+            self.0.facts::<PostgresFacts>(secret, cadence).await.map(Facts::from)
+        } else if dependency.redis().is_some() {
+            self.0.facts::<RedisFacts>(secret, cadence).await.map(Facts::from)
+        } else {
+            Observed::missing(NoDataReason::NotFound, "the simulation has no such server")
         }
-        let objectives = policy.objectives.iter().filter(|objective| is_measured(&objective.source));
-        objectives.map(|objective| (objective.name.clone(), observed.clone())).collect()
-    }
-
-    async fn probes(&self, policy: &Policy) -> ByName<Observed<Probed>> {
-        let (sim, mut probes) = (&self.0.sim, ByName::new());
-        for (name, source) in policy.probes() {
-            let answer = place_of(policy).and_then(|place| sim.world().probe(place, source.timeout));
-            let Some((probed, truth)) = answer else { continue };
-            sim.sleep(micros(probed.timing.total)).await;
-            self.0.note_truth(policy, |known| known.probes = Some(truth));
-            probes.insert(name.to_owned(), Observed::Known { at: self.0.now(), value: probed });
-        }
-        probes
-    }
-
-    async fn postgres(
-        &self,
-        _: &str,
-        dependency: &PostgresDependency,
-        cadence: Cadence,
-    ) -> Observed<PostgresFacts> {
-        self.0.facts(&dependency.secret.name, cadence).await
-    }
-
-    async fn redis(&self, _: &str, dependency: &RedisDependency, cadence: Cadence) -> Observed<RedisFacts> {
-        self.0.facts(&dependency.secret.name, cadence).await
     }
 
     async fn target(&self, namespace: &str, target: &TargetRef, detail: Detail) -> Observed<Target> {
@@ -92,10 +61,8 @@ impl Observe for Port {
 
     /// Tells the checker what was there to be seen.
     fn observed(&self, policy: &Policy, observations: &Observations) {
-        let readable = |observed: &Observed<PostgresFacts>| {
-            observed.known().is_some_and(|facts| facts.coverage == Coverage::Full)
-        };
-        let all = observations.databases.values().all(readable);
+        let readable = |(name, _): (&String, _)| matches!(observations.postgres(name), Some(Ok((_, facts))) if facts.coverage == Coverage::Full);
+        let all = policy.databases().all(readable);
         self.0.sim.world().tell(What::Reading(Reading {
             policy: policy.id.clone(),
             reader: self.0.identity.clone(),
@@ -113,18 +80,51 @@ impl Observe for Port {
     }
 
     fn resolution(&self, policy: &Policy) -> Option<Duration> {
-        policy.objectives.iter().any(|objective| is_measured(&objective.source)).then_some(RESOLUTION)
+        policy.objectives.iter().any(|objective| objective.source.timed().is_none()).then_some(RESOLUTION)
     }
 
-    async fn session(&self, _: &str, action: &Action) -> Look {
+    async fn session(&self, _: &str, signal: &SignalSession) -> Inspection {
         let took = self.0.sim.world().answer_time();
         self.0.sim.sleep(took).await;
-        self.0.sim.world().session(action)
+        self.0.sim.world().session(signal)
     }
 }
 
-fn is_measured(source: &Source) -> bool {
-    matches!(source, Source::Prometheus { .. })
+impl Port {
+    async fn traffic(&self, policy: &Policy) -> ByName<Observed<Traffic>> {
+        let sim = &self.0.sim;
+        let took = sim.world().dice.between(2 * MS, 60 * MS);
+        sim.sleep(took).await;
+        let ours = self.0.now();
+        let measured = {
+            let mut world = sim.world();
+            let down = world.faults.metrics_down.get(self.0.node).copied().unwrap_or(0);
+            let place = place_of(policy).filter(|_| world.now >= down);
+            place.and_then(|place| world.traffic(place, policy.evaluation.window))
+        };
+        let (mut observed, truth) = match measured {
+            Some((value, seen)) => (Observed::Known { at: ours, value }, seen),
+            None => (Observed::missing(NoDataReason::Timeout, "no answer"), Seen::Dark),
+        };
+        self.0.note_truth(policy, |known| known.traffic = Some(truth));
+        if observed.known().is_none() && planted::is("missing_metrics_are_zero") {
+            observed = Observed::Known { at: ours, value: all_fast(policy, ours) };
+        }
+        let objectives = policy.objectives.iter().filter(|objective| objective.source.timed().is_none());
+        objectives.map(|objective| (objective.name.clone(), observed.clone())).collect()
+    }
+
+    async fn probes(&self, policy: &Policy) -> ByName<Observed<Probed>> {
+        let (sim, mut probes) = (&self.0.sim, ByName::new());
+        for (name, source) in policy.probes() {
+            let answer = place_of(policy).and_then(|place| sim.world().probe(place, source.timeout));
+            let Some((probed, truth)) = answer else { continue };
+            sim.sleep(micros(probed.timing.total)).await;
+            self.0.note_truth(policy, |known| known.probes = Some(truth));
+            probes.insert(name.to_owned(), Observed::Known { at: self.0.now(), value: probed });
+        }
+        probes
+    }
 }
 
 fn place_of(policy: &Policy) -> Option<usize> {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use controller::PolicyKey;
 use controller::objects::{IncidentSpec, NewRemediation, StoredBudget};
 use controller::report::{BudgetReport, IncidentPhase, IncidentReport, PolicyReport};
+use engine::effects::SetReplicas;
 use engine::invariants::{Replicas, What};
 use engine::model::{
     Budget, Draining, EntryKey, FieldManager, MANAGER, Pause, PausedBy, Phase, Policy, PolicyRef,
-    Remediation, RemediationStatus, Scale, TargetRef, UndoState, WorkloadKey, WorkloadNow,
+    Remediation, RemediationStatus, TargetRef, UndoState, WorkloadKey, WorkloadNow,
 };
 use jiff::Timestamp;
 
@@ -270,7 +271,6 @@ impl World {
         }
         let first = self.api.untouched.remove(key);
         let changed = stored.report != report;
-        let same_but_for_numbers = stored.report.has_same_verdicts(&report);
         if changed || first {
             self.api.version += 1;
             (stored.version, stored.report) = (self.api.version, report);
@@ -279,8 +279,7 @@ impl World {
         if changed || first {
             self.api.announce(Shown::Policy(Arc::new(written.clone())));
         }
-        let what = format!("status of LatencyPolicy {}/{}", key.0, key.1);
-        self.tell(if same_but_for_numbers { What::WroteNumbers(what) } else { What::Wrote(what) });
+        self.tell(What::Wrote(format!("status of LatencyPolicy {}/{}", key.0, key.1)));
         Ok(written)
     }
 
@@ -461,30 +460,30 @@ impl World {
     pub fn write_scale(
         &mut self,
         namespace: &str,
-        scale: &Scale,
+        set: &SetReplicas,
         version: Option<u64>,
         key: &EntryKey,
         sent: Timestamp,
     ) -> Answer<()> {
         let (next, now) = (self.api.bump(), self.now);
-        let found = self.target_mut(namespace, &scale.target).ok_or(ApiError::NotFound)?;
-        if version.is_some_and(|version| version != found.version || found.uid != scale.uid) {
+        let found = self.target_mut(namespace, &set.target).ok_or(ApiError::NotFound)?;
+        if version.is_some_and(|version| version != found.version || found.uid != set.uid) {
             return Err(ApiError::Conflict);
         }
         let (before, uid) = (found.replicas, found.uid.clone());
-        found.set(scale.to, FieldManager(MANAGER.to_owned()), next, now);
-        let workload = WorkloadKey { namespace: namespace.to_owned(), target: scale.target.clone(), uid };
-        let acts = scale.to > before;
+        found.set(set.to, FieldManager(MANAGER.to_owned()), next, now);
+        let workload = WorkloadKey { namespace: namespace.to_owned(), target: set.target.clone(), uid };
+        let acts = set.to > before;
         self.tell(What::Replicas(Replicas {
             workload,
             from: Some(before),
-            to: scale.to,
+            to: set.to,
             manager: MANAGER.to_owned(),
             sent: Some(sent),
             remediation: Some(key.clone()),
         }));
         if acts {
-            self.acted(&engine::model::Action::Scale(scale.clone()));
+            self.acted(key);
         } else {
             self.counts.undo_steps += 1;
         }
@@ -514,7 +513,8 @@ impl World {
     pub fn overtake(&mut self) {
         let about = |stored: &&Stored| {
             let undo = stored.object.status.undo.as_ref();
-            let undoes = undo.is_some_and(|undo| undo.state == UndoState::Pending && undo.writing.is_some());
+            let undoes =
+                undo.is_some_and(|undo| undo.state == UndoState::Pending && undo.change.writing().is_some());
             undoes || stored.object.status.phase == Phase::Executing
         };
         let newest = self.api.remediations.values().filter(about).max_by_key(|s| s.object.created_at);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::invariants::{Request, What};
 use engine::model::{
-    Action, CommandUse, EntryKey, RedisClients, RedisCounters, RedisFacts, RedisMemory, RedisRole,
+    CommandUse, EntryKey, RedisClients, RedisCounters, RedisHistory, RedisLook, RedisMemory, RedisRole,
     RedisServer,
 };
 use jiff::Timestamp;
@@ -117,9 +117,9 @@ impl Cache {
 
     /// What one look says.
     #[must_use]
-    pub fn facts(&self, now: Micros) -> RedisFacts {
+    pub fn facts(&self, now: Micros) -> RedisLook {
         let flushes = CommandUse { name: "flushall".into(), calls: self.flushes, usec: self.flushes };
-        RedisFacts {
+        RedisLook {
             server: self.server.clone(),
             version: "7.0.15".into(),
             clock: instant(now),
@@ -133,6 +133,7 @@ impl Cache {
             commands: vec![flushes],
             slow: Vec::new(),
             unreadable: Vec::new(),
+            history: RedisHistory::default(),
         }
     }
 }
@@ -153,10 +154,7 @@ impl World {
         let request = Request { path: path.to_owned(), sent: Some(sent), remediation: key.clone() };
         self.tell(What::Request(request));
         if self.warmed.insert(key.clone()) {
-            let stored = self.api.remediations.get(key).map(|stored| stored.object.spec.action.clone());
-            if let Some(action @ Action::WarmCache(_)) = stored {
-                self.acted(&action);
-            }
+            self.acted(key);
         }
         count(&mut self.counts.events, "request that warms");
         let Some(target) = self.targets.get(place) else { return Err("no address".into()) };

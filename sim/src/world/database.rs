@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use engine::advance::Look;
+use engine::effects::{Inspection, Signal as How, SignalSession};
 use engine::invariants::{Signal, SignalKind, Victim, What};
 use engine::model::{
-    Action, Coverage, EntryKey, LockWait, NoData, NoDataReason, PostgresFacts, PostgresLook, ServerIdentity,
-    Session, SessionIdentity, SessionState, Slots, UncommittedWrites, elapsed,
+    Coverage, EntryKey, LockWait, NoData, NoDataReason, PostgresFacts, PostgresLook, ServerIdentity, Session,
+    SessionIdentity, SessionState, Slots, UncommittedWrites, elapsed,
 };
 use jiff::Timestamp;
 
@@ -215,34 +215,35 @@ impl Database {
 
     /// Whether the statement runs, or the session is there.
     #[must_use]
-    pub fn runs(&self, action: &Action, session: &SessionIdentity) -> bool {
+    pub fn runs(&self, signal: &SignalSession) -> bool {
+        let session = &signal.target.session;
         self.clients.get(&session.pid).is_some_and(|client| {
             let known = &client.session;
             let same = known.identity.backend_start == session.backend_start;
-            match action {
-                Action::CancelQuery(_) => {
-                    same && known.identity.query_start == session.query_start
-                        && known.state == SessionState::Active
-                }
-                Action::TerminateQuery(_) | Action::TerminateIdle(_) => same,
-                Action::Scale(_) | Action::WarmCache(_) => false,
-            }
+            let runs =
+                known.identity.query_start == session.query_start && known.state == SessionState::Active;
+            same && (runs || signal.signal.ends_session())
         })
     }
 
     /// The statement that signals: whether somebody matches all of it.
-    fn matches(&self, action: &Action, protected_roles: &[String], fence: Timestamp, now: Micros) -> bool {
-        let Some(target) = action.session() else { return false };
+    fn matches(
+        &self,
+        signal: &SignalSession,
+        protected_roles: &[String],
+        fence: Timestamp,
+        now: Micros,
+    ) -> bool {
+        let target = &signal.target;
         let Some(Client { session: found, .. }) = self.clients.get(&target.session.pid) else { return false };
         if planted::is("signal_by_pid") {
             return true;
         }
-        let in_state = match action {
-            Action::CancelQuery(_) | Action::TerminateQuery(_) => found.state == SessionState::Active,
-            Action::TerminateIdle(idle) => {
-                found.state == SessionState::IdleInTransaction && found.state_change == idle.idle_since
+        let in_state = match signal.signal {
+            How::Cancel | How::Terminate => found.state == SessionState::Active,
+            How::TerminateIdle(since) => {
+                found.state == SessionState::IdleInTransaction && found.state_change == since
             }
-            Action::Scale(_) | Action::WarmCache(_) => false,
         };
         let server = self.standby
             || self.server.started_at != target.server.started_at
@@ -289,7 +290,13 @@ fn session(pid: i32, role: &str, database: &str, clock: Timestamp, conduct: Cond
 
 impl World {
     /// The signal's statement arrives.
-    pub fn signal(&mut self, place: usize, action: &Action, fence: Timestamp, key: &EntryKey) -> Signalled {
+    pub fn signal(
+        &mut self,
+        place: usize,
+        signal: &SignalSession,
+        fence: Timestamp,
+        key: &EntryKey,
+    ) -> Signalled {
         let now = self.now;
         let Some(database) = self.databases.get_mut(place) else { return Signalled::Refused };
         if now < database.down_until {
@@ -297,13 +304,12 @@ impl World {
         }
         let mute = now < database.mute_until;
         let answer = |answer: Signalled| if mute { Signalled::Lost } else { answer };
-        let Some(target) = action.session() else { return Signalled::Refused };
-        if !database.matches(action, &["postgres".to_owned()], fence, now) {
+        if !database.matches(signal, &["postgres".to_owned()], fence, now) {
             return answer(Signalled::NotMatched);
         }
-        let pid = target.session.pid;
+        let pid = signal.target.session.pid;
         let Some(client) = database.clients.get(&pid).cloned() else { return answer(Signalled::NotMatched) };
-        let terminates = !matches!(action, Action::CancelQuery(_));
+        let terminates = signal.signal.ends_session();
         let fact = Signal {
             kind: if terminates { SignalKind::Terminate } else { SignalKind::Cancel },
             system_identifier: database.server.system_identifier.clone(),
@@ -326,19 +332,18 @@ impl World {
             database.free(pid);
         }
         self.tell(What::Signal(fact));
-        self.acted(action);
+        self.acted(key);
         self.refresh();
         answer(Signalled::Sent)
     }
 
-    /// What has become of the session that an action signals.
+    /// What has become of the session that is signalled.
     #[must_use]
-    pub fn session(&self, action: &Action) -> Look {
-        let unreadable = |reason| Look::Unreadable(NoData::new(reason, "it cannot be asked for"));
-        let Some(target) = action.session() else { return unreadable(NoDataReason::NotFound) };
-        match database_of(&target.secret.name).and_then(|place| self.databases.get(place)) {
+    pub fn session(&self, signal: &SignalSession) -> Inspection {
+        let unreadable = |reason| Inspection::Unreadable(NoData::new(reason, "it cannot be asked for"));
+        match database_of(&signal.target.secret.name).and_then(|place| self.databases.get(place)) {
             Some(database) if self.now >= database.down_until.max(database.mute_until) => {
-                if database.runs(action, &target.session) { Look::Running } else { Look::Gone }
+                if database.runs(signal) { Inspection::Running } else { Inspection::Gone }
             }
             Some(_) | None => unreadable(NoDataReason::Unreachable),
         }

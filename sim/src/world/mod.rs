@@ -10,8 +10,9 @@ pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::effects::{Effect, Signal, SignalSession};
 use engine::invariants::{Checker, Fact, Tolerance, Violation, What};
-use engine::model::{Action, EntryKey, Phase, UndoState};
+use engine::model::{EntryKey, Phase, UndoState};
 use jiff::Timestamp;
 
 use self::api::Api;
@@ -149,12 +150,8 @@ impl World {
             What::Reading(_) => {}
             What::Remediation(stored) => {
                 let undo = stored.status.undo.as_ref();
-                let undo = undo.map_or(String::new(), |undo| {
-                    format!(
-                        ", undo {} {} of {} writing {:?}",
-                        undo.state, undo.wrote, undo.baseline, undo.writing
-                    )
-                });
+                let undo =
+                    undo.map_or(String::new(), |undo| format!(", undo {} {:?}", undo.state, undo.change));
                 let status = &stored.status;
                 self.note(&format!("stored {}: {}{undo}: {}", stored.name, status.phase, status.message));
             }
@@ -175,7 +172,6 @@ impl World {
             | What::Scalers { .. }
             | What::WorkloadGone(_)
             | What::Wrote(_)
-            | What::WroteNumbers(_)
             | What::Quiet => self.note(&format!("{what:?}")),
         }
         let known = self.checker.violations().len();
@@ -222,16 +218,16 @@ impl World {
         }
     }
 
-    /// An act reached the world.
-    pub fn acted(&mut self, action: &Action) {
-        let kind = match action {
-            Action::CancelQuery(_) => "CancelQuery (cancel)",
-            Action::TerminateQuery(_) => "CancelQuery (terminate)",
-            Action::TerminateIdle(_) => "TerminateIdle",
-            Action::Scale(_) => "Scale",
-            Action::WarmCache(_) => "WarmCache",
+    /// An act reached the world: it is counted, if it is still stored for what.
+    pub fn acted(&mut self, key: &EntryKey) {
+        let Some(stored) = self.api.remediations.get(key) else { return };
+        let action = &stored.object.spec.action;
+        let how = match action.act().effect() {
+            Effect::SignalSession(SignalSession { signal: Signal::Cancel, .. }) => " (cancel)",
+            Effect::SignalSession(SignalSession { signal: Signal::Terminate, .. }) => " (terminate)",
+            Effect::SignalSession(_) | Effect::SetReplicas(_) | Effect::SendRequests(_) => "",
         };
-        count(&mut self.counts.acts, kind);
+        count(&mut self.counts.acts, &format!("{}{how}", action.kind()));
     }
 
     /// A status was written: how it ended is counted.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use controller::report::PolicyReport;
+use engine::actions::{CancelQuerySettings, ScaleSettings, TerminateIdleSettings};
+use engine::effects::Requests;
 use engine::invariants::{Replicas, What};
 use engine::model::{
     ByName, CacheUse, Databases, Dependency, Evaluation, GuardSettings, Mode, Objective, ObjectiveKind,
-    Policy, PolicyRef, PostgresDependency, Preset, ProbeSource, RedisDependency, Rung, RungAction,
-    ScaleSettings, ScaleStep, Scheme, Severity, Source, TargetKind, TargetRef, Thresholds, UncommittedWrites,
-    Verification, WarmSettings, earlier,
+    Policy, PolicyRef, PostgresDependency, Preset, ProbeSource, PrometheusSource, RedisDependency, Rung,
+    RungAction, ScaleStep, Scheme, Severity, Source, TargetKind, TargetRef, Thresholds, UncommittedWrites,
+    Verification, earlier,
 };
 
 use super::api::PolicyObject;
@@ -144,12 +146,12 @@ pub fn policy(place: usize, life: u64) -> Policy {
 
 /// Of some policies a request of the operator's own is an objective, too.
 fn objectives(place: usize) -> Vec<Objective> {
-    let measured = Source::Prometheus {
+    let measured = Source::Prometheus(PrometheusSource {
         backend: "default".into(),
         preset: Preset::Caddy,
         match_labels: BTreeMap::new(),
         views: None,
-    };
+    });
     let probed = Source::Probe(ProbeSource {
         service: "api".into(),
         port: "http".into(),
@@ -191,9 +193,13 @@ fn rungs(place: usize) -> Vec<Rung> {
         rung(
             "cancel",
             &["RunawayQuery", "BlockingQuery"],
-            RungAction::CancelQuery { writes, terminate_after: Some(20 * SECOND) },
+            RungAction::CancelQuery(CancelQuerySettings { writes, terminate_after: Some(20 * SECOND) }),
         ),
-        rung("idle", &["IdleInTransaction"], RungAction::TerminateIdle { writes, min_idle: 20 * SECOND }),
+        rung(
+            "idle",
+            &["IdleInTransaction"],
+            RungAction::TerminateIdle(TerminateIdleSettings { writes, min_idle: 20 * SECOND }),
+        ),
         rung(
             "grow",
             &["WorkersSaturated"],
@@ -206,7 +212,7 @@ fn rungs(place: usize) -> Vec<Rung> {
         rung(
             "warm",
             &["ColdCache"],
-            RungAction::WarmCache(WarmSettings {
+            RungAction::WarmCache(Requests {
                 service: "api".into(),
                 port: "http".into(),
                 scheme: Scheme::Http,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use engine::model::{RungAction, UncommittedWrites};
+use engine::actions::{self, CancelQuerySettings};
+use engine::model::{ActionKind, UncommittedWrites};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::UNCOMMITTED_WRITES;
+use super::stored::Keep;
+use super::{SessionTarget, Settings, UNCOMMITTED_WRITES};
 use crate::api::convert::Reader;
 use crate::api::text::{self, Word};
 
@@ -32,8 +34,14 @@ impl CancelQuery {
     fn uncommitted_writes() -> Word {
         Word::text("Protect")
     }
+}
 
-    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<RungAction> {
+impl Settings for CancelQuery {
+    type Read = CancelQuerySettings;
+    const BESIDES: &[(ActionKind, &str)] = &[(ActionKind::TerminateIdle, "terminateAfter")];
+    const WORDS: &[(&str, &[&str])] = &[("uncommittedWrites", UNCOMMITTED_WRITES)];
+
+    fn read(&self, reader: &mut Reader, path: &str) -> Option<CancelQuerySettings> {
         let place = format!("{path}.terminateAfter");
         let terminate_after = self.terminate_after.as_ref().map(|text| reader.duration(&place, text, SECOND));
         if terminate_after.is_some_and(|span| span > HOUR) {
@@ -42,6 +50,30 @@ impl CancelQuery {
         let place = format!("{path}.uncommittedWrites");
         let writes: UncommittedWrites =
             reader.one_of(&place, &self.uncommitted_writes, UNCOMMITTED_WRITES)?;
-        Some(RungAction::CancelQuery { writes, terminate_after })
+        Some(CancelQuerySettings { writes, terminate_after })
+    }
+}
+
+impl Keep for actions::CancelQuery {
+    type Stored = SessionTarget;
+
+    fn read(stored: &SessionTarget, reader: &mut Reader, _: &str, path: &str) -> Option<Self> {
+        stored.read(reader, path).map(Self)
+    }
+
+    fn stored(&self) -> SessionTarget {
+        SessionTarget::of(&self.0)
+    }
+}
+
+impl Keep for actions::TerminateQuery {
+    type Stored = SessionTarget;
+
+    fn read(stored: &SessionTarget, reader: &mut Reader, _: &str, path: &str) -> Option<Self> {
+        stored.read(reader, path).map(Self)
+    }
+
+    fn stored(&self) -> SessionTarget {
+        SessionTarget::of(&self.0)
     }
 }

@@ -1,79 +1,121 @@
-//! What a remediation does, one file for each type: its settings, and how the engine gets them.
+//! Actions, one file for each: its settings in a policy, how a remediation stores it, and how the engine gets both.
 
 mod cancel_query;
+mod replicas;
 mod scale;
+mod sessions;
+mod stored;
 mod terminate_idle;
 mod warm_cache;
 
-use engine::model::RungAction;
+use engine::model::{ActionKind, RungAction};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::cancel_query::CancelQuery;
-pub use self::scale::{AUTOSCALER_BOUNDS, Scale};
-pub use self::terminate_idle::TerminateIdle;
-pub use self::warm_cache::WarmCache;
+pub use self::replicas::StoredReplicas;
+pub use self::scale::Scale;
+pub use self::sessions::{Server, Session, SessionTarget};
+pub use self::stored::{Stored, TYPES as STORED_TYPES};
+pub use self::terminate_idle::{StoredTerminateIdle, TerminateIdle};
+pub use self::warm_cache::{CacheServer, StoredWarmCache, WarmCache};
 use super::convert::Reader;
 use super::text::Word;
 use super::unions::{Misfit, Union};
 
-/// The types of actions.
-pub const TYPES: Union = Union::new(&[
-    ("CancelQuery", Some("cancelQuery")),
-    ("TerminateIdle", Some("terminateIdle")),
-    ("WarmCache", Some("warmCache")),
-    ("Scale", Some("scale")),
-]);
 /// Words of `uncommittedWrites`.
 pub const UNCOMMITTED_WRITES: &[&str] = &["Protect", "RollBack"];
 
-/// What a remediation does. Set the member that belongs to the type, such as cancelQuery for CancelQuery; {} takes all defaults.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = TYPES.rule())]
-#[serde(rename_all = "camelCase")]
-pub struct Action {
-    /// CancelQuery (cancels the statement that is the cause), TerminateIdle (ends a session that is idle in a transaction and
-    /// blocks others), WarmCache (sends requests that fill a cache) or Scale (adds replicas for a while).
-    pub r#type: Word,
-    /// Settings for type CancelQuery. Example: {uncommittedWrites: Protect, terminateAfter: 20s}
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cancel_query: Option<CancelQuery>,
-    /// Settings for type TerminateIdle. Example: {minIdle: 2m}
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terminate_idle: Option<TerminateIdle>,
-    /// Settings for type WarmCache. Example: {serviceName: orders-api, port: http, paths: [/api/v1/portfolios]}
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warm_cache: Option<WarmCache>,
-    /// Settings for type Scale. Example: {step: "50%", maxReplicas: 12, maxHold: 1h}
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale: Option<Scale>,
+/// What the settings of an action answer for.
+trait Settings {
+    /// What the engine makes of them.
+    type Read;
+    /// Fields with which they ask for another action besides.
+    const BESIDES: &[(ActionKind, &str)];
+    /// Fields with a fixed vocabulary.
+    const WORDS: &[(&str, &[&str])];
+
+    /// The engine's settings; nothing when a problem was found.
+    fn read(&self, reader: &mut Reader, path: &str) -> Option<Self::Read>;
 }
 
-impl Action {
-    /// What the engine does for it. One of an unknown type is passed over, alone.
-    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<RungAction> {
-        let set = [
-            ("cancelQuery", self.cancel_query.is_some()),
-            ("terminateIdle", self.terminate_idle.is_some()),
-            ("warmCache", self.warm_cache.is_some()),
-            ("scale", self.scale.is_some()),
-        ];
-        if let Err(misfit) = TYPES.check(&self.r#type.0, &set) {
-            match misfit {
-                Misfit::UnknownType(message) => reader.ignore(format!("{path}.type"), message),
-                Misfit::Member(member, message) => reader.problem(format!("{path}.{member}"), message),
+/// Makes the union of a policy from the table: its types, its members, and how each is read.
+macro_rules! actions {
+    ($(#[$of:meta])* type { $(#[$words:meta])* }
+        $($(#[$doc:meta])* $Type:ident = $name:literal in $member:ident: $Settings:ty;)+) => {
+        /// The types of actions.
+        pub const TYPES: Union = Union::new(&[$((stringify!($Type), Some($name))),+]);
+
+        $(#[$of])*
+        #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+        #[x_kube(validation = TYPES.rule())]
+        #[serde(rename_all = "camelCase")]
+        pub struct Action {
+            $(#[$words])*
+            pub r#type: Word,
+            $(
+                $(#[$doc])*
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $member: Option<$Settings>,
+            )+
+        }
+
+        impl Action {
+            /// What the engine does for it. One of an unknown type is passed over, alone.
+            pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<RungAction> {
+                let set = [$(($name, self.$member.is_some())),+];
+                match TYPES.check(&self.r#type.0, &set) {
+                    Ok(()) => {}
+                    Err(Misfit::UnknownType(message)) => {
+                        reader.ignore(format!("{path}.type"), message);
+                        return None;
+                    }
+                    Err(Misfit::Member(member, message)) => {
+                        reader.problem(format!("{path}.{member}"), message);
+                        return None;
+                    }
+                }
+                $(if let Some(settings) = &self.$member {
+                    let path = format!(concat!("{}.", $name), path);
+                    return settings.read(reader, &path).map(RungAction::$Type);
+                })+
+                None
             }
-            return None;
         }
-        if let Some(cancel) = &self.cancel_query {
-            return cancel.read(reader, &format!("{path}.cancelQuery"));
+
+        /// The field with which an entry asks for an action besides that of its type.
+        pub(super) fn besides(action: &RungAction, kind: ActionKind) -> Option<String> {
+            let (member, besides) = match action {
+                $(RungAction::$Type(_) => ($name, <$Settings>::BESIDES),)+
+            };
+            let (_, field) = besides.iter().find(|(other, _)| *other == kind)?;
+            Some(format!("{member}.{field}"))
         }
-        if let Some(idle) = &self.terminate_idle {
-            return idle.read(reader, &format!("{path}.terminateIdle"));
+
+        /// The fields with a fixed vocabulary, within an action.
+        pub(super) fn words() -> Vec<(String, Vec<&'static str>)> {
+            let all: &[(&str, &[(&str, &[&'static str])])] = &[$(($name, <$Settings>::WORDS)),+];
+            let of = |(member, fields): &(&str, &'static [(&str, &[&'static str])])| {
+                let path = |(field, words): &(&str, &[&'static str])| (format!("{member}.{field}"), words.to_vec());
+                fields.iter().map(path).collect::<Vec<_>>()
+            };
+            all.iter().flat_map(of).collect()
         }
-        if let Some(warm) = &self.warm_cache {
-            return warm.read(reader, &format!("{path}.warmCache")).map(RungAction::WarmCache);
-        }
-        self.scale.as_ref()?.read(reader, &format!("{path}.scale"))
+    };
+}
+
+actions! {
+    /// What a remediation does. Set the member that belongs to the type, such as cancelQuery for CancelQuery; {} takes all defaults.
+    type {
+        /// CancelQuery (cancels the statement that is the cause), TerminateIdle (ends a session that is idle in a transaction and
+        /// blocks others), WarmCache (sends requests that fill a cache) or Scale (adds replicas for a while).
     }
+    /// Settings for type CancelQuery. Example: {uncommittedWrites: Protect, terminateAfter: 20s}
+    CancelQuery = "cancelQuery" in cancel_query: CancelQuery;
+    /// Settings for type TerminateIdle. Example: {minIdle: 2m}
+    TerminateIdle = "terminateIdle" in terminate_idle: TerminateIdle;
+    /// Settings for type WarmCache. Example: {serviceName: orders-api, port: http, paths: [/api/v1/portfolios]}
+    WarmCache = "warmCache" in warm_cache: WarmCache;
+    /// Settings for type Scale. Example: {step: "50%", maxReplicas: 12, maxHold: 1h}
+    Scale = "scale" in scale: Scale;
 }

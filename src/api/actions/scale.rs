@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use engine::model::{RungAction, ScaleSettings, ScaleStep};
+use engine::actions::{self, ScaleSettings, ScaleStep};
+use engine::model::ActionKind;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::stored::Keep;
+use super::{Settings, StoredReplicas};
 use crate::api::convert::Reader;
 use crate::api::text::{self, Step, Word};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Words of `autoscalerBounds`.
-pub const AUTOSCALER_BOUNDS: &[&str] = &["None", "MinReplicas", "MinAndMaxReplicas"];
+const AUTOSCALER_BOUNDS: &[&str] = &["None", "MinReplicas", "MinAndMaxReplicas"];
 
 /// Adds replicas to the target, and removes them again when the objectives are met.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -46,8 +49,14 @@ impl Scale {
     fn autoscaler_bounds() -> Word {
         Word::text("None")
     }
+}
 
-    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<RungAction> {
+impl Settings for Scale {
+    type Read = ScaleSettings;
+    const BESIDES: &[(ActionKind, &str)] = &[];
+    const WORDS: &[(&str, &[&str])] = &[("autoscalerBounds", AUTOSCALER_BOUNDS)];
+
+    fn read(&self, reader: &mut Reader, path: &str) -> Option<ScaleSettings> {
         let place = format!("{path}.step");
         let step = match &self.step {
             Step::Count(count) => ScaleStep::Count(reader.count(&place, *count, 1)),
@@ -70,6 +79,18 @@ impl Scale {
                 reader.problem(place, format!("this version does not know {unknown}; it knows {known}"));
             }
         }
-        Some(RungAction::Scale(ScaleSettings { step, max, max_hold }))
+        Some(ScaleSettings { step, max, max_hold })
+    }
+}
+
+impl Keep for actions::Scale {
+    type Stored = StoredReplicas;
+
+    fn read(stored: &StoredReplicas, reader: &mut Reader, _: &str, path: &str) -> Option<Self> {
+        stored.read(reader, path).map(Self)
+    }
+
+    fn stored(&self) -> StoredReplicas {
+        StoredReplicas::of(&self.0)
     }
 }

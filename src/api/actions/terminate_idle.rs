@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use engine::model::{RungAction, UncommittedWrites};
+use engine::actions::{self, TerminateIdleSettings};
+use engine::model::{ActionKind, UncommittedWrites};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::UNCOMMITTED_WRITES;
+use super::stored::Keep;
+use super::{SessionTarget, Settings, UNCOMMITTED_WRITES};
 use crate::api::convert::Reader;
-use crate::api::text::{self, Word};
+use crate::api::text::{self, Instant, Word};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -34,12 +36,48 @@ impl TerminateIdle {
     fn uncommitted_writes() -> Word {
         Word::text("Protect")
     }
+}
 
-    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<RungAction> {
+impl Settings for TerminateIdle {
+    type Read = TerminateIdleSettings;
+    const BESIDES: &[(ActionKind, &str)] = &[];
+    const WORDS: &[(&str, &[&str])] = &[("uncommittedWrites", UNCOMMITTED_WRITES)];
+
+    fn read(&self, reader: &mut Reader, path: &str) -> Option<TerminateIdleSettings> {
         let min_idle = reader.duration(&format!("{path}.minIdle"), &self.min_idle, SECOND);
         let place = format!("{path}.uncommittedWrites");
         let writes: UncommittedWrites =
             reader.one_of(&place, &self.uncommitted_writes, UNCOMMITTED_WRITES)?;
-        Some(RungAction::TerminateIdle { writes, min_idle })
+        Some(TerminateIdleSettings { writes, min_idle })
+    }
+}
+
+/// Session that is idle in a transaction, to end.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredTerminateIdle {
+    /// The session.
+    pub target: SessionTarget,
+    /// Time since which it has been idle. With another time it has done something since, and is left alone.
+    pub idle_since: Instant,
+    /// Minimum time that it must have been idle.
+    pub min_idle: text::Duration,
+}
+
+impl Keep for actions::TerminateIdle {
+    type Stored = StoredTerminateIdle;
+
+    fn read(stored: &StoredTerminateIdle, reader: &mut Reader, _: &str, path: &str) -> Option<Self> {
+        let target = stored.target.read(reader, &format!("{path}.target"));
+        let min_idle = reader.duration(&format!("{path}.minIdle"), &stored.min_idle, Duration::ZERO);
+        Some(Self { target: target?, idle_since: stored.idle_since.0, min_idle })
+    }
+
+    fn stored(&self) -> StoredTerminateIdle {
+        StoredTerminateIdle {
+            target: SessionTarget::of(&self.target),
+            idle_since: Instant(self.idle_since),
+            min_idle: text::Duration::of(self.min_idle),
+        }
     }
 }

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use engine::model::{Scheme, WarmSettings};
+use engine::actions;
+use engine::effects::Requests;
+use engine::model::{ActionKind, CacheKey, Scheme};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Settings;
+use super::stored::Keep;
 use crate::api::convert::{Reader, service};
+use crate::api::dependencies::SecretRef;
 use crate::api::sources::SCHEMES;
-use crate::api::text::{self, HttpPath, ServiceName, ServicePort, Word};
+use crate::api::text::{self, HttpPath, Label, ServiceName, ServicePort, Word};
 use crate::connections::http::UrlPath;
 
 /// The bounds of the schema; what is stored may be older than the schema.
@@ -65,8 +70,28 @@ impl WarmCache {
         text::Duration::text("1m")
     }
 
-    /// How the engine warms; also of what is stored with a remediation.
-    pub(in crate::api) fn read(&self, reader: &mut Reader, path: &str) -> Option<WarmSettings> {
+    /// How the operator stores a copy of it.
+    fn of(settings: &Requests) -> Self {
+        let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        Self {
+            service_name: ServiceName(settings.service.clone()),
+            port: ServicePort::of(&settings.port),
+            scheme: Word(settings.scheme.to_string()),
+            paths: settings.paths.iter().map(|path| HttpPath(path.clone())).collect(),
+            requests_per_path: count(settings.requests_per_path),
+            rate_per_second: count(settings.rate_per_second),
+            in_flight: count(settings.in_flight),
+            within: text::Duration::of(settings.within),
+        }
+    }
+}
+
+impl Settings for WarmCache {
+    type Read = Requests;
+    const BESIDES: &[(ActionKind, &str)] = &[];
+    const WORDS: &[(&str, &[&str])] = &[("scheme", SCHEMES)];
+
+    fn read(&self, reader: &mut Reader, path: &str) -> Option<Requests> {
         let field = |name: &str| format!("{path}.{name}");
         let scheme: Scheme = reader.one_of(&field("scheme"), &self.scheme, SCHEMES)?;
         if self.paths.is_empty() {
@@ -96,7 +121,7 @@ impl WarmCache {
         if within > LONGEST {
             reader.problem(field("within"), "it is too long; the most is 10m");
         }
-        let settings = WarmSettings {
+        let settings = Requests {
             service: self.service_name.0.clone(),
             port: self.port.to_string(),
             scheme,
@@ -115,19 +140,72 @@ impl WarmCache {
         }
         Some(settings)
     }
+}
 
-    /// How the operator stores a copy of it.
-    pub(in crate::api) fn stored(settings: &WarmSettings) -> Self {
-        let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        Self {
-            service_name: ServiceName(settings.service.clone()),
-            port: ServicePort::of(&settings.port),
-            scheme: Word(settings.scheme.to_string()),
-            paths: settings.paths.iter().map(|path| HttpPath(path.clone())).collect(),
-            requests_per_path: count(settings.requests_per_path),
-            rate_per_second: count(settings.rate_per_second),
-            in_flight: count(settings.in_flight),
-            within: text::Duration::of(settings.within),
+/// Cache to warm.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredWarmCache {
+    /// Name of the dependency in the policy.
+    pub dependency_name: Label,
+    /// Secret with the address and credentials of the cache.
+    pub secret_ref: SecretRef,
+    /// Cache that was found cold. No other cache is warmed.
+    pub cache: CacheServer,
+    /// Settings, as in the policy.
+    pub settings: WarmCache,
+}
+
+/// One database of one Redis server. It stays the same one after a restart.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheServer {
+    /// Host as the Secret names it, qualified with the namespace.
+    #[schemars(length(max = 253))]
+    pub host: String,
+    /// Port.
+    #[schemars(range(min = 0, max = 65_535))]
+    pub port: i32,
+    /// Number of the database.
+    #[schemars(range(min = 0))]
+    pub database: i32,
+    /// Address that the operator connected to.
+    #[schemars(length(max = 320))]
+    pub peer: String,
+}
+
+impl Keep for actions::WarmCache {
+    type Stored = StoredWarmCache;
+
+    fn read(stored: &StoredWarmCache, reader: &mut Reader, namespace: &str, path: &str) -> Option<Self> {
+        let settings = stored.settings.read(reader, &format!("{path}.settings"))?;
+        let cache = &stored.cache;
+        Some(Self {
+            dependency: stored.dependency_name.0.clone(),
+            secret: stored.secret_ref.read(),
+            cache: CacheKey {
+                namespace: namespace.to_owned(),
+                host: cache.host.clone(),
+                port: u16::try_from(cache.port).unwrap_or_default(),
+                database: reader.count(&format!("{path}.cache.database"), cache.database, 0),
+                peer: cache.peer.clone(),
+            },
+            settings,
+        })
+    }
+
+    fn stored(&self) -> StoredWarmCache {
+        let Self { dependency, secret, cache, settings } = self;
+        StoredWarmCache {
+            dependency_name: Label(dependency.clone()),
+            secret_ref: SecretRef::stored(secret),
+            cache: CacheServer {
+                host: cache.host.clone(),
+                port: i32::from(cache.port),
+                database: i32::try_from(cache.database).unwrap_or(i32::MAX),
+                peer: cache.peer.clone(),
+            },
+            settings: WarmCache::of(settings),
         }
     }
 }
@@ -180,5 +258,34 @@ mod tests {
             warm["paths"] = json!(["/a", "/b", "/c", "/d", "/e", "/f", "/g", "/h", "/i", "/j", "/k"]);
         });
         assert!(many[0].contains("1100 requests, the most is 1000"), "{many:?}");
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let settings = Requests {
+            service: "orders-api".into(),
+            port: "8080".into(),
+            scheme: Scheme::Https,
+            paths: vec!["/a?b=c".into()],
+            requests_per_path: 3,
+            rate_per_second: 5,
+            in_flight: 2,
+            within: Duration::from_secs(20),
+        };
+        let cache = CacheKey {
+            namespace: "shop".into(),
+            host: "orders-redis.shop.svc".into(),
+            port: 6379,
+            database: 3,
+            peer: "10.0.0.9:6379".into(),
+        };
+        let warm =
+            actions::WarmCache { dependency: "cache".into(), secret: "orders-redis".into(), cache, settings };
+        let text = serde_json::to_string(&warm.stored()).unwrap();
+        let stored: StoredWarmCache = serde_json::from_str(&text).unwrap();
+        let mut reader = Reader::default();
+        let read = <actions::WarmCache as Keep>::read(&stored, &mut reader, "shop", "spec.action.warmCache");
+        assert_eq!(read, Some(warm));
+        assert!(reader.problems().is_empty());
     }
 }

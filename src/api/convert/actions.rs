@@ -1,14 +1,15 @@
 //! What a policy asks for and the administrator has switched off.
 
-use engine::model::{ActionKind, Policy, Rung, RungAction};
+use engine::model::{ActionKind, Policy, Rung};
 
 use super::{MOST_PROBLEMS, Problem};
+use crate::api::actions;
 
 /// The fields of the policy's rungs that ask for an action that is not among the enabled ones.
 #[must_use]
 pub fn switched_off(policy: &Policy, enabled: &[ActionKind]) -> Vec<Problem> {
     let off = |rung: &Rung| -> Vec<Problem> {
-        let off = rung.action.permissions().iter().filter(|kind| !enabled.contains(kind));
+        let off = rung.action.settings().permissions().iter().filter(|kind| !enabled.contains(kind));
         off.map(|kind| problem(rung, *kind)).collect()
     };
     let mut problems: Vec<Problem> = policy.rungs.iter().flat_map(off).collect();
@@ -23,14 +24,11 @@ pub fn switched_off(policy: &Policy, enabled: &[ActionKind]) -> Vec<Problem> {
 
 fn problem(rung: &Rung, kind: ActionKind) -> Problem {
     let path = format!("spec.remediations[{}].action", rung.name);
-    // What a rung does besides what its type says, another field of it asks for.
-    let besides = kind != engine::remediations::kind_of(rung);
-    let (field, fix) = match &rung.action {
-        RungAction::CancelQuery { .. } if besides => ("cancelQuery.terminateAfter", "leave the field out"),
-        RungAction::CancelQuery { .. }
-        | RungAction::TerminateIdle { .. }
-        | RungAction::Scale(_)
-        | RungAction::WarmCache(_) => ("type", "remove this remediation"),
+    // What an entry does besides what its type says, another field of it asks for.
+    let besides = actions::besides(&rung.action, kind).filter(|_| kind != rung.action.kind());
+    let (field, fix) = match besides {
+        Some(field) => (field, "leave the field out"),
+        None => ("type".to_owned(), "remove this remediation"),
     };
     let message = format!(
         "{kind} is switched off in the operator's configuration (actions); {fix}, or have the administrator switch it on"
@@ -62,7 +60,7 @@ mod tests {
             {"name": "plain", "causes": ["RunawayQuery"], "action": {"type": "CancelQuery", "cancelQuery": {}}},
             {"name": "grow", "causes": ["WorkersSaturated"], "action": {"type": "Scale", "scale": {"maxReplicas": 4}}},
         ]);
-        let all = engine::remediations::REMEDIES.iter().map(|remedy| remedy.kind).collect::<Vec<_>>();
+        let all = engine::actions::ACTIONS.iter().map(|line| line.kind).collect::<Vec<_>>();
         assert_eq!(off(&rungs, &all), [""; 0]);
         // Whoever forbids that sessions are ended means those too whose statement was cancelled in vain.
         let words = "is switched off in the operator's configuration (actions);";

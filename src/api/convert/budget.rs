@@ -3,23 +3,19 @@
 
 use std::collections::BTreeMap;
 
+use engine::actions::ACTIONS;
 use engine::model::{ActionKind, Budget, Freeze, FreezeWindow, MaxMode, Mode, Reach};
-use engine::remediations::REMEDIES;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
 use super::{Problem, Reader};
-use crate::api::budget as api;
+use crate::api::budget::{self as api, FREEZES, MODES, OPERATORS};
 use crate::api::text::Word;
 use crate::api::unions::listed;
 
 /// The labels of namespaces, by the namespace's name.
 pub type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
-
-const MODES: &[&str] = &["Observe", "Auto"];
-const FREEZES: &[&str] = &["None", "Actions", "ActionsAndRollbacks"];
-const OPERATORS: &[&str] = &["In", "NotIn", "Exists", "DoesNotExist"];
 
 /// A budget before its namespaces are known.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,7 +127,7 @@ fn understood(selector: &api::NamespaceSelector, reader: &mut Reader) -> Option<
 }
 
 fn action(reader: &mut Reader, path: &str, word: &Word) -> Option<ActionKind> {
-    let known: Vec<String> = REMEDIES.iter().map(|remedy| remedy.kind.to_string()).collect();
+    let known: Vec<String> = ACTIONS.iter().map(|line| line.kind.to_string()).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     reader.one_of(path, word, &known)
 }
@@ -186,11 +182,11 @@ mod tests {
         assert_eq!(plain, Budget::unlimited("night"));
         let spec = json!({
             "maxActionsPerHour": 20, "maxConcurrent": -1, "perNamespace": {"maxActionsPerHour": 6, "maxConcurrent": 2},
-            "deniedActions": ["TerminateIdle"], "maxMode": [{"action": "Scale", "mode": "Observe"}],
+            "deniedActions": ["TerminateIdle"], "maxMode": [{"action": "Scale", "mode": "Approve"}],
             "freeze": {"type": "Actions"},
         });
         assert_eq!(problems(&spec), [""; 0]);
-        let max = MaxMode { action: ActionKind::Scale, mode: Mode::Observe };
+        let max = MaxMode { action: ActionKind::Scale, mode: Mode::Approve };
         let wanted = Budget {
             per_hour: Some(20),
             concurrent: Some(0),

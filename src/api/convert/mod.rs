@@ -8,7 +8,6 @@ mod policy;
 mod remediation;
 mod rollback;
 pub(super) mod service;
-mod warming;
 
 use std::fmt;
 use std::time::Duration;
@@ -57,6 +56,15 @@ pub(super) struct Reader {
     more: usize,
     ignored: Vec<String>,
     unused: Vec<String>,
+    references: Vec<Reference>,
+}
+
+/// A dependency that another one names.
+#[derive(Debug)]
+struct Reference {
+    path: String,
+    name: String,
+    r#type: &'static str,
 }
 
 impl Reader {
@@ -72,6 +80,11 @@ impl Reader {
         if self.unused.len() < MOST_PROBLEMS {
             self.unused.push(path.into());
         }
+    }
+
+    /// A dependency names another one, which must be declared with that type. It is looked for once all of them are read.
+    pub(super) fn refers(&mut self, path: impl Into<String>, name: &str, r#type: &'static str) {
+        self.references.push(Reference { path: path.into(), name: name.to_owned(), r#type });
     }
 
     pub(super) fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {

@@ -219,7 +219,7 @@ mod tests {
             ),
             (
                 |o| o["source"]["type"] = "Sonde".into(),
-                "source.type: this version does not know Sonde; it knows Prometheus and Probe",
+                "source.type: this version does not know Sonde; it knows Prometheus, Probe and Scrape",
             ),
             (
                 |o| o["source"]["probe"]["serviceName"] = "a.b/../c".into(),

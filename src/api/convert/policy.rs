@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use engine::actions::Line;
 use engine::causes::{self, CAUSES};
 use engine::model::{
-    ActionKind, ByName, Databases, Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef,
-    Rung, RungAction, Severity, TargetKind, TargetRef, Thresholds, Verification,
+    ByName, Databases, Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, Rung, Severity,
+    TargetKind, TargetRef, Thresholds, Verification,
 };
-use engine::remediations::{kind_of, remedy};
 use kube::ResourceExt;
 
-use super::{Problem, Reader, objectives};
+use super::{Problem, Reader, Reference, objectives};
 use crate::api::actions::TYPES;
 use crate::api::policy::{
     self as api, APPROVAL_SCOPES, LatencyPolicy, NOTIFICATION_EVENTS, NOTIFICATION_TYPES, SEVERITIES,
@@ -71,8 +71,7 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
 /// Where sessions may be touched their roles must be named: no default decides whose work is lost.
 fn cancellable(reader: &mut Reader, spec: &api::LatencyPolicySpec, policy: &Policy) {
     let touches = |rung: &Rung| {
-        matches!(rung.action, RungAction::CancelQuery { .. } | RungAction::TerminateIdle { .. })
-            && policy.mode_of(rung) != Mode::Observe
+        rung.action.kind().line().traits.signals_sessions && policy.mode_of(rung) != Mode::Observe
     };
     if !policy.rungs.iter().any(touches) {
         return;
@@ -157,6 +156,20 @@ pub(super) fn dependencies(
         if known.insert(dependency.name.0.clone(), declared).is_some() {
             reader
                 .problem(format!("{path}.name"), format!("there are two dependencies {}", dependency.name.0));
+        }
+    }
+    for Reference { path, name, r#type } in std::mem::take(&mut reader.references) {
+        match dependencies.iter().find(|dependency| dependency.name.0 == name) {
+            Some(named) if named.r#type.0 == r#type => {}
+            Some(named) => {
+                let is = &named.r#type.0;
+                reader.problem(path, format!("{name} is of type {is}; name a dependency of type {type}"));
+            }
+            None => {
+                let message =
+                    format!("no dependency is called {name}; name one of type {type} of this policy");
+                reader.problem(path, message);
+            }
         }
     }
     known
@@ -246,32 +259,18 @@ fn rungs(reader: &mut Reader, rungs: &[api::PolicyRemediation]) -> Vec<Rung> {
         });
         let Some(action) = rung.action.read(reader, &format!("{path}.action")) else { continue };
         let name = rung.name.0.clone();
-        let mut known = Rung { name, causes: Vec::new(), action, mode: own_mode, min_severity: Severity::P2 };
-        let remedy = remedy(kind_of(&known));
-        known.min_severity = min_severity.unwrap_or_else(|| least_severity(remedy.kind));
-        known.causes = causes_of(reader, &format!("{path}.causes"), &rung.causes, remedy);
-        ladder.push(known);
+        let line = action.kind().line();
+        let causes = causes_of(reader, &format!("{path}.causes"), &rung.causes, line);
+        let min_severity = min_severity.unwrap_or(line.min_severity);
+        ladder.push(Rung { name, causes, action, mode: own_mode, min_severity });
     }
     ladder
 }
 
-/// Ending a session that did nothing wrong but wait costs more than a mild breach.
-fn least_severity(kind: ActionKind) -> Severity {
-    match kind {
-        ActionKind::TerminateIdle => Severity::P1,
-        ActionKind::CancelQuery | ActionKind::Scale | ActionKind::WarmCache => Severity::P2,
-    }
-}
-
 /// The causes that a remediation answers: those that it names, else all that its action can answer.
-fn causes_of(
-    reader: &mut Reader,
-    path: &str,
-    words: &[Word],
-    remedy: &engine::remediations::Remedy,
-) -> Vec<Name> {
+fn causes_of(reader: &mut Reader, path: &str, words: &[Word], line: &Line) -> Vec<Name> {
     if words.is_empty() {
-        return remedy.answers.iter().map(|cause| (*cause).into()).collect();
+        return line.answers.iter().map(|cause| (*cause).into()).collect();
     }
     let mut known = Vec::new();
     for (index, word) in words.iter().enumerate() {
@@ -280,11 +279,11 @@ fn causes_of(
             reader.problem(path, unknown_cause(word));
             continue;
         };
-        if !remedy.answers.contains(&cause.name) {
-            let answers = remedy.answers.join(" and ");
+        if !line.answers.contains(&cause.name) {
+            let answers = line.answers.join(" and ");
             reader.problem(
                 path,
-                format!("{} does not help against {}; it answers {answers}", remedy.kind, cause.name),
+                format!("{} does not help against {}; it answers {answers}", line.kind, cause.name),
             );
         }
         known.push(cause.name.into());

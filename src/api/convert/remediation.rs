@@ -3,23 +3,20 @@
 use std::time::Duration;
 
 use engine::model::{
-    Action, Executing, Mode, Phase, PolicyRef, Refusal, Remediation, RemediationSpec, RemediationStatus,
-    ResourceKey, Scale, ServerIdentity, SessionIdentity, SessionTarget, TargetKind, TargetRef, TerminateIdle,
-    UndoState, VerifySpec, WorkloadKey,
+    Executing, Mode, Phase, PolicyRef, Refusal, Remediation, RemediationSpec, RemediationStatus, TargetKind,
+    TargetRef, UndoState, VerifySpec,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
-use super::{Problem, Reader, rollback, warming};
+use super::{Problem, Reader, rollback};
 use crate::api::FINALIZER;
-use crate::api::actions::UNCOMMITTED_WRITES;
-use crate::api::dependencies::SecretRef;
+use crate::api::actions;
 use crate::api::incident::PolicyReference;
 use crate::api::policy;
 use crate::api::remediation as api;
-use crate::api::text::{self, Instant, Label, ObjectName, RoleName, Sentence, Word};
-use crate::api::unions::Misfit;
+use crate::api::text::{self, Instant, Label, ObjectName, Sentence, Word};
 
 /// The engine's remediation, or everything that is wrong with the object.
 ///
@@ -53,21 +50,13 @@ pub fn remediation(object: &api::LatencyRemediation) -> Result<Remediation, Vec<
 }
 
 fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec) -> Option<RemediationSpec> {
-    let action = action(reader, namespace, &spec.action)?;
+    let action = spec.action.read(reader, namespace, "spec.action")?;
     let mode: Mode = reader.word("spec.mode", &spec.mode, "Observe, Approve and Auto")?;
-    if matches!(action, Action::Scale(_)) && spec.rollback.is_none() && mode != Mode::Observe {
-        reader.problem("spec.rollback", "an action of type Scale needs it: nobody would take it back");
+    let kind = action.kind();
+    if kind.line().reversible && spec.rollback.is_none() && mode != Mode::Observe {
+        let message = format!("an action of type {kind} needs it: nobody would take it back");
+        reader.problem("spec.rollback", message);
     }
-    let resource = match (&action, action.session()) {
-        (_, Some(session)) => ResourceKey::database(namespace, &session.server),
-        (Action::Scale(scale), None) => ResourceKey::Workload(WorkloadKey {
-            namespace: namespace.to_owned(),
-            target: scale.target.clone(),
-            uid: scale.uid.clone(),
-        }),
-        (Action::WarmCache(warm), None) => ResourceKey::Cache(warm.cache.clone()),
-        (Action::CancelQuery(_) | Action::TerminateQuery(_) | Action::TerminateIdle(_), None) => return None,
-    };
     let kind: Option<TargetKind> =
         reader.word("spec.targetRef.kind", &spec.target_ref.kind, "Deployment, StatefulSet");
     let confidence =
@@ -89,7 +78,7 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
         cause: spec.cause.name.0.clone().into(),
         confidence: confidence?,
         reason: spec.cause.message.0.clone(),
-        resource,
+        resource: action.act().resource(namespace),
         cooldown: span(reader, "spec.cooldown", &spec.cooldown),
         // Whoever wrote it: no fence lies further away.
         deadline: span(reader, "spec.deadline", &spec.deadline).min(action.deadline()),
@@ -101,74 +90,6 @@ fn spec(reader: &mut Reader, namespace: &str, spec: &api::LatencyRemediationSpec
             effect_within: effect_within.map(|text| span(reader, "spec.verification.effectWithin", text)),
         },
         undo: spec.rollback.as_ref().map(|stored| rollback::spec(reader, stored)),
-    })
-}
-
-fn action(reader: &mut Reader, namespace: &str, action: &api::Action) -> Option<Action> {
-    let path = "spec.action";
-    let api::Action { r#type, cancel_query, terminate_query, terminate_idle, warm_cache, scale } = action;
-    let set = [
-        ("cancelQuery", cancel_query.is_some()),
-        ("terminateQuery", terminate_query.is_some()),
-        ("terminateIdle", terminate_idle.is_some()),
-        ("warmCache", warm_cache.is_some()),
-        ("scale", scale.is_some()),
-    ];
-    if let Err(misfit) = api::TYPES.check(&r#type.0, &set) {
-        let (field, message) = match misfit {
-            Misfit::UnknownType(message) => ("type", message),
-            Misfit::Member(member, message) => (member, message),
-        };
-        reader.problem(format!("{path}.{field}"), message);
-        return None;
-    }
-    if let Some(cancel) = cancel_query {
-        return target(reader, &format!("{path}.cancelQuery"), cancel).map(Action::CancelQuery);
-    }
-    if let Some(terminate) = terminate_query {
-        return target(reader, &format!("{path}.terminateQuery"), terminate).map(Action::TerminateQuery);
-    }
-    if let Some(idle) = terminate_idle {
-        let path = format!("{path}.terminateIdle");
-        let target = target(reader, &format!("{path}.target"), &idle.target);
-        let min_idle = reader.duration(&format!("{path}.minIdle"), &idle.min_idle, Duration::ZERO);
-        let idle_since = idle.idle_since.0;
-        return target.map(|target| Action::TerminateIdle(TerminateIdle { target, idle_since, min_idle }));
-    }
-    if let Some(warm) = warm_cache {
-        return warming::action(reader, namespace, &format!("{path}.warmCache"), warm).map(Action::WarmCache);
-    }
-    let (path, scale) = (format!("{path}.scale"), scale.as_ref()?);
-    let kinds = "Deployment and StatefulSet";
-    let kind = reader.word(&format!("{path}.targetRef.kind"), &scale.target_ref.kind, kinds)?;
-    Some(Action::Scale(Scale {
-        target: TargetRef { kind, name: scale.target_ref.name.0.clone() },
-        uid: scale.uid.clone(),
-        from: reader.count(&format!("{path}.from"), scale.from, 0),
-        to: reader.count(&format!("{path}.to"), scale.to, 0),
-    }))
-}
-
-fn target(reader: &mut Reader, path: &str, target: &api::SessionTarget) -> Option<SessionTarget> {
-    let place = format!("{path}.uncommittedWrites");
-    let writes = reader.one_of(&place, &target.uncommitted_writes, UNCOMMITTED_WRITES)?;
-    Some(SessionTarget {
-        dependency: target.dependency_name.0.clone(),
-        secret: target.secret_ref.read(),
-        server: ServerIdentity {
-            system_identifier: target.server.system_identifier.clone(),
-            database: target.server.database.clone(),
-            peer: target.server.peer.clone(),
-            started_at: target.server.started_at.0,
-        },
-        session: SessionIdentity {
-            pid: target.session.pid,
-            backend_start: target.session.backend_start.0,
-            query_start: target.session.query_start.0,
-        },
-        role: target.session.role.0.clone(),
-        fingerprint: target.session.fingerprint.clone(),
-        writes,
     })
 }
 
@@ -224,10 +145,10 @@ pub fn spec_of(spec: &RemediationSpec) -> api::LatencyRemediationSpec {
         cause: api::Cause {
             name: Word(spec.cause.to_string()),
             confidence: Word(spec.confidence.to_string()),
-            subject: Some(Sentence::of(&spec.action.subject().to_string())),
+            subject: Some(Sentence::of(&spec.action.act().subject().to_string())),
             message: Sentence::of(&spec.reason),
         },
-        action: action_of(&spec.action),
+        action: actions::Stored::of(&spec.action),
         cooldown: text::Duration::of(spec.cooldown),
         deadline: text::Duration::of(spec.deadline),
         verification: api::Verification {
@@ -241,46 +162,6 @@ pub fn spec_of(spec: &RemediationSpec) -> api::LatencyRemediationSpec {
     }
 }
 
-fn action_of(action: &Action) -> api::Action {
-    let mut written = api::Action {
-        r#type: Word::text(match action {
-            Action::CancelQuery(_) => "CancelQuery",
-            Action::TerminateQuery(_) => "TerminateQuery",
-            Action::TerminateIdle(_) => "TerminateIdle",
-            Action::WarmCache(_) => "WarmCache",
-            Action::Scale(_) => "Scale",
-        }),
-        cancel_query: None,
-        terminate_query: None,
-        terminate_idle: None,
-        scale: None,
-        warm_cache: None,
-    };
-    let target = action.session().map(target_of);
-    match action {
-        Action::Scale(scale) => {
-            let count = |replicas: u32| i32::try_from(replicas).unwrap_or(i32::MAX);
-            written.scale = Some(api::Scale {
-                target_ref: target_ref_of(&scale.target),
-                uid: scale.uid.clone(),
-                from: count(scale.from),
-                to: count(scale.to),
-            });
-        }
-        Action::WarmCache(warm) => written.warm_cache = Some(warming::action_of(warm)),
-        Action::CancelQuery(_) => written.cancel_query = target,
-        Action::TerminateQuery(_) => written.terminate_query = target,
-        Action::TerminateIdle(idle) => {
-            written.terminate_idle = target.map(|target| api::TerminateIdle {
-                target,
-                idle_since: Instant(idle.idle_since),
-                min_idle: text::Duration::of(idle.min_idle),
-            });
-        }
-    }
-    written
-}
-
 /// The API's reference to a workload.
 #[must_use]
 pub fn target_ref_of(target: &TargetRef) -> policy::TargetRef {
@@ -288,27 +169,6 @@ pub fn target_ref_of(target: &TargetRef) -> policy::TargetRef {
         api_version: "apps/v1".to_owned(),
         kind: Word(target.kind.to_string()),
         name: ObjectName(target.name.clone()),
-    }
-}
-
-fn target_of(target: &SessionTarget) -> api::SessionTarget {
-    api::SessionTarget {
-        dependency_name: Label(target.dependency.clone()),
-        secret_ref: SecretRef::stored(&target.secret),
-        server: api::Server {
-            system_identifier: target.server.system_identifier.clone(),
-            database: target.server.database.clone(),
-            peer: target.server.peer.clone(),
-            started_at: Instant(target.server.started_at),
-        },
-        session: api::Session {
-            pid: target.session.pid,
-            backend_start: Instant(target.session.backend_start),
-            query_start: Instant(target.session.query_start),
-            role: RoleName(target.role.clone()),
-            fingerprint: target.fingerprint.clone(),
-        },
-        uncommitted_writes: Word(target.writes.to_string()),
     }
 }
 

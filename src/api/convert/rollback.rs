@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::model::{Evaluation, Undo, UndoSpec, Watch};
+use engine::model::{Change, Evaluation, ReplicasChange, Undo, UndoSpec, Watch};
 
 use super::{Reader, objectives, policy};
 use crate::api::dependencies::Dependency as Stored;
@@ -61,9 +61,11 @@ pub(super) fn status(reader: &mut Reader, rollback: &api::RollbackStatus) -> Opt
     let mut count = |field: &str, count| reader.count(&format!("{PATH}.change.replicas.{field}"), count, 0);
     Some(Undo {
         state,
-        baseline: count("baseline", replicas.baseline),
-        wrote: count("wrote", replicas.wrote),
-        writing: replicas.writing.map(|replicas| count("writing", replicas)),
+        change: Change::Replicas(ReplicasChange {
+            baseline: count("baseline", replicas.baseline),
+            wrote: count("wrote", replicas.wrote),
+            writing: replicas.writing.map(|replicas| count("writing", replicas)),
+        }),
         due_at: rollback.due_at.0,
         due_by,
         stepped_at: rollback.stepped_at.map(|at| at.0),
@@ -90,14 +92,19 @@ pub(super) fn spec_of(undo: &UndoSpec) -> api::Rollback {
 
 pub(super) fn status_of(undo: &Undo) -> api::RollbackStatus {
     let count = |replicas: u32| i32::try_from(replicas).unwrap_or(i32::MAX);
-    let replicas = api::ReplicasChange {
-        baseline: count(undo.baseline),
-        wrote: count(undo.wrote),
-        writing: undo.writing.map(count),
+    let change = match &undo.change {
+        Change::Replicas(replicas) => api::Change {
+            r#type: Word::text("Replicas"),
+            replicas: Some(api::ReplicasChange {
+                baseline: count(replicas.baseline),
+                wrote: count(replicas.wrote),
+                writing: replicas.writing.map(count),
+            }),
+        },
     };
     api::RollbackStatus {
         state: Word(undo.state.to_string()),
-        change: api::Change { r#type: Word::text("Replicas"), replicas: Some(replicas) },
+        change,
         due_at: Instant(undo.due_at),
         due_by: undo.due_by.map(|by| Word(format!("{by:?}"))),
         stepped_at: undo.stepped_at.map(Instant),

@@ -8,6 +8,11 @@ pub(in crate::api) fn check(reader: &mut Reader, path: &str, service: &ServiceNa
     if !is_label(&service.0) {
         reader.problem(format!("{path}.serviceName"), "it is not the name of a Service");
     }
+    check_port(reader, path, port);
+}
+
+/// Names what is wrong with a port.
+pub(in crate::api) fn check_port(reader: &mut Reader, path: &str, port: &ServicePort) {
     let is_port = match port {
         ServicePort::Number(number) => (1..=65_535).contains(number),
         ServicePort::Name(name) => is_label(name),

@@ -14,17 +14,60 @@ use super::convert::Reader;
 use super::text::{Label, ObjectName, SecretKey, Word};
 use super::unions::Union;
 
-/// The types of dependencies.
-pub const TYPES: Union = Union::new(&[("PostgreSQL", Some("postgresql")), ("Redis", Some("redis"))]);
+/// Makes the list of types and both conversions from each line of the table: the type, the member, its settings, and the kind in
+/// the engine.
+macro_rules! types {
+    ($($word:literal: $member:ident, $settings:ident => $kind:ident;)*) => {
+        /// The types of dependencies.
+        pub const TYPES: Union = Union::new(&[$(($word, Some(stringify!($member)))),*]);
 
-/// Something that the target depends on. Set the member that belongs to the type: postgresql for PostgreSQL, redis for Redis.
+        impl Dependency {
+            /// What the engine knows about it; `None` when a problem was found.
+            pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<model::Dependency> {
+                let set = [$((stringify!($member), self.$member.is_some())),*];
+                reader.fits(path, &TYPES, &self.r#type, &set)?;
+                let secret = self.secret_ref.read();
+                $(
+                    if let Some(settings) = &self.$member {
+                        return settings.read(reader, path, secret).map(model::Dependency::from);
+                    }
+                )*
+                None
+            }
+
+            /// How the operator stores a copy of it.
+            pub(super) fn stored(name: &str, dependency: &model::Dependency) -> Self {
+                let r#type = match dependency {
+                    $(model::Dependency::$kind(_) => Word::text($word),)*
+                };
+                Self {
+                    name: Label(name.to_owned()),
+                    r#type,
+                    secret_ref: SecretRef::stored(dependency.secret()),
+                    $($member: match dependency {
+                        model::Dependency::$kind(declared) => Some($settings::stored(declared)),
+                        _ => None,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+types! {
+    "PostgreSQL": postgresql, Postgresql => Postgres;
+    "Redis": redis, Redis => Redis;
+}
+
+/// Something that the target depends on. Set the member that belongs to the type: postgresql for PostgreSQL, redis for
+/// Redis.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = TYPES.rule())]
 #[serde(rename_all = "camelCase")]
 pub struct Dependency {
     /// Name of the dependency within the policy; Events and status use it. Example: db
     pub name: Label,
-    /// What it is: PostgreSQL (14 or later) or Redis (6 or later). The operator connects to it directly, not through a pooler.
+    /// What it is: PostgreSQL (14 or later; the operator connects to it directly, not through a pooler) or Redis (6 or later).
     pub r#type: Word,
     /// Secret of the policy's namespace with the address and the login. Example: {name: orders-db}
     pub secret_ref: SecretRef,
@@ -74,37 +117,6 @@ pub struct SecretKeys {
     /// Key with the PEM certificates to trust instead of the system's. Default: ca.crt. Example: server-ca.pem
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_cert: Option<SecretKey>,
-}
-
-impl Dependency {
-    /// What the engine knows about it; `None` when a problem was found.
-    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<model::Dependency> {
-        let set = [("postgresql", self.postgresql.is_some()), ("redis", self.redis.is_some())];
-        reader.fits(path, &TYPES, &self.r#type, &set)?;
-        let secret = self.secret_ref.read();
-        match (&self.postgresql, &self.redis) {
-            (Some(postgresql), _) => Some(model::Dependency::Postgres(postgresql.read(reader, path, secret))),
-            (None, Some(redis)) => redis.read(reader, path, secret).map(model::Dependency::Redis),
-            (None, None) => None,
-        }
-    }
-
-    /// How the operator stores a copy of it.
-    pub(super) fn stored(name: &str, dependency: &model::Dependency) -> Self {
-        let (secret, r#type, postgresql, redis) = match dependency {
-            model::Dependency::Postgres(postgres) => {
-                (&postgres.secret, "PostgreSQL", Some(Postgresql::stored(postgres)), None)
-            }
-            model::Dependency::Redis(redis) => (&redis.secret, "Redis", None, Some(Redis::stored(redis))),
-        };
-        Self {
-            name: Label(name.to_owned()),
-            r#type: Word::text(r#type),
-            secret_ref: SecretRef::stored(secret),
-            postgresql,
-            redis,
-        }
-    }
 }
 
 impl SecretRef {

@@ -43,19 +43,19 @@ pub struct Postgresql {
 }
 
 impl Postgresql {
-    pub(super) fn read(&self, reader: &mut Reader, path: &str, secret: Secret) -> PostgresDependency {
+    pub(super) fn read(&self, reader: &mut Reader, path: &str, secret: Secret) -> Option<PostgresDependency> {
         let names = |roles: &[RoleName]| roles.iter().map(|role| role.0.clone()).collect();
         let mut count = |field: &str, number: Option<i32>, least: u32| {
             number.map(|number| reader.count(&format!("{path}.postgresql.{field}"), number, least))
         };
-        PostgresDependency {
+        Some(PostgresDependency {
             secret,
             client_roles: names(&self.client_roles),
             client_applications: self.client_applications.iter().map(|name| name.0.clone()).collect(),
             cancellable_roles: self.cancellable_roles.as_deref().map(names),
             cores: count("cores", self.cores, 1),
             connections_per_pod: count("connectionsPerPod", self.connections_per_pod, 0),
-        }
+        })
     }
 
     pub(super) fn stored(postgres: &PostgresDependency) -> Self {

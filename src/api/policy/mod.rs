@@ -8,6 +8,8 @@ mod objectives;
 mod remediations;
 mod status;
 
+use engine::actions::ACTIONS;
+use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,20 @@ pub use self::status::*;
 use super::dependencies::Dependency;
 use super::sources::Source;
 use super::text::{ObjectName, Word};
+
+/// The rule that roles are named where an action may signal sessions.
+fn sessions_need_roles() -> Rule {
+    let signalling = ACTIONS.iter().filter(|line| line.traits.signals_sessions);
+    let signalling: Vec<String> = signalling.map(|line| format!("'{}'", line.kind)).collect();
+    let rule = format!(
+        "self.mode == 'Observe' || !has(self.remediations) || !has(self.dependencies) \
+         || !self.remediations.exists(r, r.action.type in [{}] && (!has(r.mode) || r.mode != 'Observe')) \
+         || self.dependencies.all(d, !has(d.postgresql) || has(d.postgresql.cancellableRoles))",
+        signalling.join(", ")
+    );
+    let message = "postgresql.cancellableRoles is required where sessions may be touched: name the roles, or [] for none";
+    Rule::new(rule).message(message).field_path(".dependencies")
+}
 
 /// What is guarded, what slow means, and what may be done about it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -62,11 +78,7 @@ use super::text::{ObjectName, Word};
     "!has(self.verification.within) || duration(self.verification.within) >= duration(self.verification.after) \
      + duration(self.evaluation.window) + duration(self.evaluation.interval) + duration(self.evaluation.interval)"
 ).message("verification.within must be at least verification.after + evaluation.window + 2 x evaluation.interval").field_path(".verification.within"))]
-#[x_kube(validation = Rule::new(
-    "self.mode == 'Observe' || !has(self.remediations) || !has(self.dependencies) \
-     || !self.remediations.exists(r, r.action.type in ['CancelQuery', 'TerminateIdle'] && (!has(r.mode) || r.mode != 'Observe')) \
-     || self.dependencies.all(d, !has(d.postgresql) || has(d.postgresql.cancellableRoles))"
-).message("postgresql.cancellableRoles is required where sessions may be touched: name the roles, or [] for none").field_path(".dependencies"))]
+#[x_kube(validation = sessions_need_roles())]
 #[x_kube(validation = Rule::new(
     "duration(self.evaluation.window) >= duration(self.evaluation.interval)"
 ).message("evaluation.window must be at least evaluation.interval").field_path(".evaluation.window"))]

@@ -1,4 +1,4 @@
-//! Who is told, besides the Events.
+//! Channels besides the Events.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ pub const NOTIFICATION_TYPES: &[&str] = &["Slack", "Teams", "PagerDuty", "Alertm
 /// Words of a notification's `events`.
 pub const NOTIFICATION_EVENTS: &[&str] = &["Opened", "Acted", "Escalated", "Closed"];
 
-/// A channel on which people are told about incidents.
+/// Channel that receives notifications of incidents.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {
@@ -50,7 +50,7 @@ impl Notification {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Escalation {
-    /// How long an incident may be open before people are told in any case. 1m to 24h. This version stores it and does not act
+    /// How long an incident may be open before it is escalated to people in any case. 1m to 24h. This version stores it and does not act
     /// on it. Default: 30m.
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("must be from 1m to 24h, such as 30m"))]
     #[serde(default = "Escalation::after")]

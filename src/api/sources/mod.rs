@@ -13,8 +13,55 @@ use super::convert::Reader;
 use super::text::Word;
 use super::unions::Union;
 
-/// The types of sources.
-pub const TYPES: Union = Union::new(&[("Prometheus", Some("prometheus")), ("Probe", Some("probe"))]);
+/// Makes the list of types and both conversions from each line of the table: the type, which is the kind in the engine, the member
+/// and its settings.
+macro_rules! types {
+    ($($kind:ident: $member:ident, $settings:ident;)*) => {
+        /// The types of sources.
+        pub const TYPES: Union = Union::new(&[$((stringify!($kind), Some(stringify!($member)))),*]);
+
+        impl Source {
+            /// What the engine knows about it; `None` when a problem was found.
+            pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<model::Source> {
+                let set = [$((stringify!($member), self.$member.is_some())),*];
+                reader.fits(path, &TYPES, &self.r#type, &set)?;
+                $(
+                    if let Some(settings) = &self.$member {
+                        let path = format!("{path}.{}", stringify!($member));
+                        return settings.read(reader, &path).map(model::Source::$kind);
+                    }
+                )*
+                None
+            }
+
+            /// How the operator stores a copy of it.
+            pub(super) fn stored(source: &model::Source) -> Self {
+                let r#type = match source {
+                    $(model::Source::$kind(_) => Word::text(stringify!($kind)),)*
+                };
+                Self {
+                    r#type,
+                    $($member: match source {
+                        model::Source::$kind(source) => Some($settings::stored(source)),
+                        _ => None,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+/// The fields with words, from the source on, and their words.
+pub const WORDS: &[(&str, &[&str])] = &[
+    ("prometheus.preset", PRESETS),
+    ("prometheus.routes.preset", ROUTE_PRESETS),
+    ("probe.scheme", SCHEMES),
+];
+
+types! {
+    Prometheus: prometheus, Prometheus;
+    Probe: probe, Probe;
+}
 
 /// Where an objective is read. Set the member that belongs to the type: prometheus for Prometheus, probe for Probe.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -34,32 +81,10 @@ pub struct Source {
 /// The histogram of django-prometheus in the backend `default`.
 impl Default for Source {
     fn default() -> Self {
-        Self { r#type: Word::text("Prometheus"), prometheus: Some(Prometheus::default()), probe: None }
-    }
-}
-
-impl Source {
-    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<model::Source> {
-        let set = [("prometheus", self.prometheus.is_some()), ("probe", self.probe.is_some())];
-        reader.fits(path, &TYPES, &self.r#type, &set)?;
-        match (&self.prometheus, &self.probe) {
-            (Some(prometheus), _) => prometheus.read(reader, &format!("{path}.prometheus")),
-            (None, Some(probe)) => probe.read(reader, &format!("{path}.probe")).map(model::Source::Probe),
-            (None, None) => None,
-        }
-    }
-
-    /// How the operator stores a copy of it.
-    pub(super) fn stored(source: &model::Source) -> Self {
-        match source {
-            model::Source::Prometheus { backend, preset, match_labels, views } => Self {
-                r#type: Word::text("Prometheus"),
-                prometheus: Some(Prometheus::stored(backend, *preset, match_labels, views.as_ref())),
-                probe: None,
-            },
-            model::Source::Probe(probe) => {
-                Self { r#type: Word::text("Probe"), prometheus: None, probe: Some(Probe::stored(probe)) }
-            }
+        Self {
+            r#type: Word::text("Prometheus"),
+            prometheus: Some(Prometheus::default()),
+            probe: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::model::{Preset, Source, ViewSource};
+use engine::model::{Preset, PrometheusSource, ViewSource};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ impl Prometheus {
         Label("default".to_owned())
     }
 
-    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<Source> {
+    pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<PrometheusSource> {
         let preset: Preset = reader.one_of(&format!("{path}.preset"), &self.preset, PRESETS)?;
         let match_labels = labels(reader, path, &self.match_labels);
         if preset == Preset::Caddy && self.match_labels.is_empty() {
@@ -86,20 +86,15 @@ impl Prometheus {
             }
             (Some(routes), Preset::Caddy) => routes.read(reader, &path),
         };
-        Some(Source::Prometheus { backend: self.backend_name.0.clone(), preset, match_labels, views })
+        Some(PrometheusSource { backend: self.backend_name.0.clone(), preset, match_labels, views })
     }
 
-    pub(super) fn stored(
-        backend: &str,
-        preset: Preset,
-        match_labels: &BTreeMap<String, String>,
-        views: Option<&ViewSource>,
-    ) -> Self {
+    pub(super) fn stored(source: &PrometheusSource) -> Self {
         Self {
-            backend_name: Label(backend.to_owned()),
-            preset: Word(format!("{preset:?}")),
-            match_labels: match_labels.clone(),
-            routes: views.map(|views| Routes {
+            backend_name: Label(source.backend.clone()),
+            preset: Word(format!("{:?}", source.preset)),
+            match_labels: source.match_labels.clone(),
+            routes: source.views.as_ref().map(|views| Routes {
                 preset: Word(format!("{:?}", views.preset)),
                 match_labels: views.match_labels.clone(),
             }),
@@ -142,6 +137,8 @@ fn is_label_name(label: &str) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
+    use engine::model::Source;
+
     use super::super::Source as Written;
     use super::*;
 
@@ -161,7 +158,9 @@ mod tests {
     fn an_edge_may_name_where_its_routes_are_counted() {
         let (source, problems) = edge(&json!({"preset": "Django", "matchLabels": {"job": "orders"}}));
         assert_eq!(problems, [""; 0]);
-        let Some(Source::Prometheus { preset, views, .. }) = source else { panic!("no source") };
+        let Some(Source::Prometheus(PrometheusSource { preset, views, .. })) = source else {
+            panic!("no source")
+        };
         let match_labels = BTreeMap::from([("job".to_owned(), "orders".to_owned())]);
         assert_eq!(
             (preset, views),

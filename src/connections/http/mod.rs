@@ -1,8 +1,8 @@
 //! One request to a user's Service, over a connection of its own, timed part by part and bounded in every direction.
 //!
 //! It goes to an address that [`Services`](super::Services) has let through, and nowhere else: redirects are not followed. The
-//! policy's author chooses the path; the headers are always the same. What is answered is thrown away. The certificate of
-//! an HTTPS server is not verified, as the kubelet's probes do not: it is not issued for a Pod's address, and nothing secret
+//! policy's author chooses the path; the headers are always the same. What is answered is thrown away, but for
+//! [`fetch`]. The certificate of an HTTPS server is not verified, as the kubelet's probes do not: it is not issued for a Pod's address, and nothing secret
 //! is sent.
 
 #[cfg(test)]
@@ -82,10 +82,8 @@ pub struct Get {
     pub address: SocketAddr,
     /// How it is spoken to.
     pub scheme: Scheme,
-    /// The Service's name.
-    pub service: String,
-    /// Its namespace.
-    pub namespace: String,
+    /// By what name the server is asked.
+    pub host: String,
     /// What is asked for.
     pub path: UrlPath,
 }
@@ -124,11 +122,34 @@ pub enum Failure {
     NotHttp(String),
 }
 
-/// Asks once, and waits for the whole answer, connecting included, no longer than `timeout`.
+/// Asks once, and waits for the whole answer, connecting included, no longer than `timeout`. The body is thrown away.
 ///
 /// # Errors
 /// There was no answer, or it was not complete in time.
 pub async fn get(request: &Get, timeout: Duration) -> Result<Answer, Failure> {
+    send(request, timeout, &mut Body { kept: None, most: LARGEST_BODY }).await
+}
+
+/// As [`get`], with the body up to `most` bytes; of a longer one nothing is returned.
+///
+/// # Errors
+/// There was no answer, or it was not complete in time.
+pub async fn fetch(request: &Get, timeout: Duration, most: usize) -> Result<(Answer, Vec<u8>), Failure> {
+    let mut body = Body { kept: Some(Vec::new()), most };
+    let answer = send(request, timeout, &mut body).await?;
+    let kept = if answer.cut { None } else { body.kept };
+    Ok((answer, kept.unwrap_or_default()))
+}
+
+/// What is read of a body.
+struct Body {
+    /// The bytes, where somebody wants them.
+    kept: Option<Vec<u8>>,
+    /// So many are read.
+    most: usize,
+}
+
+async fn send(request: &Get, timeout: Duration, body: &mut Body) -> Result<Answer, Failure> {
     let started = Instant::now();
     let stream = match tokio::time::timeout(timeout, TcpStream::connect(request.address)).await {
         Ok(Ok(stream)) => stream,
@@ -137,7 +158,7 @@ pub async fn get(request: &Get, timeout: Duration) -> Result<Answer, Failure> {
     };
     let connect = started.elapsed();
     let mut timing = Timing { connect, tls: None, first_byte: None, total: connect };
-    let exchange = secured(request, stream, started, &mut timing);
+    let exchange = secured(request, stream, started, (&mut timing, body));
     let answered = tokio::time::timeout(timeout.saturating_sub(connect), exchange).await;
     timing.total = started.elapsed();
     match answered {
@@ -162,33 +183,40 @@ fn why(error: &std::io::Error) -> String {
 /// Status, and whether the body was cut off.
 type Said = Result<(u16, bool), Failure>;
 
-async fn secured(request: &Get, stream: TcpStream, started: Instant, timing: &mut Timing) -> Said {
+async fn secured(
+    request: &Get,
+    stream: TcpStream,
+    started: Instant,
+    (timing, body): (&mut Timing, &mut Body),
+) -> Said {
     match request.scheme {
-        Scheme::Http => exchange(request, stream, started, timing).await,
+        Scheme::Http => exchange(request, stream, started, (timing, body)).await,
         Scheme::Https => {
             let config = TLS.as_ref().map_err(|why| Failure::Tls(why.clone()))?;
-            let name =
-                ServerName::try_from(host(request)).map_err(|error| Failure::Tls(error.to_string()))?;
+            let name = ServerName::try_from(request.host.clone())
+                .map_err(|error| Failure::Tls(error.to_string()))?;
             let connecting = TlsConnector::from(config.clone()).connect(name, stream);
             let stream = connecting.await.map_err(|error| Failure::Tls(shown(&error.to_string(), 100)))?;
             timing.tls = Some(started.elapsed());
-            exchange(request, stream, started, timing).await
+            exchange(request, stream, started, (timing, body)).await
         }
     }
 }
 
-fn host(request: &Get) -> String {
-    format!("{}.{}.svc", request.service, request.namespace)
+/// By what name the Pods of a Service are asked.
+#[must_use]
+pub fn host(service: &str, namespace: &str) -> String {
+    format!("{service}.{namespace}.svc")
 }
 
 async fn exchange(
     request: &Get,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     started: Instant,
-    timing: &mut Timing,
+    (timing, body): (&mut Timing, &mut Body),
 ) -> Said {
     let sent = hyper::Request::get(request.path.as_str())
-        .header(HOST, host(request))
+        .header(HOST, &request.host)
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "*/*")
         .body(Empty::<Bytes>::new())
@@ -199,7 +227,7 @@ async fn exchange(
         let response = sender.send_request(sent).await.map_err(|error| failed(&error))?;
         timing.first_byte = Some(started.elapsed());
         let status = response.status().as_u16();
-        let cut = drain(response.into_body()).await?;
+        let cut = drain(response.into_body(), body).await?;
         Ok((status, cut))
     };
     // Whatever the connection has to say, it says it to whoever waits for the answer.
@@ -214,14 +242,17 @@ async fn exchange(
     }
 }
 
-/// Reads a body and throws it away; whether it was cut off.
-async fn drain(mut body: Incoming) -> Result<bool, Failure> {
+/// Reads a body, and keeps it only where somebody wants it; whether it was cut off.
+async fn drain(mut body: Incoming, Body { kept, most }: &mut Body) -> Result<bool, Failure> {
     let mut read: usize = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| failed(&error))?;
         read = read.saturating_add(frame.data_ref().map_or(0, Bytes::len));
-        if read > LARGEST_BODY {
+        if read > *most {
             return Ok(true);
+        }
+        if let (Some(kept), Some(data)) = (kept.as_mut(), frame.data_ref()) {
+            kept.extend_from_slice(data);
         }
     }
     Ok(false)

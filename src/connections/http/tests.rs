@@ -93,13 +93,7 @@ async fn request(stream: &mut TcpStream) -> String {
 }
 
 fn to(address: SocketAddr, scheme: Scheme) -> Get {
-    Get {
-        address,
-        scheme,
-        service: "orders".to_owned(),
-        namespace: "shop".to_owned(),
-        path: UrlPath::parse("/api/health?full=1").unwrap(),
-    }
+    Get { address, scheme, host: host("orders", "shop"), path: UrlPath::parse("/api/health?full=1").unwrap() }
 }
 
 #[tokio::test]
@@ -308,5 +302,15 @@ fn each_path_that_is_accepted_can_be_sent_and_the_others_say_why() {
     ] {
         let error = UrlPath::parse(path).unwrap_err();
         assert!(error.starts_with(problem), "{path:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_somebody_wants_is_whole_or_nothing() {
+    let server = Server::saying("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+    let request = to(server.address, Scheme::Http);
+    for (most, expected) in [(5, (false, &b"hello"[..])), (4, (true, b""))] {
+        let (answer, body) = fetch(&request, LONG, most).await.unwrap();
+        assert_eq!((answer.cut, &*body), expected);
     }
 }

@@ -1,11 +1,12 @@
-//! From a Service to the addresses that may be asked: those of its own ready Pods, and no others. A policy's author names
-//! a Service; where the operator sends a request is decided here.
+//! From a Service or a target to the addresses that may be asked: those of its own ready Pods, and no others. A policy's
+//! author names it; where the operator sends a request is decided here.
 //!
 //! One look costs three reads of the API server and, once a minute for all of them, two more for its own addresses; what was
 //! found is trusted as long as the caller says, and not after a failure.
 
 pub mod address;
 mod dev;
+mod pods;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::model::{NoData, NoDataReason};
+use engine::model::{NoData, NoDataReason, TargetRef};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -24,6 +25,7 @@ use kube::{Api, Client};
 pub use self::dev::DevOverride;
 use self::rules::Read;
 use super::secrets::brief;
+use super::workload;
 use crate::api::text::shown;
 
 /// How long the API server's own addresses are trusted.
@@ -110,12 +112,24 @@ impl Services {
                 return Err(NoData::new(NoDataReason::NotOfTarget, detail));
             }
         };
-        let key = (
-            namespace.to_owned(),
-            service.to_owned(),
-            port.to_owned(),
-            of.as_ref().map(ToString::to_string).unwrap_or_default(),
-        );
+        let selected = of.as_ref().map(ToString::to_string).unwrap_or_default();
+        let key = (namespace.to_owned(), service.to_owned(), port.to_owned(), selected);
+        self.known(key, max_age, self.look(namespace, service, port, of.as_ref())).await
+    }
+
+    /// The addresses of a target's own ready Pods, by the Pod's name, at most a hundred; never none. `port` is the name or
+    /// number of a container's port. What was found no longer than `max_age` ago is believed. An override names the target
+    /// where it would name a Service.
+    ///
+    /// # Errors
+    /// There is no such address; the reason is that of the rule which refused, and says what to do.
+    pub async fn pods(&self, namespace: &str, target: &TargetRef, port: &str, max_age: Duration) -> Found {
+        let key = (namespace.to_owned(), target.to_string(), port.to_owned(), String::new());
+        self.known(key, max_age, self.look_for_pods(namespace, target, port)).await
+    }
+
+    /// What was found is used again for so long; otherwise one looks for all who ask.
+    async fn known(&self, key: Key, max_age: Duration, look: impl Future<Output = Found>) -> Found {
         let slot = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if known.swept.elapsed() > KEPT {
@@ -132,7 +146,7 @@ impl Services {
         {
             return found.clone();
         }
-        let found = self.look(namespace, service, port, of.as_ref()).await;
+        let found = look.await;
         *slot = Some((Instant::now(), found.clone()));
         found
     }
@@ -149,6 +163,33 @@ impl Services {
         for key in old {
             known.slots.remove(&key);
         }
+    }
+
+    async fn look_for_pods(&self, namespace: &str, target: &TargetRef, port: &str) -> Found {
+        let workload = workload::read(&self.client, namespace, target).await;
+        let workload = workload.map_err(|error| {
+            if matches!(&error, kube::Error::Api(status) if status.code == 404) {
+                let detail = format!("{target} does not exist in namespace {namespace}");
+                return NoData::new(NoDataReason::NotFound, detail);
+            }
+            unread(&error, &format!("get {target}"), namespace)
+        })?;
+        let selector = Selector::try_from(workload.selector.clone()).map_err(|error| {
+            let why = shown(&error.to_string(), 100);
+            NoData::new(
+                NoDataReason::NotOfTarget,
+                format!("the selector of {target} cannot be understood: {why}"),
+            )
+        })?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let selected = ListParams::default().labels_from(&selector).limit(MOST_PODS);
+        let (pods, api_server) = tokio::join!(pods.list(&selected), self.api_server());
+        let pods = pods.map_err(|error| unread(&error, "list Pods", namespace))?;
+        let uid = workload.metadata.uid.as_deref().unwrap_or_default();
+        let (mut endpoints, ports) = pods::choose((target, uid), port, &pods.items, &api_server?)?;
+        let [name, number] = &ports;
+        dev::apply(&self.overrides, namespace, &target.name, [name, number], &mut endpoints);
+        Ok(endpoints)
     }
 
     async fn look(&self, namespace: &str, service: &str, port: &str, of: Option<&Selector>) -> Found {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use engine::judge;
 use engine::model::{
     BaselineWindow, Bucket, NoData, NoDataReason, Objective, ObjectiveKind, ObjectiveMemory, Observed,
-    Preset, Source, Traffic, Verdict, later,
+    Preset, PrometheusSource, Source, Traffic, Verdict, later,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -232,7 +232,6 @@ fn judged(traffic: &Traffic) -> [Verdict; 2] {
         let at = later(now, Duration::from_secs(second));
         memory.baseline.learn(BaselineWindow { at, completed: USUAL.0, in_flight: USUAL.1 });
     }
-    let observed = Observed::Known { at: now, value: traffic.clone() };
     let target = Duration::from_secs_f64(TARGET);
     let kinds = [
         ObjectiveKind::Latency { quantile: QUANTILE, target, severities: vec![] },
@@ -240,10 +239,14 @@ fn judged(traffic: &Traffic) -> [Verdict; 2] {
     ];
     kinds.map(|kind| {
         let match_labels = BTreeMap::new();
-        let source =
-            Source::Prometheus { backend: "b".into(), preset: Preset::Django, match_labels, views: None };
+        let source = Source::Prometheus(PrometheusSource {
+            backend: "b".into(),
+            preset: Preset::Django,
+            match_labels,
+            views: None,
+        });
         let objective = Objective { name: "o".into(), kind, severity: engine::model::Severity::P2, source };
-        let reading = judge::judge(&objective, Some(&observed), None, &memory, now);
+        let reading = judge::judge(&objective, Some(Ok((now, traffic))), None, &memory, now);
         if let Some(measured) = &reading.measured {
             let said = &measured.sentence;
             assert!(!said.contains("NaN") && !said.contains("inf"), "it is said: {said}");

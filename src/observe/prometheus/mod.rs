@@ -2,7 +2,6 @@
 
 mod answer;
 mod asking;
-mod cache;
 #[cfg(test)]
 mod hostile;
 pub mod presets;
@@ -17,21 +16,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::model::{
-    ByName, NoData, NoDataReason, Observed, Policy, Preset, Source, Traffic, ViewSource, ViewTraffic,
+    ByName, Measurement, NoData, NoDataReason, Observed, Policy, PrometheusSource, Source, Traffic,
+    ViewTraffic,
 };
 use futures::StreamExt;
 use jiff::Timestamp;
 
-use self::cache::Cache;
 use self::presets::Place;
 use self::together::{Member, Shape, Together};
+use super::sources::ObjectiveSource;
 use crate::clock::Clock;
 use crate::config::Backend;
+use crate::connections::cached::Cached;
 use crate::connections::hidden::without;
 use crate::telemetry::Metrics;
 
 /// An answer is cut off here; a reading is a few kilobytes.
 const LARGEST: usize = 4 << 20;
+
+/// How long an answer is kept that nobody asks for any more.
+const KEPT: Duration = Duration::from_secs(300);
 
 /// A backend that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -44,23 +48,11 @@ pub struct BackendError {
 /// What stands for the views while nobody needs them.
 const VIEWS_LATER: &str = "views are read once something is broken";
 
-/// A source that is a metrics backend.
-#[derive(Clone, Copy, PartialEq)]
-struct Metered<'a> {
-    backend: &'a str,
-    preset: Preset,
-    match_labels: &'a BTreeMap<String, String>,
-    views: Option<&'a ViewSource>,
-}
-
 /// The objectives that a metrics backend is asked about, by name.
-fn sources(policy: &Policy) -> impl Iterator<Item = (&str, Metered<'_>)> {
-    policy.objectives.iter().filter_map(|objective| match &objective.source {
-        Source::Prometheus { backend, preset, match_labels, views } => {
-            let source = Metered { backend, preset: *preset, match_labels, views: views.as_ref() };
-            Some((objective.name.as_str(), source))
-        }
-        Source::Probe(_) => None,
+fn sources(policy: &Policy) -> impl Iterator<Item = (&str, &PrometheusSource)> {
+    policy.objectives.iter().filter_map(|objective| {
+        let Source::Prometheus(source) = &objective.source else { return None };
+        Some((objective.name.as_str(), source))
     })
 }
 
@@ -70,8 +62,8 @@ pub struct Prometheus {
     backends: Arc<BTreeMap<String, Connected>>,
     clock: Clock,
     metrics: Metrics,
-    readings: Arc<Cache<Reading, Traffic>>,
-    views: Arc<Cache<(String, String), Vec<ViewTraffic>>>,
+    readings: Cached<Reading, Observed<Traffic>>,
+    views: Cached<(String, String), Observed<Vec<ViewTraffic>>>,
     together: Arc<Together>,
 }
 
@@ -89,6 +81,31 @@ struct Connected {
     http: reqwest::Client,
 }
 
+impl ObjectiveSource for Prometheus {
+    async fn measure(&self, policy: &Policy, elevated: bool) -> ByName<Observed<Measurement>> {
+        let read = self.traffic(policy, elevated).await;
+        read.into_iter().map(|(name, traffic)| (name, traffic.map(Into::into))).collect()
+    }
+
+    fn problems(&self, policy: &Policy) -> Vec<String> {
+        let mut problems: Vec<String> = Vec::new();
+        for (_, source) in sources(policy) {
+            // Not the whole query: each evaluation asks this.
+            if let Err(no_data) = self.own_series(policy, source)
+                && !problems.contains(&no_data.detail)
+            {
+                problems.push(no_data.detail);
+            }
+        }
+        problems
+    }
+
+    fn resolution(&self, policy: &Policy) -> Option<Duration> {
+        let backends = sources(policy).filter_map(|(_, source)| self.backend(&source.backend));
+        backends.map(|backend| backend.scrape_interval).max()
+    }
+}
+
 impl Prometheus {
     /// Sets the backends up; nothing is sent yet.
     ///
@@ -104,8 +121,8 @@ impl Prometheus {
             backends: Arc::new(connected),
             clock,
             metrics,
-            readings: Arc::default(),
-            views: Arc::default(),
+            readings: Cached::new(KEPT),
+            views: Cached::new(KEPT),
             together: Arc::default(),
         })
     }
@@ -116,25 +133,10 @@ impl Prometheus {
         self.backends.get(name).map(|connected| &connected.config)
     }
 
-    /// Why a policy's sources cannot be used at all, for those objectives where that is so.
-    #[must_use]
-    pub fn problems(&self, policy: &Policy) -> Vec<String> {
-        let mut problems: Vec<String> = Vec::new();
-        for (_, source) in sources(policy) {
-            // Not the whole query: each evaluation asks this.
-            if let Err(no_data) = self.own_series(policy, source)
-                && !problems.contains(&no_data.detail)
-            {
-                problems.push(no_data.detail);
-            }
-        }
-        problems
-    }
-
     /// What the sources say for each objective. Objectives with one source are read together. The views, which are the
     /// larger answer, are read only when it is looked `closely`; whatever becomes of them, the reading stands.
     pub async fn traffic(&self, policy: &Policy, closely: bool) -> ByName<Observed<Traffic>> {
-        let mut distinct: Vec<Metered<'_>> = Vec::new();
+        let mut distinct: Vec<&PrometheusSource> = Vec::new();
         for (_, source) in sources(policy) {
             if !distinct.contains(&source) {
                 distinct.push(source);
@@ -142,7 +144,7 @@ impl Prometheus {
         }
         let reads = distinct.iter().map(|source| async move {
             let (reading, views) =
-                tokio::join!(self.reading(policy, *source), self.by_view(policy, *source, closely));
+                tokio::join!(self.reading(policy, source), self.by_view(policy, source, closely));
             match reading {
                 Observed::Known { at, mut value } => {
                     // Where there is nothing to add, it stays the one that everybody has.
@@ -159,14 +161,14 @@ impl Prometheus {
         sources(policy).filter_map(|(name, source)| Some((name.to_owned(), of(source)?.1.clone()))).collect()
     }
 
-    async fn reading(&self, policy: &Policy, source: Metered<'_>) -> Observed<Traffic> {
+    async fn reading(&self, policy: &Policy, source: &PrometheusSource) -> Observed<Traffic> {
         let window = policy.evaluation.window;
         if presets::metrics(source.preset).place == Place::Application
-            && let Ok(backend) = self.connected(source.backend)
+            && let Ok(backend) = self.connected(&source.backend)
         {
             let (shape, member) = place(policy, source);
             let key = Reading::Of(shape.clone(), member.clone());
-            return self.readings.get(key, fresh(backend), self.in_company(shape, member)).await;
+            return self.readings.get(key, |_| fresh(backend), |_| self.in_company(shape, member)).await;
         }
         match self.plan(policy, source) {
             Ok((backend, query)) => {
@@ -181,7 +183,7 @@ impl Prometheus {
     async fn by_view(
         &self,
         policy: &Policy,
-        source: Metered<'_>,
+        source: &PrometheusSource,
         closely: bool,
     ) -> Observed<Vec<ViewTraffic>> {
         if !closely {
@@ -197,15 +199,15 @@ impl Prometheus {
         }
     }
 
-    fn plan(&self, policy: &Policy, source: Metered<'_>) -> Result<(&Connected, String), NoData> {
+    fn plan(&self, policy: &Policy, source: &PrometheusSource) -> Result<(&Connected, String), NoData> {
         let (connected, injected) = self.own_series(policy, source)?;
         let metrics = presets::metrics(source.preset);
-        Ok((connected, query::reading(metrics, &injected, source.match_labels, policy.evaluation.window)))
+        Ok((connected, query::reading(metrics, &injected, &source.match_labels, policy.evaluation.window)))
     }
 
     /// The backend, and the matchers that keep the policy to its own series there.
-    fn own_series(&self, policy: &Policy, source: Metered<'_>) -> Result<(&Connected, String), NoData> {
-        let connected = self.connected(source.backend)?;
+    fn own_series(&self, policy: &Policy, source: &PrometheusSource) -> Result<(&Connected, String), NoData> {
+        let connected = self.connected(&source.backend)?;
         let injected = injected(presets::metrics(source.preset), connected, policy)?;
         Ok((connected, injected))
     }
@@ -214,19 +216,20 @@ impl Prometheus {
     fn plan_views(
         &self,
         policy: &Policy,
-        source: Metered<'_>,
+        source: &PrometheusSource,
     ) -> Result<(&Connected, &'static str, String), NoData> {
-        let Metered { backend, preset, match_labels, views } = source;
+        let PrometheusSource { backend, preset, match_labels, views } = source;
         let connected = self.connected(backend)?;
-        let own = presets::metrics(preset);
+        let own = presets::metrics(*preset);
         let (metrics, match_labels) = match views {
             Some(views) if own.view_label.is_none() => (presets::metrics(views.preset), &views.match_labels),
             Some(_) | None => (own, match_labels),
         };
         let label = metrics.view_label.ok_or_else(|| {
             let preset = metrics.preset;
-            let detail =
-                format!("{preset:?} counts no views; name a source of views (source.prometheus.views)");
+            let detail = format!(
+                "{preset:?} counts no routes; name where they are counted (source.prometheus.routes)"
+            );
             NoData::new(NoDataReason::Empty, detail)
         })?;
         let injected = injected(metrics, connected, policy)?;
@@ -244,7 +247,7 @@ impl Prometheus {
     /// One answer; one that came within the last scrape is shared.
     async fn read<K: Hash + Eq + Clone, T: Clone>(
         &self,
-        cache: &Cache<K, T>,
+        cache: &Cached<K, Observed<T>>,
         key: K,
         backend: &Connected,
         query: String,
@@ -256,7 +259,7 @@ impl Prometheus {
                 .and_then(|body| parse(&body, now))
                 .map_or_else(Observed::Missing, |value| Observed::Known { at: now, value })
         };
-        cache.get(key, fresh(backend), asked).await
+        cache.get(key, |_| fresh(backend), |_| asked).await
     }
 
     /// What a backend answers, and when.
@@ -279,7 +282,7 @@ fn fresh(backend: &Connected) -> Duration {
 }
 
 /// With whom a target's reading can be asked for, and which it is.
-fn place(policy: &Policy, source: Metered<'_>) -> (Shape, Member) {
+fn place(policy: &Policy, source: &PrometheusSource) -> (Shape, Member) {
     let shape = Shape {
         backend: source.backend.to_owned(),
         preset: source.preset,

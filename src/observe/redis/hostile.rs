@@ -72,7 +72,7 @@ fn credentials() -> RedisCredentials {
     }
 }
 
-fn read(answers: &[Value]) -> Result<RedisFacts, NoData> {
+fn read(answers: &[Value]) -> Result<RedisLook, NoData> {
     let now = "2026-01-01T03:00:01Z".parse().unwrap();
     understood(&credentials(), answers, Duration::from_micros(300), "10.0.0.7:6379".to_owned(), now)
 }
@@ -199,7 +199,7 @@ fn mutate(value: &mut Value, dice: &mut Dice) {
 }
 
 /// What must hold of everything that is read, whoever has written it.
-fn sane(facts: &RedisFacts) {
+fn sane(facts: &RedisLook) {
     let mut words = vec![&facts.version, &facts.server.run_id, &facts.memory.policy];
     words.extend(facts.commands.iter().map(|command| &command.name));
     words.extend(facts.slow.iter().map(|slow| &slow.name));
@@ -216,15 +216,19 @@ fn sane(facts: &RedisFacts) {
 }
 
 /// Through memory: a usual look, the mutant, another usual one.
-fn remembered(facts: &RedisFacts) {
+fn remembered(facts: &RedisLook) {
     let window = Duration::from_secs(10);
     let usual = read(&usual()).unwrap();
     let mut memory = CacheMemory::default();
     let mut at = "2026-01-01T03:00:00Z".parse().unwrap();
+    let mut seen = None;
     for look in [&usual, &usual, facts, &usual, facts, facts] {
-        memory.learn(at, look, window, true);
+        let look = look.clone().after(at, seen.as_deref());
+        memory.learn(at, &look, window, true);
         at = later(at, Duration::from_secs(1));
-        if let Some(trend) = memory.trend() {
+        let trend = memory.trend(&look, window);
+        seen = Some(look);
+        if let Some(trend) = trend {
             assert!(trend.ratio().is_none_or(|ratio| (0.0..=1.0).contains(&ratio)), "{trend:?}");
             let _ = trend.loss.map(|loss| loss.sentence());
         }
@@ -237,7 +241,7 @@ fn what_a_usual_server_says_is_read() {
     let facts = read(&usual()).unwrap();
     assert_eq!((facts.keys, facts.counters.hits, facts.clients.max), (1000, 9500, Some(10_000)));
     assert_eq!(facts.clock, "2026-01-01T03:00:00.123456Z".parse().unwrap());
-    let names = |facts: &RedisFacts| facts.slow.iter().map(|slow| slow.name.clone()).collect::<Vec<_>>();
+    let names = |facts: &RedisLook| facts.slow.iter().map(|slow| slow.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&facts), ["keys", "eval"]);
     let commands: Vec<&str> = facts.commands.iter().map(|command| &*command.name).collect();
     assert_eq!(commands, ["flushall", "get", "config|get"]);

@@ -6,18 +6,16 @@ mod info;
 #[cfg(test)]
 mod hostile;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use engine::model::{NoData, NoDataReason, Observed, RedisFacts, RedisServer, SecretRef};
+use engine::model::{NoData, NoDataReason, Observed, RedisFacts, RedisHistory, RedisLook, RedisServer};
 use jiff::Timestamp;
 use redis::Value;
 
-use super::looks::Looks;
+use super::dependencies::DependencyReader;
 use crate::clock::Clock;
 use crate::connections::redis::{Answer, Command, refusal};
-use crate::connections::{Redis, RedisCredentials, Registry, Secrets};
-use crate::telemetry::Metrics;
+use crate::connections::{self, RedisCredentials};
 
 /// Alone, so that its time is that of nothing else.
 const PING: &[Command] = &[&["PING"]];
@@ -35,51 +33,24 @@ const LOOK: &[Command] = &[
     &["SLOWLOG", "GET", "32"],
 ];
 
-/// All Redis servers, each looked at once for everybody who asks at the same time.
-#[derive(Clone)]
-pub struct Caches {
-    secrets: Secrets,
-    registry: Registry,
-    clock: Clock,
-    metrics: Metrics,
-    looks: Looks<RedisCredentials, RedisFacts>,
-}
+/// Redis servers.
+pub struct Redis;
 
-impl Caches {
-    /// Reads through these connections.
-    #[must_use]
-    pub fn new(secrets: Secrets, registry: Registry, clock: Clock, metrics: Metrics) -> Self {
-        Self { secrets, registry, clock, metrics, looks: Looks::default() }
-    }
+impl DependencyReader for Redis {
+    type Store = connections::Redis;
+    type Facts = RedisFacts;
+    const SOURCE: &'static str = "redis";
 
-    /// What the server behind a Secret says, not older than `max_age`.
-    pub async fn facts(
-        &self,
-        namespace: &str,
-        secret: &SecretRef,
-        max_age: Duration,
+    async fn look(
+        connection: &connections::Redis,
+        clock: Clock,
+        before: Option<RedisFacts>,
     ) -> Observed<RedisFacts> {
-        let credentials = match self.secrets.redis(namespace, secret).await {
-            Ok(credentials) => credentials,
-            Err(no_data) => return Observed::Missing(no_data),
-        };
-        let look = async {
-            let started = Instant::now();
-            let observed = self.read(&credentials).await;
-            self.metrics.read("redis", started.elapsed());
-            if let Observed::Missing(_) = &observed {
-                // A new password, or another host: the Secret knows.
-                self.secrets.doubt(namespace, secret);
+        match look(connection, clock.now()).await {
+            Ok(look) => {
+                let at = clock.now();
+                Observed::Known { at, value: look.after(at, before.as_deref()) }
             }
-            observed
-        };
-        self.looks.at(&credentials, max_age, look).await
-    }
-
-    async fn read(&self, credentials: &Arc<RedisCredentials>) -> Observed<RedisFacts> {
-        let connection = self.registry.redis(credentials);
-        match look(&connection, self.clock.now()).await {
-            Ok(facts) => Observed::Known { at: self.clock.now(), value: facts },
             Err(no_data) => Observed::Missing(no_data),
         }
     }
@@ -89,7 +60,7 @@ impl Caches {
 ///
 /// # Errors
 /// The server cannot be reached, refuses, is still loading, or answers with something else.
-pub async fn look(connection: &Redis, now: Timestamp) -> Result<RedisFacts, NoData> {
+pub async fn look(connection: &connections::Redis, now: Timestamp) -> Result<RedisLook, NoData> {
     let credentials = connection.credentials();
     let pong = connection.run(PING).await?;
     answered(credentials, pong.values.first())?;
@@ -117,7 +88,7 @@ fn understood(
     ping: Duration,
     peer: String,
     now: Timestamp,
-) -> Result<RedisFacts, NoData> {
+) -> Result<RedisLook, NoData> {
     let [server, clients, memory, stats, replication, persistence, keyspace, commands, slow] = answers else {
         let detail =
             format!("{} answered to {} of {} commands", credentials.place(), answers.len(), LOOK.len());
@@ -138,7 +109,7 @@ fn understood(
     let mut unreadable = Vec::new();
     let commands = info::commands(credentials, commands, &mut unreadable);
     let slow = info::slow(credentials, slow, &mut unreadable);
-    Ok(RedisFacts {
+    Ok(RedisLook {
         version: server.word("redis_version")?,
         clock: server.clock().unwrap_or(now),
         uptime: server.uptime()?,
@@ -158,5 +129,6 @@ fn understood(
         commands,
         slow,
         unreadable,
+        history: RedisHistory::default(),
     })
 }

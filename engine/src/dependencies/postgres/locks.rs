@@ -71,15 +71,12 @@ mod tests {
     use super::*;
     use crate::dependencies::postgres::LockWait;
     use crate::guards::testing::Setup;
-    use crate::model::Observed;
 
     /// Sessions with these pids, those in `waiting` waiting for a lock, and these waits.
     fn facts(pids: &[i32], waiting: &[i32], waits: &[(i32, i32)]) -> crate::model::PostgresFacts {
         let setup = Setup::acting();
-        let Some(Observed::Known { value, .. }) = setup.snapshot.databases.get("db") else {
-            panic!("no facts")
-        };
-        let mut facts = value.clone();
+        let (_, facts) = setup.snapshot.observations.postgres("db").unwrap().unwrap();
+        let mut facts = facts.clone();
         let session = facts.sessions[0].clone();
         facts.sessions = pids
             .iter()

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PostgresLook, Session, SessionIdentity, locks};
 use crate::base::Shared;
-use crate::stats::{Held, LastTwo};
+use crate::stats::LastTwo;
 
 /// What tells one transaction of one session from the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +50,6 @@ impl DatabaseGlance {
 pub struct DatabaseMemory {
     /// The looks.
     pub looks: LastTwo<Shared<DatabaseGlance>>,
-    /// It could not be read.
-    pub missing: Held,
 }
 
 impl DatabaseMemory {
@@ -90,7 +88,7 @@ mod tests {
     #[test]
     fn a_root_twice_is_the_same_transaction_twice() {
         let setup = Setup::acting();
-        let facts = setup.snapshot.databases.get("db").unwrap().known().unwrap();
+        let (_, facts) = setup.snapshot.observations.postgres("db").unwrap().unwrap();
         let look = |session: &Session| {
             let mut look = facts.clone();
             look.sessions = vec![session.clone()];

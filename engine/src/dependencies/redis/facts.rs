@@ -6,6 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::RedisHistory;
+use crate::base::Shared;
+
 /// Which server and which of its databases, and which life of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RedisServer {
@@ -19,6 +22,14 @@ pub struct RedisServer {
     pub peer: String,
     /// `run_id`: another one is another life of the server, and no other server.
     pub run_id: String,
+}
+
+impl RedisServer {
+    /// Whether both are the same server and database. A restart makes no other one of it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.host, self.port, self.database) == (&other.host, other.port, other.database)
+    }
 }
 
 /// Whose copy it is.
@@ -124,9 +135,12 @@ pub struct SlowCommand {
     pub at: Timestamp,
 }
 
+/// What one look at a server says: kept once for all policies on it.
+pub type RedisFacts = Shared<RedisLook>;
+
 /// One look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RedisFacts {
+pub struct RedisLook {
     /// Which server.
     pub server: RedisServer,
     /// `redis_version`.
@@ -153,6 +167,25 @@ pub struct RedisFacts {
     pub slow: Vec<SlowCommand>,
     /// What our user may not read, each with the ACL rule to give (`ACL SETUSER .. +slowlog|get`). It makes the facts poorer, not wrong.
     pub unreadable: Vec<String>,
+    /// What happened to the server over the looks before this one, and at this one.
+    #[serde(default)]
+    pub history: RedisHistory,
+}
+
+impl RedisLook {
+    /// How long back looks are compared.
+    const SPAN: Duration = Duration::from_secs(30 * 60);
+
+    /// This look, made at `at`, with what has happened to the server since the looks before it. The reader of a
+    /// server passes the last look that succeeded. Differences are then computed once, for all policies.
+    #[must_use]
+    pub fn after(mut self, at: Timestamp, previous: Option<&Self>) -> RedisFacts {
+        let previous = previous.filter(|known| known.server.is_same(&self.server));
+        let mut history = previous.map(|known| known.history.clone()).unwrap_or_default();
+        history.note(at, &self, Self::SPAN);
+        self.history = history;
+        self.into()
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{RedisCounters, RedisFacts};
+use super::{RedisCounters, RedisLook};
 use crate::base::earlier;
 use crate::stats::{Counters, Counting, Held, grown};
 
@@ -93,7 +93,7 @@ pub struct RedisHistory {
 
 impl RedisHistory {
     /// Takes in a look at the same server, and keeps the counters of the last `span`. The same look taken in twice is one look.
-    pub fn note(&mut self, at: Timestamp, facts: &RedisFacts, span: Duration) {
+    pub fn note(&mut self, at: Timestamp, facts: &RedisLook, span: Duration) {
         if self.last.as_ref().is_some_and(|(last, _)| *last >= at) {
             return;
         }
@@ -183,7 +183,7 @@ impl RedisHistory {
     }
 }
 
-fn flushes(facts: &RedisFacts) -> u64 {
+fn flushes(facts: &RedisLook) -> u64 {
     let flushes = facts.commands.iter().filter(|command| matches!(&*command.name, "flushall" | "flushdb"));
     flushes.map(|command| command.calls).fold(0, u64::saturating_add)
 }

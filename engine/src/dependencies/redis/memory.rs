@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CacheLoss, RedisCounters, RedisFacts, RedisHistory};
+use super::{CacheLoss, RedisCounters, RedisHistory, RedisLook, RedisServer};
 use crate::base::elapsed;
-use crate::stats::{Counters, Held, Samples, median};
+use crate::stats::{Counters, Samples, median};
 
 /// Minimum number of lookups of which a share says something.
 const LEAST_LOOKUPS: u64 = 50;
@@ -67,61 +67,53 @@ impl CacheTrend {
     }
 }
 
-/// Of which server something is remembered. A restart changes none of this.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Whose {
-    host: String,
-    port: u16,
-    database: u32,
-}
-
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CacheMemory {
-    whose: Option<Whose>,
-    history: RedisHistory,
-    window: Duration,
+    /// Of which server it is, and when it was last looked at.
+    last: Option<(RedisServer, Timestamp)>,
     healthy: Samples<CacheBaseline>,
     /// The last loss that the hit ratio has recovered from.
     recovered: Option<CacheLoss>,
-    /// It could not be read.
-    pub missing: Held,
 }
 
 impl CacheMemory {
     /// Takes in a look. `healthy`: the objectives are kept and there is no incident, so that what is seen is usual. The same
     /// look taken in twice is one look.
-    pub fn learn(&mut self, at: Timestamp, facts: &RedisFacts, window: Duration, healthy: bool) {
-        let server = &facts.server;
-        let whose = Whose { host: server.host.clone(), port: server.port, database: server.database };
-        if self.whose.as_ref() != Some(&whose) {
-            *self = Self { whose: Some(whose), ..Self::default() };
+    pub fn learn(&mut self, at: Timestamp, look: &RedisLook, window: Duration, healthy: bool) {
+        match &self.last {
+            Some((server, last)) if server.is_same(&look.server) => {
+                if *last >= at {
+                    return;
+                }
+            }
+            Some(_) | None => *self = Self::default(),
         }
-        self.window = window;
-        if self.history.read_at().is_some_and(|last| last >= at) {
-            return;
+        if self.last.as_ref().is_none_or(|(server, _)| *server != look.server) {
+            self.last = Some((look.server.clone(), at));
+        } else if let Some((_, last)) = &mut self.last {
+            *last = at;
         }
-        self.history.note(at, facts, window);
         if healthy {
-            self.learn_usual(at, facts.keys);
+            self.learn_usual(at, look, window);
         }
     }
 
-    fn learn_usual(&mut self, at: Timestamp, keys: u64) {
-        let Some(trend) = self.trend() else { return };
-        let lost = self.loss().filter(|loss| elapsed(at, loss.since) < Samples::<CacheBaseline>::SPAN);
+    fn learn_usual(&mut self, at: Timestamp, look: &RedisLook, window: Duration) {
+        let Some(trend) = self.trend(look, window) else { return };
+        let lost = trend.loss.filter(|loss| elapsed(at, loss.since) < Samples::<CacheBaseline>::SPAN);
         if lost.is_some() && trend.is_cold() == Some(true) {
             // Nobody suffers from it yet; it is not usual all the same.
             return;
         }
         let Some(ratio) = trend.ratio() else { return };
-        self.recovered = self.history.loss();
-        self.healthy.learn(at, CacheBaseline { ratio, keys });
+        self.recovered = look.history.loss();
+        self.healthy.learn(at, CacheBaseline { ratio, keys: look.keys });
     }
 
     /// The last loss, until the hit ratio is what it was.
-    fn loss(&self) -> Option<CacheLoss> {
-        self.history.loss().filter(|loss| self.recovered.as_ref() != Some(loss))
+    fn loss(&self, history: &RedisHistory) -> Option<CacheLoss> {
+        history.loss().filter(|loss| self.recovered.as_ref() != Some(loss))
     }
 
     /// Whether it has been seen often enough while all was well.
@@ -136,15 +128,16 @@ impl CacheMemory {
         Some(CacheBaseline { ratio, keys: median(all.map(|usual| usual.keys), u64::cmp)? })
     }
 
-    /// How it does now. None before the second look at one life of the server.
+    /// How it does at a look, judged by `window`. None before the second look at one life of the server.
     #[must_use]
-    pub fn trend(&self) -> Option<CacheTrend> {
-        let counting = self.history.counting();
+    pub fn trend(&self, look: &RedisLook, window: Duration) -> Option<CacheTrend> {
+        let history = &look.history;
+        let counting = history.counting();
         let (to, now) = counting.newest()?;
-        let (_, first) = counting.first_of(self.window).filter(|(first, _)| first < to)?;
+        let (_, first) = counting.first_of(window).filter(|(first, _)| first < to)?;
         // What was before the loss says nothing about how it does since.
-        let loss = self.loss();
-        let (from, then) = counting.first_since(self.window, loss.map(|loss| loss.seen_at))?;
+        let loss = self.loss(history);
+        let (from, then) = counting.first_since(window, loss.map(|loss| loss.seen_at))?;
         let (lately, in_window): (RedisCounters, RedisCounters) = (now.since(then)?, now.since(first)?);
         Some(CacheTrend {
             from: *from,
@@ -155,15 +148,9 @@ impl CacheMemory {
             rejected: in_window.rejected,
             baseline: self.baseline(),
             loss,
-            pressed_since: self.history.pressed().since(),
-            slow_pings: self.history.slow_pings().looks(),
+            pressed_since: history.pressed().since(),
+            slow_pings: history.slow_pings().looks(),
         })
-    }
-
-    /// Since when every look has shown that it drops keys or refuses writes for want of memory.
-    #[must_use]
-    pub fn pressed_since(&self) -> Option<Timestamp> {
-        self.history.pressed().since()
     }
 }
 
@@ -171,7 +158,7 @@ impl CacheMemory {
 mod tests {
     use super::*;
     use crate::base::{earlier, later};
-    use crate::dependencies::redis::{CommandUse, LossKind};
+    use crate::dependencies::redis::{CommandUse, LossKind, RedisFacts};
     use crate::guards::testing::redis_facts;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -179,7 +166,8 @@ mod tests {
 
     struct Server {
         now: Timestamp,
-        facts: RedisFacts,
+        facts: RedisLook,
+        seen: Option<RedisFacts>,
         memory: CacheMemory,
     }
 
@@ -187,7 +175,7 @@ mod tests {
         /// Seen for ten healthy seconds: 1,000 keys, 95 of 100 lookups a second are hits.
         fn warm() -> Self {
             let now = "2026-01-01T03:00:00Z".parse().unwrap();
-            let mut server = Self { now, facts: redis_facts(), memory: CacheMemory::default() };
+            let mut server = Self { now, facts: redis_facts(), seen: None, memory: CacheMemory::default() };
             server.facts.keys = 1000;
             for _ in 0..10 {
                 server.second(95, 5, true);
@@ -200,11 +188,21 @@ mod tests {
             self.facts.uptime += SECOND;
             self.facts.counters.hits += hits;
             self.facts.counters.misses += misses;
-            self.memory.learn(self.now, &self.facts, WINDOW, healthy);
+            self.look(healthy);
+        }
+
+        fn look(&mut self, healthy: bool) {
+            let look = self.facts.clone().after(self.now, self.seen.as_deref());
+            self.memory.learn(self.now, &look, WINDOW, healthy);
+            self.seen = Some(look);
+        }
+
+        fn maybe_trend(&self) -> Option<CacheTrend> {
+            self.memory.trend(self.seen.as_ref()?, WINDOW)
         }
 
         fn trend(&self) -> CacheTrend {
-            self.memory.trend().unwrap()
+            self.maybe_trend().unwrap()
         }
     }
 
@@ -257,7 +255,7 @@ mod tests {
         assert_eq!(trend.baseline.map(|usual| usual.ratio), Some(0.95));
         server.facts.server.host = "elsewhere".into();
         server.second(10, 90, false);
-        assert_eq!(server.memory.trend(), None, "another server has a past of its own");
+        assert_eq!(server.maybe_trend(), None, "another server has a past of its own");
     }
 
     #[test]
@@ -265,7 +263,7 @@ mod tests {
         let mut server = Server::warm();
         server.facts.counters = RedisCounters::default();
         server.second(1, 0, true);
-        assert_eq!(server.memory.trend(), None);
+        assert_eq!(server.maybe_trend(), None);
         server.second(90, 10, true);
         let trend = server.trend();
         assert_eq!((trend.hits, trend.misses, trend.loss), (90, 10, None));
@@ -289,9 +287,10 @@ mod tests {
         for _ in 0..2000 {
             server.now = later(server.now, Duration::from_millis(50));
             server.facts.counters.hits += 100;
-            server.memory.learn(server.now, &server.facts, WINDOW, true);
+            server.look(true);
         }
-        assert!(server.memory.history.counting().len() <= 120 && server.memory.healthy.len() <= 60);
+        let looks = server.seen.as_ref().unwrap().history.counting().len();
+        assert!(looks <= 128 && server.memory.healthy.len() <= 60, "{looks}");
         let trend = server.trend();
         assert!(elapsed(trend.to, trend.from) >= WINDOW - SECOND, "{trend:?}");
     }

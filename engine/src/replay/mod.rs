@@ -2,10 +2,15 @@
 //!
 //! A recording begins with a [`Header`]. Each further line is an [`Evaluation`]. Replaying a recording feeds the snapshots to
 //! [`tick()`](crate::tick()) in their order, with the answers that admission gave at that time, and yields records that must be equal.
+//!
+//! A field that is added to a recorded type has `#[serde(default)]`, so that older recordings can be read. A change that needs more than
+//! that raises [`VERSION`], and a module of its own reads the version before it.
+
+mod version1;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::{PolicyRef, Snapshot};
 use crate::record::DecisionRecord;
@@ -14,7 +19,7 @@ use crate::{Admitted, State, settle, tick};
 /// The name of the format in the header.
 pub const FORMAT: &str = "latency-operator-recording";
 /// The version of the format that this version writes. It reads this one and all earlier ones.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first line of a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +65,35 @@ pub struct Evaluation {
     /// What was decided.
     #[serde(default)]
     pub records: Vec<DecisionRecord>,
+}
+
+/// Reads the lines of a recording of any version up to [`VERSION`], in their order.
+#[derive(Debug)]
+pub struct Reader {
+    version: u32,
+    version1: version1::Reader,
+}
+
+impl Reader {
+    /// Reads what follows this header.
+    ///
+    /// # Errors
+    /// See [`Header::check`].
+    pub fn new(header: &Header) -> Result<Self, String> {
+        header.check()?;
+        Ok(Self { version: header.version, version1: version1::Reader::default() })
+    }
+
+    /// Reads one evaluation.
+    ///
+    /// # Errors
+    /// It is no evaluation as the recording's version writes it.
+    pub fn read<'de, D: Deserializer<'de>>(&mut self, line: D) -> Result<Evaluation, D::Error> {
+        match self.version {
+            1 => self.version1.read(line),
+            _ => Evaluation::deserialize(line),
+        }
+    }
 }
 
 /// Evaluates recorded snapshots again. Each policy starts without a memory, as it did when its leader began to record.

@@ -5,7 +5,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use controller::announcement::Announcement;
+use controller::ports::Sink;
 use controller::reasons::Reason;
+use engine::model::PolicyRef;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -13,6 +16,8 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
+use crate::api::GROUP;
+use crate::kube::watched::{self, Watched};
 use crate::telemetry::Metrics;
 
 /// The controller's name in every Event.
@@ -24,19 +29,65 @@ const NOTE: usize = 1000;
 
 /// One Event that is to be written.
 #[derive(Debug, Clone)]
-pub struct NewEvent {
+struct NewEvent {
     /// The object that it is about.
-    pub regarding: ObjectReference,
+    regarding: ObjectReference,
     /// Another object that it concerns.
-    pub related: Option<ObjectReference>,
+    related: Option<ObjectReference>,
     /// Why.
-    pub reason: Reason,
+    reason: Reason,
     /// What was done or looked at, in one word.
-    pub action: String,
+    action: String,
     /// One sentence.
-    pub note: String,
+    note: String,
     /// What makes it the same Event: an equal one is not written twice.
-    pub identity: String,
+    identity: String,
+}
+
+/// One Event on the policy and one on the target.
+pub(super) struct Events {
+    pub(super) publisher: Publisher,
+    /// Where targets are known with their uids.
+    pub(super) scopes: Vec<Watched>,
+}
+
+impl Sink for Events {
+    fn wants(&self, announcement: &Announcement) -> bool {
+        announcement.reason.is_some()
+    }
+
+    fn deliver(&self, announcement: &Announcement) {
+        let Announcement { policy, target, action, note, identity, .. } = announcement;
+        let Some(reason) = announcement.reason else { return };
+        let target = target.as_ref().and_then(|target| {
+            let watched = watched::of(&self.scopes, &policy.namespace)?;
+            watched.workloads.reference(&policy.namespace, target)
+        });
+        let policy = reference(policy);
+        let event = |regarding: ObjectReference, related| NewEvent {
+            regarding,
+            related,
+            reason,
+            action: action.clone(),
+            note: note.clone(),
+            identity: identity.clone(),
+        };
+        self.publisher.publish(event(policy.clone(), target.clone()));
+        if let Some(target) = target {
+            self.publisher.publish(event(target, Some(policy)));
+        }
+    }
+}
+
+fn reference(policy: &PolicyRef) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(format!("{GROUP}/v1alpha1")),
+        kind: Some("LatencyPolicy".to_owned()),
+        namespace: Some(policy.namespace.clone()),
+        name: Some(policy.name.clone()),
+        uid: Some(policy.uid.clone()),
+        ..Default::default()
+    }
 }
 
 /// Where Events are handed in. Cheap to clone.
@@ -70,7 +121,7 @@ impl Publisher {
     }
 
     /// Hands an Event in.
-    pub fn publish(&self, new: NewEvent) {
+    fn publish(&self, new: NewEvent) {
         if self.queue.try_send(new).is_err() {
             self.metrics.event_dropped();
         }

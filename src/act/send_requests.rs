@@ -1,8 +1,9 @@
-//! Asking the target for what it keeps in its cache, one request at a time, through its Service.
+//! Sends requests to the target, one at a time, through its Service.
 
 use std::time::Duration;
 
-use engine::model::{TargetRef, WarmSettings, elapsed};
+use engine::effects::Requests;
+use engine::model::{TargetRef, elapsed};
 use jiff::Timestamp;
 use kube::Client;
 
@@ -32,7 +33,7 @@ pub struct Asker {
     /// The workload whose Pods are asked.
     pub target: TargetRef,
     /// Which Service, and how.
-    pub settings: WarmSettings,
+    pub requests: Requests,
 }
 
 impl Asker {
@@ -56,9 +57,8 @@ impl Asker {
         let endpoint = endpoints.get(place).ok_or_else(|| "the Service has no address".to_owned())?;
         let request = Get {
             address: endpoint.address,
-            scheme: self.settings.scheme,
-            service: self.settings.service.clone(),
-            namespace: self.namespace.clone(),
+            scheme: self.requests.scheme,
+            host: http::host(&self.requests.service, &self.namespace),
             path,
         };
         let timeout = left().min(ANSWER_WITHIN);
@@ -72,7 +72,7 @@ impl Asker {
             }
             Ok(answer) => Err(format!("it answered {}", answer.status)),
             Err(failure) => {
-                self.services.doubt(&self.namespace, &self.settings.service);
+                self.services.doubt(&self.namespace, &self.requests.service);
                 Err(failure.to_string())
             }
         }
@@ -81,7 +81,7 @@ impl Asker {
     async fn endpoints(&self) -> Result<Vec<Endpoint>, String> {
         let read = workload::read(&self.client, &self.namespace, &self.target).await;
         let selector = read.map_err(|error| format!("{}: {}", self.target, brief(&error)))?.selector;
-        let WarmSettings { service, port, .. } = &self.settings;
+        let Requests { service, port, .. } = &self.requests;
         let found = self.services.endpoints(&self.namespace, service, port, Some(&selector), TRUSTED).await;
         found.map_err(|no_data| no_data.to_string())
     }

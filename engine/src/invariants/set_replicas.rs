@@ -1,14 +1,18 @@
-//! What must be true of capacity that was added, until it is taken back.
+//! What must be true of replicas that were set, until they are taken back.
 
 use jiff::Timestamp;
 
-use super::{
-    Checker, EntryKey, Intent, MANAGER, Replicas, Seen, Thing, act::newest, ceilings::covers, thing_of,
-};
+use super::act::Found;
+use super::{Checker, EntryKey, Intent, MANAGER, Replicas, Seen, Thing, act::newest, ceilings::covers};
+use crate::effects::{Effect, SetReplicas};
 use crate::model::{
-    Action, Draining, DueBy, Freeze, Phase, Remediation, Undo, UndoState, duration::human, earlier, elapsed,
-    later,
+    Change, Draining, DueBy, Freeze, Phase, Policy, Remediation, ReplicasChange, RungAction, ScaleStep, Undo,
+    UndoState, duration::human, earlier, elapsed, later,
 };
+
+/// Managers whose value is Git's.
+const GITOPS: [&str; 4] =
+    ["argocd-controller", "argocd-application-controller", "kustomize-controller", "helm-controller"];
 
 impl Checker {
     /// The operator has written replicas.
@@ -32,48 +36,129 @@ impl Checker {
     }
 
     fn intent_of(&self, replicas: &Replicas) -> Option<EntryKey> {
-        let thing = Thing::Workload(replicas.workload.uid.clone());
         let fits = |intent: &(&EntryKey, &Intent)| {
             let (_, intent) = intent;
-            let Action::Scale(scale) = &intent.stored.spec.action else { return false };
-            let acts = intent.landed.is_none() && intent.executing_at.is_some() && scale.to == replicas.to;
-            thing_of(&intent.stored.spec.action) == thing && (is_step(intent, replicas) || acts)
+            let Effect::SetReplicas(set) = &intent.effect else { return false };
+            let acts = intent.landed.is_none() && intent.executing_at.is_some() && set.to == replicas.to;
+            set.uid == replicas.workload.uid && (is_step(intent, replicas) || acts)
         };
         // Of several that fit, one that says so at this moment, or else the last one.
         let likely = |(_, intent): &(&EntryKey, &Intent)| {
             let undo = intent.stored.status.undo.as_ref();
-            let steps = undo
-                .is_some_and(|undo| undo.state == UndoState::Pending && undo.writing == Some(replicas.to));
+            let steps = undo.is_some_and(|undo| {
+                undo.state == UndoState::Pending && stepping_to(undo) == Some(replicas.to)
+            });
             (steps || intent.stored.status.phase == Phase::Executing, intent.executing_at)
         };
         self.intents.iter().filter(fits).max_by_key(likely).map(|(key, _)| key.clone())
+    }
+
+    /// The operator has written replicas that are no step of an undo.
+    pub(super) fn scaled_up(&mut self, at: Timestamp, replicas: &Replicas, key: &EntryKey) {
+        let Some(intent) = self.intents.get(key) else { return };
+        let mut found = Found::new();
+        let before = self.standing.get(&replicas.workload.uid);
+        let from = replicas.from.or(before.map(|standing| standing.replicas));
+        if let Effect::SetReplicas(decided) = &intent.effect {
+            self.right_replicas(at, replicas, decided, from, intent, &mut found);
+        } else {
+            found.push(("S3", "replicas were written by an act on something else".to_owned()));
+        }
+        if before.is_some_and(|standing| GITOPS.contains(&standing.manager.as_str())) {
+            found.push(("S7", "a GitOps controller had set the replicas".to_owned()));
+        }
+        let place = (replicas.workload.namespace.clone(), replicas.workload.target.clone());
+        if let Some(scalers) = self.scalers.get(&place) {
+            // Where it is not known: after its gate, and no longer ago than a write may be under way.
+            let gate = intent.executing_at.unwrap_or(at);
+            let sent = replicas.sent.unwrap_or_else(|| earlier(at, self.tolerance.late).max(gate));
+            let versions = scalers.during(at, elapsed(at, sent).saturating_add(self.tolerance.hearing));
+            if !versions.is_empty() && versions.iter().all(|(_, scalers)| !scalers.is_empty()) {
+                found.push(("S7", format!("{} is scaled by an autoscaler", replicas.workload.target)));
+            }
+        }
+        self.acted(at, key, self.tolerance.late, found);
+    }
+
+    /// S5, S6, S7 and U1, for the numbers.
+    fn right_replicas(
+        &self,
+        at: Timestamp,
+        replicas: &Replicas,
+        decided: &SetReplicas,
+        from: Option<u32>,
+        intent: &Intent,
+        found: &mut Found,
+    ) {
+        let (to, target) = (replicas.to, &replicas.workload.target);
+        if decided.uid != replicas.workload.uid
+            || decided.to != to
+            || from.is_some_and(|from| from != decided.from)
+        {
+            found.push((
+                "S6",
+                format!(
+                    "{target} went from {from:?} to {to}; {} to {} was decided",
+                    decided.from, decided.to
+                ),
+            ));
+        }
+        let rung = &intent.stored.spec.rung;
+        let allowed = |policy: &Policy| {
+            policy.rungs.iter().any(|r| r.name == *rung && lets(&r.action, decided.from, to))
+        };
+        if !self.some_version_within(at, self.tolerance.late, &intent.stored.spec.policy, allowed) {
+            found.push((
+                "S5",
+                format!(
+                    "{target} went from {} to {to}, which remediation {rung} does not allow",
+                    decided.from
+                ),
+            ));
+        }
+        let owes = intent.stored.status.undo.as_ref().is_some_and(|undo| {
+            let ReplicasChange { baseline, wrote, .. } = *changed(undo);
+            undo.state == UndoState::Pending && baseline == decided.from && wrote == decided.to
+        });
+        if !owes {
+            found.push(("U1", format!("{target} was set to {to}, and nothing stored owes it")));
+        }
+        let other = self.intents.iter().find(|(_, other)| {
+            let owes = other.stored.status.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Pending);
+            owes && other.landed.is_some()
+                && other.stored.spec.policy != intent.stored.spec.policy
+                && other.thing == Thing::Workload(replicas.workload.uid.clone())
+        });
+        if let Some(((_, name), _)) = other {
+            found.push((
+                "S7",
+                format!("{name} of another policy has changed {target} and not yet taken it back"),
+            ));
+        }
     }
 
     /// A step of an undo was written.
     fn stepped(&mut self, at: Timestamp, replicas: &Replicas, key: &EntryKey) {
         let Some(intent) = self.intents.get(key) else { return };
         let Some(undo) = intent.stored.status.undo.clone() else { return };
-        let mut found: Vec<(&'static str, String)> = Vec::new();
+        let ReplicasChange { baseline, wrote, writing } = *changed(&undo);
+        let mut found = Found::new();
         let (to, target) = (replicas.to, &replicas.workload.target);
         let before = self.standing.get(&replicas.workload.uid);
         let from = replicas.from.or(before.map(|standing| standing.replicas));
-        if from.is_some_and(|from| from != undo.wrote) {
-            found.push(("S6", format!("{target} went from {from:?} to {to}, {} were ours", undo.wrote)));
+        if from.is_some_and(|from| from != wrote) {
+            found.push(("S6", format!("{target} went from {from:?} to {to}, {wrote} were ours")));
         }
         if let Some(other) = before.filter(|standing| standing.manager != MANAGER) {
             let (manager, theirs) = (&other.manager, other.replicas);
             found.push(("S21", format!("{manager} had set {theirs} replicas of {target}, we set {to}")));
         }
-        if undo.writing != Some(to)
-            || undo.state != UndoState::Pending
-            || to < undo.baseline
-            || to >= undo.wrote
-        {
+        if writing != Some(to) || undo.state != UndoState::Pending || to < baseline || to >= wrote {
             found.push((
                 "U3",
                 format!(
-                    "{target} was set to {to}; stored is {:?} to {:?}, and {} before the act",
-                    undo.state, undo.writing, undo.baseline
+                    "{target} was set to {to}; stored is {:?} to {writing:?}, and {baseline} before the act",
+                    undo.state
                 ),
             ));
         }
@@ -89,14 +174,7 @@ impl Checker {
     }
 
     /// U3: one step a window, of one workload, whichever act it takes back.
-    fn step_size(
-        &self,
-        at: Timestamp,
-        replicas: &Replicas,
-        intent: &Intent,
-        undo: &Undo,
-        found: &mut Vec<(&'static str, String)>,
-    ) {
+    fn step_size(&self, at: Timestamp, replicas: &Replicas, intent: &Intent, undo: &Undo, found: &mut Found) {
         let Some(spec) = &intent.stored.spec.undo else { return };
         if undo.due_by == Some(DueBy::Worse) {
             return;
@@ -106,16 +184,13 @@ impl Checker {
         if drains && !self.some_mark(at, |mark| marked(mark) >= earlier(at, self.tolerance.late)) {
             found.push(("U3", "it was taken back for an uninstallation that there was not".to_owned()));
         }
-        if !drains && undo.wrote.saturating_sub(replicas.to) > spec.step {
-            found.push((
-                "U3",
-                format!("it went from {} to {}, a step is {}", undo.wrote, replicas.to, spec.step),
-            ));
+        let wrote = changed(undo).wrote;
+        if !drains && wrote.saturating_sub(replicas.to) > spec.step {
+            found.push(("U3", format!("it went from {wrote} to {}, a step is {}", replicas.to, spec.step)));
         }
-        let thing = thing_of(&intent.stored.spec.action);
         let evaluation = &spec.watch.evaluation;
         let pause = if drains { evaluation.interval } else { evaluation.window };
-        let of_thing = self.intents.values().filter(|other| thing_of(&other.stored.spec.action) == thing);
+        let of_thing = self.intents.values().filter(|other| other.thing == intent.thing);
         if let Some(last) = of_thing.filter_map(|other| other.stepped).max() {
             let apart = elapsed(at, last);
             // The last step was noted a moment after it was done.
@@ -135,7 +210,7 @@ impl Checker {
         sent: Option<Timestamp>,
         intent: &Intent,
         undo: &Undo,
-        found: &mut Vec<(&'static str, String)>,
+        found: &mut Found,
     ) {
         let Some(spec) = intent.stored.spec.undo.as_ref().filter(|_| self.knows_readings()) else { return };
         let holders = self.lease.during(at, self.tolerance.late);
@@ -172,7 +247,7 @@ impl Checker {
         marks.iter().filter_map(|(_, mark)| *mark).any(allows)
     }
 
-    fn frozen(&self, at: Timestamp, key: &EntryKey, found: &mut Vec<(&'static str, String)>) {
+    fn frozen(&self, at: Timestamp, key: &EntryKey, found: &mut Found) {
         let late = self.tolerance.late;
         let versions = self.budgets.during(at, late);
         let all = |budgets: &Vec<crate::model::Budget>| {
@@ -192,20 +267,21 @@ impl Checker {
     /// U1: an undo that is not owed any more, or whose object is gone, left nothing of ours standing.
     pub(super) fn settled(&mut self, at: Timestamp, before: &Intent, after: Option<&Remediation>) {
         let was = before.stored.status.undo.as_ref().filter(|undo| undo.state == UndoState::Pending);
-        let (Some(was), Action::Scale(scale)) = (was, &before.stored.spec.action) else { return };
+        let (Some(was), Effect::SetReplicas(set)) = (was, &before.effect) else { return };
         let undo = after.and_then(|after| after.status.undo.as_ref());
         if undo.is_some_and(|undo| undo.state == UndoState::Pending) {
             return;
         }
         // What was written last may be the step that is about to be noted.
-        let ours = self.standing.get(&scale.uid).filter(|standing| standing.manager == MANAGER);
-        let Some(ours) = ours.filter(|ours| before.landed.is_some() && ours.replicas > was.baseline) else {
+        let ours = self.standing.get(&set.uid).filter(|standing| standing.manager == MANAGER);
+        let Some(ours) = ours.filter(|ours| before.landed.is_some() && ours.replicas > changed(was).baseline)
+        else {
             return;
         };
         let policy = (before.stored.spec.policy.namespace.clone(), before.stored.spec.policy.name.clone());
         let versions = self.policies.get(&policy).map(|versions| versions.during(at, self.tolerance.late));
         let policy_gone = versions.is_some_and(|versions| {
-            let another = |policy: &crate::model::Policy| policy.id.uid != before.stored.spec.policy.uid;
+            let another = |policy: &Policy| policy.id.uid != before.stored.spec.policy.uid;
             versions.iter().any(|(_, version)| version.as_ref().is_none_or(another))
         });
         let state = undo.map(|undo| undo.state);
@@ -214,15 +290,15 @@ impl Checker {
                 let late = |mark: Draining| mark.is_late(later(at, self.tolerance.clock));
                 policy_gone || self.policies.is_empty() || self.some_mark(at, late)
             }
-            Some(UndoState::Contested) => ours.replicas != was.wrote,
+            Some(UndoState::Contested) => ours.replicas != changed(was).wrote,
             Some(UndoState::None | UndoState::Done | UndoState::Pending) | None => false,
         };
         if !excused {
             let message = format!(
                 "{} stands at {} replicas that we set, {} were there before, and what was owed is {}",
-                scale.target,
+                set.target,
                 ours.replicas,
-                was.baseline,
+                changed(was).baseline,
                 state.map_or("gone".to_owned(), |state| state.to_string())
             );
             self.violated("U1", at, format!("{}: {message}", before.stored.name));
@@ -230,10 +306,31 @@ impl Checker {
     }
 }
 
+/// Whether a rung lets replicas be set from one number to another. What each action that sets replicas may do is said here once
+/// more; one that is not here may do nothing.
+fn lets(action: &RungAction, from: u32, to: u32) -> bool {
+    let RungAction::Scale(settings) = action else { return false };
+    let most = match settings.step {
+        ScaleStep::Share(share) => (f64::from(from) * share).ceil().max(1.0),
+        ScaleStep::Count(count) => f64::from(count.max(1)),
+    };
+    to > from && to <= settings.max && f64::from(to - from) <= most
+}
+
+/// The replicas that an undo is about.
+pub(super) fn changed(undo: &Undo) -> &ReplicasChange {
+    let Change::Replicas(replicas) = &undo.change;
+    replicas
+}
+
+fn stepping_to(undo: &Undo) -> Option<u32> {
+    changed(undo).writing
+}
+
 /// Whether it is a step of the intent's undo, and not its act.
 fn is_step(intent: &Intent, replicas: &Replicas) -> bool {
     let undo = intent.stored.status.undo.as_ref();
-    let begun = undo.is_some_and(|undo| undo.writing == Some(replicas.to));
+    let begun = undo.is_some_and(|undo| stepping_to(undo) == Some(replicas.to));
     let acted = intent.landed.is_some() && intent.stored.status.phase != Phase::Executing;
-    begun || (acted && undo.is_some_and(|undo| replicas.to < undo.wrote))
+    begun || (acted && undo.is_some_and(|undo| replicas.to < changed(undo).wrote))
 }

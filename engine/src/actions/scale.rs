@@ -1,41 +1,156 @@
 //! `Scale`: adds replicas to the target, a step of what there is, never beyond `max`; and takes them away again.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checked, Remedy, RungChanged, Traits, rung};
+use super::{Act, Action, ActionKind, Checked, Evidence, Line, RungChanged, Settings, Traits, rung};
+use crate::effects::{Effect, Progress, SetReplicas};
 use crate::model::{
-    Action, ActionKind, Candidate, Finding, NoData, Observed, ResourceKey, Rung, RungAction, Scale,
-    ScaleSettings, ScaleStep, Snapshot, Target, TargetRef, UndoSpec, Watch, Workload, WorkloadKey, forget,
+    Candidate, Change, Finding, NoData, Observed, Policy, ResourceKey, Rung, Severity, Situation, Snapshot,
+    Subject, Target, TargetRef, UndoSpec, Watch, Workload, WorkloadKey, forget,
 };
 
-pub(super) const REMEDY: Remedy = Remedy {
+pub(super) const LINE: Line = Line {
     kind: ActionKind::Scale,
     does: "adds replicas to the target, `step` of what there is, up to `maxReplicas`; they are taken away again when calm has returned or after `maxHold`, a quarter of them at a time",
     answers: &["WorkersSaturated"],
-    traits: Traits { adds_load: true, removes_capacity: false, touches_workload: true, disruptive: false },
-    propose,
-    precondition,
-    undo: Some(undo),
+    traits: Traits {
+        adds_load: true,
+        removes_capacity: false,
+        touches_workload: true,
+        disruptive: false,
+        signals_sessions: false,
+    },
+    min_severity: Severity::P2,
+    reversible: true,
 };
 
-fn propose(snapshot: &Snapshot, rung: &Rung, _: &Finding) -> Option<(Action, ResourceKey)> {
-    let RungAction::Scale(settings) = &rung.action else { return None };
-    let target = snapshot.target.known()?;
-    let from = target.workload.as_ref()?.desired;
-    let key = WorkloadKey {
-        namespace: snapshot.policy.id.namespace.clone(),
-        target: snapshot.policy.target.clone(),
-        uid: target.uid.clone(),
-    };
-    let action = Action::Scale(Scale {
-        target: snapshot.policy.target.clone(),
-        uid: target.uid.clone(),
-        from,
-        to: stepped(from, settings),
-    });
-    Some((action, ResourceKey::Workload(key)))
+/// How far, and under which conditions, replicas are added.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScaleSettings {
+    /// How much is added at a time.
+    pub step: ScaleStep,
+    /// Never more replicas than these.
+    pub max: u32,
+    /// What was added is taken back after this time at the latest.
+    pub max_hold: Duration,
+}
+
+/// How many replicas one step adds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum ScaleStep {
+    /// A share of the replicas there are (0 to 1), rounded up; at least one.
+    Share(f64),
+    /// A number of replicas.
+    Count(u32),
+}
+
+/// Add replicas to the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale(pub SetReplicas);
+
+const ALLOWED: &[ActionKind] = &[ActionKind::Scale];
+
+impl Settings for ScaleSettings {
+    fn permissions(&self) -> &'static [ActionKind] {
+        ALLOWED
+    }
+
+    fn propose(&self, snapshot: &Snapshot, _: &Rung, _: &Finding) -> Option<Action> {
+        let target = snapshot.observations.target.known()?;
+        let from = target.workload.as_ref()?.desired;
+        Some(Action::Scale(Scale(SetReplicas {
+            target: snapshot.policy.target.clone(),
+            uid: target.uid.clone(),
+            from,
+            to: stepped(from, self),
+        })))
+    }
+
+    fn effect_within(&self, _: &Action) -> Option<Duration> {
+        None
+    }
+
+    /// A quarter of what is added goes at a time, rounded up: at most four steps, and never more than a quarter by mistake.
+    fn undo(&self, policy: &Policy, action: &Action) -> Option<UndoSpec> {
+        let Action::Scale(Scale(set)) = action else { return None };
+        Some(UndoSpec {
+            max_hold: self.max_hold,
+            step: set.to.saturating_sub(set.from).div_ceil(4).max(1),
+            watch: Watch {
+                evaluation: policy.evaluation.clone(),
+                objectives: policy.objectives.clone(),
+                dependencies: policy.dependencies.clone(),
+            },
+        })
+    }
+}
+
+impl Act for Scale {
+    fn effect(&self) -> Effect {
+        Effect::SetReplicas(self.0.clone())
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Workload(self.0.target.clone())
+    }
+
+    fn resource(&self, namespace: &str) -> ResourceKey {
+        let SetReplicas { target, uid, .. } = self.0.clone();
+        ResourceKey::Workload(WorkloadKey { namespace: namespace.to_owned(), target, uid })
+    }
+
+    fn permissions(&self) -> &'static [ActionKind] {
+        ALLOWED
+    }
+
+    fn follows_up(&self) -> bool {
+        false
+    }
+
+    fn sentence(&self) -> String {
+        let SetReplicas { target, from, to, .. } = &self.0;
+        format!("scale {target} from {from} to {to} replicas")
+    }
+
+    fn precondition(&self, snapshot: &Snapshot, candidate: &Candidate) -> Checked {
+        let settings = rung(snapshot, candidate)?.scale().ok_or(RungChanged::OtherRung)?;
+        let (found, workload) = workload(snapshot).map_err(Condition::NoWorkload)?;
+        let SetReplicas { target, uid, from, to } = self.0.clone();
+        let (replicas, max) = (from, settings.max);
+        if found.uid != uid || snapshot.policy.target != target {
+            return Err(Condition::OtherTarget { target }.into());
+        }
+        if workload.desired != from {
+            return Err(Condition::OtherReplicas { target, now: workload.desired, then: from }.into());
+        }
+        if from == 0 {
+            return Err(Condition::AtZero { target }.into());
+        }
+        if to <= from || to > settings.max {
+            return Err(Condition::AtMaximum { target, replicas, max }.into());
+        }
+        let most = stepped(from, settings);
+        if to > most {
+            return Err(Condition::TooFar { target, from, most, to }.into());
+        }
+        Ok(Condition::HasRoom { target, replicas, max }.into())
+    }
+
+    fn is_cause_visible(&self, _: &Situation) -> bool {
+        true
+    }
+
+    fn progress(&self, evidence: &Evidence<'_>) -> Option<Progress> {
+        evidence.inspected(&self.effect())
+    }
+
+    fn manual_rollback(&self, namespace: &str, change: &Change) -> Option<String> {
+        let Change::Replicas(replicas) = change;
+        Some(self.0.command(namespace, replicas.baseline))
+    }
 }
 
 /// One step up from `from`: at least one replica, never beyond `max`, and never fewer than there are.
@@ -112,33 +227,6 @@ impl Condition {
     }
 }
 
-fn precondition(snapshot: &Snapshot, candidate: &Candidate) -> Checked {
-    let Action::Scale(scale) = &candidate.action else { return Err(RungChanged::OtherAction.into()) };
-    let RungAction::Scale(settings) = &rung(snapshot, candidate)?.action else {
-        return Err(RungChanged::OtherRung.into());
-    };
-    let (found, workload) = workload(snapshot).map_err(Condition::NoWorkload)?;
-    let target = scale.target.clone();
-    let (replicas, max) = (scale.from, settings.max);
-    if found.uid != scale.uid || snapshot.policy.target != target {
-        return Err(Condition::OtherTarget { target }.into());
-    }
-    if workload.desired != scale.from {
-        return Err(Condition::OtherReplicas { target, now: workload.desired, then: scale.from }.into());
-    }
-    if scale.from == 0 {
-        return Err(Condition::AtZero { target }.into());
-    }
-    if scale.to <= scale.from || scale.to > settings.max {
-        return Err(Condition::AtMaximum { target, replicas, max }.into());
-    }
-    let most = stepped(scale.from, settings);
-    if scale.to > most {
-        return Err(Condition::TooFar { target, from: scale.from, most, to: scale.to }.into());
-    }
-    Ok(Condition::HasRoom { target, replicas, max }.into())
-}
-
 /// Why the target's replicas are not known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum NoWorkload {
@@ -166,7 +254,7 @@ impl NoWorkload {
 
 /// The target and its replicas, or why they are not known.
 pub(crate) fn workload(snapshot: &Snapshot) -> Result<(&Target, &Workload), NoWorkload> {
-    let target = match &snapshot.target {
+    let target = match &snapshot.observations.target {
         Observed::Known { value, .. } => value,
         Observed::Missing(no_data) => return Err(NoWorkload::Unreadable(no_data.clone())),
     };
@@ -174,28 +262,12 @@ pub(crate) fn workload(snapshot: &Snapshot) -> Result<(&Target, &Workload), NoWo
     Ok((target, workload))
 }
 
-/// A quarter of what is added goes at a time, rounded up: at most four steps, and never more than a quarter by mistake.
-fn undo(snapshot: &Snapshot, rung: &Rung, action: &Action) -> Option<UndoSpec> {
-    let (Action::Scale(scale), RungAction::Scale(settings)) = (action, &rung.action) else { return None };
-    let policy = &snapshot.policy;
-    Some(UndoSpec {
-        max_hold: settings.max_hold,
-        step: scale.to.saturating_sub(scale.from).div_ceil(4).max(1),
-        watch: Watch {
-            evaluation: policy.evaluation.clone(),
-            objectives: policy.objectives.clone(),
-            dependencies: policy.dependencies.clone(),
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::guards::testing::{Setup, refused};
     use crate::guards::{GuardName, Stage};
+    use crate::model::RungAction;
 
     #[test]
     fn what_was_decided_on_must_still_be_what_is_there() {
@@ -207,14 +279,16 @@ mod tests {
         assert_eq!(refusal(|_| ()), None);
         assert!(refusal(|setup| setup.workload().desired = 5).unwrap().contains("5 replicas now"));
         let another = refusal(|setup| {
-            let Observed::Known { value, .. } = &mut setup.snapshot.target else { panic!("no target") };
+            let Observed::Known { value, .. } = &mut setup.snapshot.observations.target else {
+                panic!("no target")
+            };
             value.uid = "another".into();
         });
         assert!(another.unwrap().contains("another one"));
         let nothing = refusal(|setup| {
             setup.workload().desired = 0;
-            let Action::Scale(scale) = &mut setup.candidate.action else { panic!("no scale") };
-            (scale.from, scale.to) = (0, 1);
+            let Action::Scale(Scale(set)) = &mut setup.candidate.action else { panic!("no scale") };
+            (set.from, set.to) = (0, 1);
         });
         assert!(nothing.unwrap().contains("no replicas"));
         let full = refusal(|setup| {

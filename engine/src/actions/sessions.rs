@@ -5,22 +5,27 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::effects::SessionTarget;
 use crate::model::{
-    Candidate, Coverage, Dependency, Finding, Name, NoData, Observed, PostgresDependency, PostgresFacts,
-    ResourceKey, Session, SessionTarget, Snapshot, Subject, UncommittedWrites, duration::human, forget,
+    Candidate, Coverage, Dependency, Finding, Name, NoData, PostgresDependency, PostgresFacts, Session,
+    Snapshot, Subject, UncommittedWrites, duration::human, forget,
 };
 
-/// The session that a finding is about, and the database that is locked for it.
+/// What an action on a session is done to.
+pub(super) fn subject(target: &SessionTarget) -> Subject {
+    Subject::Session { dependency: target.dependency.clone(), session: target.session.clone() }
+}
+
+/// The session that a finding is about.
 pub(super) fn target<'a>(
     snapshot: &'a Snapshot,
     finding: &Finding,
     writes: UncommittedWrites,
-) -> Option<(SessionTarget, ResourceKey, &'a Session)> {
+) -> Option<(SessionTarget, &'a Session)> {
     let Some(Subject::Session { dependency, session }) = &finding.subject else { return None };
     let Dependency::Postgres(declared) = snapshot.policy.dependencies.get(dependency)? else { return None };
-    let facts = snapshot.databases.get(dependency)?.known()?;
+    let (_, facts) = snapshot.observations.postgres(dependency)?.ok()?;
     let found = facts.session(session.pid)?;
-    let resource = ResourceKey::database(&snapshot.policy.id.namespace, &facts.server);
     let target = SessionTarget {
         dependency: dependency.clone(),
         secret: declared.secret.clone(),
@@ -30,13 +35,12 @@ pub(super) fn target<'a>(
         fingerprint: found.fingerprint.clone(),
         writes,
     };
-    Some((target, resource, found))
+    Some((target, found))
 }
 
 /// Why a session may not be touched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Condition {
-    NoSession,
     NotDeclared {
         dependency: String,
     },
@@ -100,7 +104,6 @@ pub enum Condition {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSession => f.write_str("it is done to no session"),
             Self::NotDeclared { dependency } => {
                 write!(f, "the policy declares no dependency {dependency} any more")
             }
@@ -165,8 +168,7 @@ impl Condition {
                 forget(pid);
                 age.iter_mut().for_each(forget);
             }
-            Self::NoSession
-            | Self::NotDeclared { .. }
+            Self::NotDeclared { .. }
             | Self::OtherSecret { .. }
             | Self::NotRead { .. }
             | Self::OtherServer { .. }
@@ -184,10 +186,10 @@ impl Condition {
 pub(super) fn touchable<'a>(
     snapshot: &'a Snapshot,
     candidate: &Candidate,
+    target: &SessionTarget,
     writes: UncommittedWrites,
     allow: &'static str,
 ) -> Result<(&'a PostgresFacts, &'a Session), Condition> {
-    let target = candidate.action.session().ok_or(Condition::NoSession)?;
     let (declared, facts) = database(snapshot, target)?;
     let pid = target.session.pid;
     let Some(session) = facts.session(pid).filter(|session| session.identity == target.session) else {
@@ -243,9 +245,9 @@ fn database<'a>(
         let (now, then) = (declared.secret.name.clone(), target.secret.name.clone());
         return Err(Condition::OtherSecret { dependency, now, then });
     }
-    let facts = match snapshot.databases.get(&dependency) {
-        Some(Observed::Known { value, .. }) => value,
-        Some(Observed::Missing(why)) => {
+    let facts = match snapshot.observations.postgres(&dependency) {
+        Some(Ok((_, facts))) => facts,
+        Some(Err(why)) => {
             return Err(Condition::Unreadable { dependency, why: why.clone() });
         }
         None => return Err(Condition::NotRead { dependency }),
