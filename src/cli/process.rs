@@ -28,6 +28,7 @@ use crate::notify::{self, Publisher};
 use crate::observe::dependencies::Access;
 use crate::observe::probe::Probes;
 use crate::observe::prometheus::Prometheus;
+use crate::observe::scrape::Scraper;
 use crate::observe::{Dependencies, Observer, Sources};
 use crate::scope::Scope;
 use crate::telemetry::logs::{self, LogFormat};
@@ -176,6 +177,7 @@ fn ports(
         sources: Sources {
             prometheus: Prometheus::new(&config.backends, clock, metrics.clone())?,
             probes: Probes::new(services.clone(), clock, metrics.clone()),
+            scraper: Scraper::new(services.clone(), clock, metrics.clone()),
         },
         dependencies: Dependencies::new(&access),
     };

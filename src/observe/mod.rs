@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod probe;
 pub mod prometheus;
 pub mod redis;
+pub mod scrape;
 pub mod sources;
 
 pub use self::observer::Observer;
@@ -26,4 +27,5 @@ dependencies::readers! {
 sources::sources! {
     prometheus: prometheus::Prometheus;
     probes: probe::Probes;
+    scraper: scrape::Scraper;
 }

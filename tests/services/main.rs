@@ -10,4 +10,5 @@
 mod asking;
 mod probing;
 mod refusing;
+mod scraping;
 mod support;

@@ -23,6 +23,8 @@ pub enum Source {
     Prometheus(PrometheusSource),
     /// A request of the operator's own; for latency only.
     Probe(ProbeSource),
+    /// The metrics of the target's own pods, read by the operator itself.
+    Scrape(ScrapeSource),
 }
 
 impl Source {
@@ -31,7 +33,7 @@ impl Source {
     pub fn timed(&self) -> Option<&ProbeSource> {
         match self {
             Self::Probe(probe) => Some(probe),
-            Self::Prometheus(_) => None,
+            Self::Prometheus(_) | Self::Scrape(_) => None,
         }
     }
 
@@ -40,7 +42,7 @@ impl Source {
     pub fn backend(&self) -> Option<&str> {
         match self {
             Self::Prometheus(prometheus) => Some(&prometheus.backend),
-            Self::Probe(_) => None,
+            Self::Probe(_) | Self::Scrape(_) => None,
         }
     }
 }
@@ -75,6 +77,17 @@ pub struct ProbeSource {
     pub failures: u32,
     /// How many of the last answers are judged.
     pub of: u32,
+}
+
+/// Whose metrics are read, and where the target's pods show them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ScrapeSource {
+    /// A port that a container declares, by name or number.
+    pub port: String,
+    /// Path and query of the metrics.
+    pub path: String,
+    /// Whose metrics; of an exporter in the application.
+    pub preset: Preset,
 }
 
 /// Where the views of the application behind a source are counted; in the source's own backend.

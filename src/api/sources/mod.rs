@@ -2,6 +2,7 @@
 
 mod probe;
 mod prometheus;
+mod scrape;
 
 use engine::model;
 use kube::KubeSchema;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::probe::{Probe, SCHEMES};
 pub use self::prometheus::{PRESETS, Prometheus, ROUTE_PRESETS, Routes};
+pub use self::scrape::{SCRAPE_PRESETS, Scrape};
 use super::convert::Reader;
 use super::text::Word;
 use super::unions::Union;
@@ -56,19 +58,22 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("prometheus.preset", PRESETS),
     ("prometheus.routes.preset", ROUTE_PRESETS),
     ("probe.scheme", SCHEMES),
+    ("scrape.preset", SCRAPE_PRESETS),
 ];
 
 types! {
     Prometheus: prometheus, Prometheus;
     Probe: probe, Probe;
+    Scrape: scrape, Scrape;
 }
 
-/// Where an objective is read. Set the member that belongs to the type: prometheus for Prometheus, probe for Probe.
+/// Where an objective is read. Set the member that belongs to the type: prometheus for Prometheus, probe for Probe, scrape for
+/// Scrape.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = TYPES.rule())]
 pub struct Source {
-    /// Prometheus (metrics of a known exporter in a backend of the operator's configuration) or Probe (a timed request of the
-    /// operator's own, for objectives of type Latency).
+    /// Prometheus (metrics of a known exporter in a backend of the operator's configuration), Probe (a timed request of the
+    /// operator's own, for objectives of type Latency) or Scrape (metrics of a known exporter in the target's own Pods).
     pub r#type: Word,
     /// Settings for type Prometheus. Example: {preset: Django, matchLabels: {job: orders}}
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +81,9 @@ pub struct Source {
     /// Settings for type Probe. Example: {serviceName: orders-api, port: http, path: /api/health}
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// Settings for type Scrape. Example: {port: metrics, path: /metrics, preset: Django}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrape: Option<Scrape>,
 }
 
 /// The histogram of django-prometheus in the backend `default`.
@@ -85,6 +93,7 @@ impl Default for Source {
             r#type: Word::text("Prometheus"),
             prometheus: Some(Prometheus::default()),
             probe: None,
+            scrape: None,
         }
     }
 }
