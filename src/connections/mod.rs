@@ -7,6 +7,7 @@ pub(crate) mod cached;
 pub mod credentials;
 pub(crate) mod hidden;
 pub mod http;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod redis;
 pub mod redis_credentials;
@@ -17,6 +18,7 @@ pub(crate) mod sql;
 pub mod workload;
 
 pub use credentials::{Credentials, SslMode};
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use redis_credentials::RedisCredentials;

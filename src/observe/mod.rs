@@ -8,6 +8,7 @@ mod dice;
 pub mod kubernetes;
 mod looks;
 mod observer;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod probe;
 pub mod prometheus;
@@ -20,6 +21,7 @@ pub use self::observer::Observer;
 // One line for each kind of data store: its kind in the engine, the field of its readings, and its reader.
 dependencies::readers! {
     Postgres: databases, postgres::Postgres;
+    PgBouncer: poolers, pgbouncer::PgBouncer;
     Redis: caches, redis::Redis;
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod cold_cache;
 mod connections_exhausted;
 mod explain;
 mod idle_in_transaction;
+mod pool_starved;
 mod redis_clients_exhausted;
 mod runaway_query;
 mod slow_redis;
@@ -107,6 +108,7 @@ pub const CAUSES: &[Cause] = &[
     idle_in_transaction::CAUSE,
     runaway_query::CAUSE,
     connections_exhausted::CAUSE,
+    pool_starved::CAUSE,
     cold_cache::CAUSE,
     cache_evicting::CAUSE,
     slow_redis::CAUSE,

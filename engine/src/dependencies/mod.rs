@@ -4,6 +4,7 @@
 //! The rest of the engine asks every kind the same questions, through [`Facts`] and [`Memory`]. Only causes and actions of one
 //! kind know more.
 
+pub mod pgbouncer;
 pub mod postgres;
 pub mod redis;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::pgbouncer::PgBouncer;
 use self::postgres::Postgres;
 use self::redis::Redis;
 use crate::base::SecretRef;
@@ -263,6 +265,8 @@ macro_rules! kinds {
 kinds! {
     /// A PostgreSQL database.
     Postgres: postgres,
+    /// A PgBouncer in front of a PostgreSQL database.
+    PgBouncer: pgbouncer,
     /// A Redis server.
     Redis: redis,
 }

@@ -1,5 +1,6 @@
 //! What the target depends on, one file for each type: its fields, and how the engine gets them.
 
+mod pgbouncer;
 mod postgresql;
 mod redis;
 
@@ -8,6 +9,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::pgbouncer::{Pgbouncer, PoolName};
 pub use self::postgresql::Postgresql;
 pub use self::redis::{ROLES, Redis};
 use super::convert::Reader;
@@ -56,24 +58,29 @@ macro_rules! types {
 
 types! {
     "PostgreSQL": postgresql, Postgresql => Postgres;
+    "PgBouncer": pgbouncer, Pgbouncer => PgBouncer;
     "Redis": redis, Redis => Redis;
 }
 
-/// Something that the target depends on. Set the member that belongs to the type: postgresql for PostgreSQL, redis for
-/// Redis.
+/// Something that the target depends on. Set the member that belongs to the type: postgresql for PostgreSQL, pgbouncer for
+/// PgBouncer, redis for Redis.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = TYPES.rule())]
 #[serde(rename_all = "camelCase")]
 pub struct Dependency {
     /// Name of the dependency within the policy; Events and status use it. Example: db
     pub name: Label,
-    /// What it is: PostgreSQL (14 or later; the operator connects to it directly, not through a pooler) or Redis (6 or later).
+    /// What it is: PostgreSQL (14 or later; the operator connects to it directly, not through a pooler), PgBouncer (1.18 or
+    /// later) or Redis (6 or later).
     pub r#type: Word,
     /// Secret of the policy's namespace with the address and the login. Example: {name: orders-db}
     pub secret_ref: SecretRef,
     /// Settings for type PostgreSQL. Example: {clientRoles: [orders], cancellableRoles: [orders, reporting]}
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgresql: Option<Postgresql>,
+    /// Settings for type PgBouncer. Example: {poolName: orders, databaseDependencyName: db}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pgbouncer: Option<Pgbouncer>,
     /// Settings for type Redis. Example: {role: Cache}
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
@@ -171,6 +178,10 @@ mod tests {
                 "clientRoles": ["orders"], "clientApplications": ["gunicorn"], "cancellableRoles": [], "cores": 4,
                 "connectionsPerPod": 10,
             }}),
+            json!({"name": "pool", "type": "PgBouncer", "secretRef": {"name": "s"}, "pgbouncer": {
+                "poolName": "orders", "databaseDependencyName": "db",
+            }}),
+            json!({"name": "pool", "type": "PgBouncer", "secretRef": {"name": "s"}, "pgbouncer": {}}),
             json!({"name": "cache", "type": "Redis", "secretRef": {"name": "s"}, "redis": {"role": "Shared"}}),
         ] {
             let (read, problems) = read(object.clone());
@@ -194,7 +205,7 @@ mod tests {
             ),
             (
                 json!({"name": "db", "type": "MySQL", "secretRef": secret}),
-                "dependencies[0].type: this version does not know MySQL; it knows PostgreSQL and Redis",
+                "dependencies[0].type: this version does not know MySQL; it knows PostgreSQL, PgBouncer and Redis",
             ),
             (
                 json!({"name": "db", "type": "Redis", "secretRef": secret, "redis": {"role": "Queue"}}),
