@@ -31,7 +31,7 @@ check: words ## Words, format, clippy, engine tests, crates and bill of material
 	deny=$$($(DENY)); "$$deny" --offline --locked check --hide-inclusion-graph bans licenses sources
 	@# The bill of materials lists every crate that is linked into the binary, with its origin and licence. It is built with the
 	@# packages that `make test` selects: with others Cargo would compile most crates once more, with other features.
-	$(CARGO) test --quiet -p latency-operator -p lab --test sbom
+	$(CARGO) test --quiet -p latency-operator -p lab --test sbom --test price
 
 .PHONY: words
 words: ## Check the words that users read (docs, chart notes, field descriptions, messages): seconds; see CONTRIBUTING.md
@@ -69,6 +69,10 @@ demo: ## Break a real API and watch the operator heal it: a minute. FAULT=runawa
 	$(if $(filter real,$(NODE)),@$(MAKE) --no-print-directory image,$(CARGO) build --bins -p latency-operator -p lab)
 	@exec "$(TARGET_DIR)/debug/lab" demo --node $(or $(NODE),kwok) --operator "$(TARGET_DIR)/debug/latency-operator" \
 		--image "$(TARGET_DIR)/image/latency-operator.tar"
+
+.PHONY: demos
+demos: ## Play every fault of the demo, and the demo on a real node (as root), and check what they show: eight minutes
+	DEMOS=all $(CARGO) test -p latency-operator -p lab --test demo
 
 # The laboratory; `make test` names the program that it has built.
 LAB ?= $(CARGO) run --quiet -p lab --

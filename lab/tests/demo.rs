@@ -1,4 +1,7 @@
 //! The demo as people run it: a real API is broken, and nobody but the operator heals it.
+//!
+//! Each fault takes about a minute, and nothing else may run beside it. So `make test` plays a sample: a query that is cancelled, a
+//! cache that is filled, and replicas on a real node. `make demos` plays every fault.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness of a test talks")]
 
 use std::process::{Command, ExitCode, Stdio};
@@ -11,18 +14,21 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> Result<()>);
 
-const TESTS: [Test; 5] = [
-    ("a_blocker_is_healed", a_blocker_is_healed),
+const SAMPLE: [Test; 2] = [
     (
         "a_runaway_query_is_healed_and_what_would_have_been_is_seen_beside_it",
         a_runaway_query_is_healed_and_what_would_have_been_is_seen_beside_it,
     ),
+    ("a_cache_that_was_flushed_is_filled_again", a_cache_that_was_flushed_is_filled_again),
+];
+/// With `DEMOS=all`.
+const OTHERS: [Test; 3] = [
+    ("a_blocker_is_healed", a_blocker_is_healed),
     ("a_transaction_that_was_left_open_is_healed", a_transaction_that_was_left_open_is_healed),
     (
         "workers_that_wait_for_a_slow_upstream_are_joined_by_others",
         workers_that_wait_for_a_slow_upstream_are_joined_by_others,
     ),
-    ("a_cache_that_was_flushed_is_filled_again", a_cache_that_was_flushed_is_filled_again),
 ];
 /// As root and where there can be namespaces.
 const ON_A_REAL_NODE: [Test; 1] =
@@ -44,7 +50,13 @@ fn main() -> ExitCode {
         Trial::test(name, move || test().map_err(|error| Failed::from(error.to_string())))
     };
     let real = ON_A_REAL_NODE.map(|test| trial(test).with_ignored_flag(missing.is_some()));
-    libtest_mimic::run(&arguments, TESTS.map(trial).into_iter().chain(real).collect()).exit_code()
+    let mut trials: Vec<Trial> = SAMPLE.map(trial).into_iter().chain(real).collect();
+    if std::env::var("DEMOS").is_ok_and(|which| which == "all") {
+        trials.extend(OTHERS.map(trial));
+    } else {
+        println!("`make demos` plays as well: {}", OTHERS.map(|(name, _)| name).join(", "));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Runs it to its end and returns what it showed. The operator is the one that `LATENCY_OPERATOR_BINARY` names; without

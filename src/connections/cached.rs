@@ -68,6 +68,22 @@ impl<K: Hash + Eq, V: Clone> Cached<K, V> {
         }
     }
 
+    /// The value of `key` whatever its age; nothing while it is being read.
+    pub(crate) fn peek(&self, key: &K) -> Option<V> {
+        let slot = self.lock().known.get(key).cloned()?;
+        let known = slot.try_lock().ok()?;
+        known.as_ref().map(|(_, value)| value.clone())
+    }
+
+    /// [`Self::doubt`] for all values.
+    pub(crate) fn doubt_all(&self, again: Duration) {
+        self.lock().known.values().for_each(|slot| {
+            if let Ok(mut known) = slot.try_lock() {
+                known.take_if(|(at, _)| at.elapsed() >= again);
+            }
+        });
+    }
+
     fn slot(&self, key: K) -> Slot<V> {
         let mut slots = self.lock();
         if slots.swept.elapsed() >= SWEEP.min(self.kept) {
@@ -140,6 +156,17 @@ mod tests {
         assert_eq!(get(2).await, 1);
         cached.doubt("a", Duration::ZERO);
         assert_eq!(get(2).await, 2);
+    }
+
+    #[tokio::test]
+    async fn all_are_doubted_at_once_and_none_that_is_young() {
+        let cached = Cached::new(HOUR);
+        cached.set("a", Duration::from_secs(2), 1).await;
+        cached.set("b", Duration::ZERO, 1).await;
+        assert_eq!((cached.peek(&"a"), cached.peek(&"c")), (Some(1), None));
+        cached.doubt_all(Duration::from_secs(1));
+        let get = |key: &'static str| cached.get(key, |_| HOUR, |_| async { 2 });
+        assert_eq!((get("a").await, get("b").await), (2, 1));
     }
 
     #[tokio::test]

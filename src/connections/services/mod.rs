@@ -9,10 +9,10 @@ mod dev;
 mod pods;
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use engine::model::{NoData, NoDataReason, TargetRef};
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -24,6 +24,7 @@ use kube::{Api, Client};
 
 pub use self::dev::DevOverride;
 use self::rules::Read;
+use super::cached::Cached;
 use super::secrets::brief;
 use super::workload;
 use crate::api::text::shown;
@@ -51,15 +52,10 @@ pub struct Endpoint {
 }
 
 type Found = Result<Vec<Endpoint>, NoData>;
-/// What was found, and when. Who comes while it is being looked for waits for it.
-type Slot<T> = Arc<tokio::sync::Mutex<Option<(Instant, T)>>>;
-/// Namespace, Service, port, and of which Pods.
-type Key = (String, String, String, String);
-
-struct Known {
-    slots: BTreeMap<Key, Slot<Found>>,
-    swept: Instant,
-}
+/// Namespace and name of a Service, or of a target.
+type Key = (String, String);
+/// What was found of one Service, by port and by the Pods that were asked for.
+type OfService = Cached<(String, String), Found>;
 
 /// The Services that policies refer to. Cheap to clone.
 #[derive(Clone)]
@@ -68,8 +64,8 @@ pub struct Services {
     /// Where this process reaches the API server.
     own: Arc<BTreeSet<IpAddr>>,
     overrides: Arc<[DevOverride]>,
-    known: Arc<Mutex<Known>>,
-    api_server: Slot<BTreeSet<IpAddr>>,
+    known: Cached<Key, OfService>,
+    api_server: Cached<(), Result<BTreeSet<IpAddr>, NoData>>,
 }
 
 impl Services {
@@ -85,8 +81,8 @@ impl Services {
             client,
             own: Arc::new(api_server.into_iter().map(address::plain).collect()),
             overrides: overrides.into(),
-            known: Arc::new(Mutex::new(Known { slots: BTreeMap::new(), swept: Instant::now() })),
-            api_server: Arc::default(),
+            known: Cached::new(KEPT),
+            api_server: Cached::new(KEPT),
         }
     }
 
@@ -113,8 +109,9 @@ impl Services {
             }
         };
         let selected = of.as_ref().map(ToString::to_string).unwrap_or_default();
-        let key = (namespace.to_owned(), service.to_owned(), port.to_owned(), selected);
-        self.known(key, max_age, self.look(namespace, service, port, of.as_ref())).await
+        let asked = (port.to_owned(), selected);
+        let look = self.look(namespace, service, port, of.as_ref());
+        self.known((namespace, service), asked, max_age, look).await
     }
 
     /// The addresses of a target's own ready Pods, by the Pod's name, at most a hundred; never none. `port` is the name or
@@ -124,44 +121,29 @@ impl Services {
     /// # Errors
     /// There is no such address; the reason is that of the rule which refused, and says what to do.
     pub async fn pods(&self, namespace: &str, target: &TargetRef, port: &str, max_age: Duration) -> Found {
-        let key = (namespace.to_owned(), target.to_string(), port.to_owned(), String::new());
-        self.known(key, max_age, self.look_for_pods(namespace, target, port)).await
+        let asked = (port.to_owned(), String::new());
+        let look = self.look_for_pods(namespace, target, port);
+        self.known((namespace, &target.to_string()), asked, max_age, look).await
     }
 
-    /// What was found is used again for so long; otherwise one looks for all who ask.
-    async fn known(&self, key: Key, max_age: Duration, look: impl Future<Output = Found>) -> Found {
-        let slot = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.swept.elapsed() > KEPT {
-                known.swept = Instant::now();
-                known
-                    .slots
-                    .retain(|_, slot| Arc::strong_count(slot) > 1 || age(slot).is_some_and(|age| age < KEPT));
-            }
-            known.slots.entry(key).or_default().clone()
-        };
-        let mut slot = slot.lock().await;
-        if let Some((at, found)) = slot.as_ref()
-            && at.elapsed() < if found.is_ok() { max_age } else { max_age.min(AGAIN) }
-        {
-            return found.clone();
-        }
-        let found = look.await;
-        *slot = Some((Instant::now(), found.clone()));
-        found
+    /// What was found is used again for `max_age`; otherwise one looks for all who ask.
+    async fn known(
+        &self,
+        (namespace, name): (&str, &str),
+        asked: (String, String),
+        max_age: Duration,
+        look: impl Future<Output = Found>,
+    ) -> Found {
+        let key = (namespace.to_owned(), name.to_owned());
+        let of_service = self.known.get(key, |_| Duration::MAX, |_| async { OfService::new(KEPT) }).await;
+        let trusted = |found: &Found| if found.is_ok() { max_age } else { max_age.min(AGAIN) };
+        of_service.get(asked, trusted, |_| look).await
     }
 
     /// What was found could not be reached: it is looked for anew at the next call.
     pub fn doubt(&self, namespace: &str, service: &str) {
-        let of_service = (namespace.to_owned(), service.to_owned(), String::new(), String::new());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let old: Vec<Key> = (known.slots.range(of_service..))
-            .take_while(|((of, name, ..), _)| of == namespace && name == service)
-            .filter(|(_, slot)| age(slot).is_some_and(|age| age >= AGAIN))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in old {
-            known.slots.remove(&key);
+        if let Some(of_service) = self.known.peek(&(namespace.to_owned(), service.to_owned())) {
+            of_service.doubt_all(AGAIN);
         }
     }
 
@@ -228,12 +210,11 @@ impl Services {
 
     /// The API server's addresses: those of `default/kubernetes`, inside and outside of it, and that which is used.
     async fn api_server(&self) -> Result<BTreeSet<IpAddr>, NoData> {
-        let mut slot = self.api_server.lock().await;
-        if let Some((at, known)) = slot.as_ref()
-            && at.elapsed() < API_SERVER
-        {
-            return Ok(known.clone());
-        }
+        let trusted = |found: &Result<_, _>| if found.is_ok() { API_SERVER } else { Duration::ZERO };
+        self.api_server.get((), trusted, |_| self.look_for_api_server()).await
+    }
+
+    async fn look_for_api_server(&self) -> Result<BTreeSet<IpAddr>, NoData> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), "default");
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), "default");
         let of_service = ListParams::default().labels(&format!("{OF_SERVICE}=kubernetes")).limit(MOST_SLICES);
@@ -248,14 +229,8 @@ impl Services {
         let mut found: BTreeSet<IpAddr> =
             all.filter_map(|text| text.parse().ok()).map(address::plain).collect();
         found.extend(self.own.iter());
-        *slot = Some((Instant::now(), found.clone()));
         Ok(found)
     }
-}
-
-/// How long ago it was found; none while it is being looked for.
-fn age<T>(slot: &Slot<T>) -> Option<Duration> {
-    slot.try_lock().ok()?.as_ref().map(|(at, _)| at.elapsed())
 }
 
 fn unread(error: &kube::Error, what: &str, namespace: &str) -> NoData {
