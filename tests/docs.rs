@@ -199,7 +199,7 @@ fn variants(source: &str, name: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn reasons_for_no_data() {
-    let rows = variants(&read("engine/src/model/nodata.rs"), "NoDataReason");
+    let rows = variants(&read("engine/src/base/nodata.rs"), "NoDataReason");
     assert!(rows.len() > 20, "{rows:?}");
     check("docs/signals.md", "nodata", &table(&["reason", "what it means"], rows));
 }
@@ -243,7 +243,7 @@ fn what_to_do_is_said_of_everything_that_a_condition_can_say() {
         Stalled::ALL.iter().map(|(why, _)| vec![code("Stalled"), "True".into(), code(why.reason())]);
     one_row_each(document, "conditions", sayings.chain(stalled).collect());
 
-    let reasons = variants(&read("engine/src/model/nodata.rs"), "NoDataReason").into_iter().map(|row| {
+    let reasons = variants(&read("engine/src/base/nodata.rs"), "NoDataReason").into_iter().map(|row| {
         let reason = row[0].trim_matches('`').to_owned();
         let known: NoDataReason = serde_json::from_value(json!(reason)).expect("a reason");
         vec![code(&reason), if must_be_mended(known) { "False" } else { "-" }.to_owned()]

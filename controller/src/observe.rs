@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use engine::State;
-use engine::model::{ByName, Evaluation, Facts, NoData, Observations, Observed, Policy};
+use engine::model::{ByName, Evaluation, Facts, NoData, Observations, Observed, Place, Policy, TargetRef};
 
 use crate::Controllers;
 use crate::objects::Measurement;
@@ -30,13 +30,11 @@ impl<E: Environment> Controllers<E> {
     pub(crate) async fn observe(&self, policy: &Policy, state: &State) -> Observations {
         let observe = &self.ports.observe;
         let elevated = state.memory.alert;
-        let autoscalers = policy.rungs.iter().any(|rung| rung.action.kind().line().traits.touches_workload);
-        let detail = if elevated { Detail::Live { autoscalers } } else { Detail::Watched };
         let started = self.ports.time.monotonic();
         let (measurements, dependencies, target) = futures::join!(
             observe.measurements(policy, elevated),
             self.dependencies(policy, state),
-            observe.target(&policy.id.namespace, &policy.target, detail),
+            observe.target(&policy.id.namespace, &policy.target, detail(policy, &policy.target, elevated)),
         );
         let took = self.ports.time.monotonic().saturating_sub(started);
         self.ports.announce.measure(Measurement::Read(took));
@@ -51,7 +49,13 @@ impl<E: Environment> Controllers<E> {
         let reads = policy.by_kind().into_iter().map(|(name, declared)| async move {
             let wanted = declared.kind().wants_within(memory.dependencies.get(name), window, interval);
             let cadence = Cadence::of(policy, memory.alert, wanted.map_or(CALM, |within| CALM.min(within)));
-            let read = self.ports.observe.dependency(&policy.id.namespace, declared, cadence).await;
+            let (observe, namespace) = (&self.ports.observe, &policy.id.namespace);
+            let read = match declared.place() {
+                Place::Store(secret) => observe.dependency(namespace, declared.kind(), secret, cadence).await,
+                Place::Workload { target, facts } => {
+                    observe.target(namespace, target, detail(policy, target, memory.alert)).await.map(facts)
+                }
+            };
             (name.clone(), self.counted(read))
         });
         futures::future::join_all(reads).await.into_iter().collect()
@@ -63,4 +67,12 @@ impl<E: Environment> Controllers<E> {
         }
         observed
     }
+}
+
+/// How much is read of a workload that a policy names: what else scales it only where a remediation would.
+fn detail(policy: &Policy, workload: &TargetRef, elevated: bool) -> Detail {
+    if !elevated {
+        return Detail::Watched;
+    }
+    Detail::Live { autoscalers: policy.rungs.iter().any(|rung| policy.changes(rung) == Some(workload)) }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use engine::advance::EffectReport;
 use engine::effects::{Inspection, Requests, SetReplicas, SignalSession};
 use engine::model::{
-    ByName, Dependency, Draining, EntryKey, Facts, Limits, Observations, Observed, Pause, Policy, PolicyRef,
-    Remediation, RemediationStatus, Target, TargetRef, Workload,
+    ByName, DependencyKind, Draining, EntryKey, Facts, Limits, Observations, Observed, Pause, Policy,
+    PolicyRef, Remediation, RemediationStatus, SecretRef, Target, TargetRef, Workload,
 };
 use jiff::Timestamp;
 
@@ -229,14 +229,15 @@ pub trait Observe: Send + Sync + 'static {
         policy: &Policy,
         elevated: bool,
     ) -> impl Future<Output = ByName<Observed<engine::model::Measurement>>> + Send;
-    /// One dependency.
+    /// A dependency of this kind, at the server that the Secret leads to.
     fn dependency(
         &self,
         namespace: &str,
-        dependency: &Dependency,
+        kind: DependencyKind,
+        secret: &SecretRef,
         cadence: Cadence,
     ) -> impl Future<Output = Observed<Facts>> + Send;
-    /// The target.
+    /// The target, or another workload that a policy names.
     fn target(
         &self,
         namespace: &str,

@@ -222,6 +222,15 @@ impl Effect {
         }
     }
 
+    /// The workload that it changes, if it changes one.
+    #[must_use]
+    pub fn workload(&self) -> Option<&TargetRef> {
+        match self {
+            Self::SetReplicas(set) => Some(&set.target),
+            Self::SignalSession(_) | Self::SendRequests(_) => None,
+        }
+    }
+
     /// Whether both do the same to the same, where they are about the same thing. Replicas that are set to another number are
     /// another step.
     #[must_use]
@@ -285,6 +294,12 @@ impl Effect {
 }
 
 impl SetReplicas {
+    /// Whether it takes replicas away.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        self.to < self.from
+    }
+
     /// The command with which people set the workload to so many replicas.
     #[must_use]
     pub fn command(&self, namespace: &str, replicas: u32) -> String {

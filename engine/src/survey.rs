@@ -1,7 +1,10 @@
 //! Looking at all policies together: who owns which workload, who acts for many, and whether there is a storm.
 
+use std::collections::BTreeSet;
+
 use crate::model::{
-    Confidence, Mode, NoDataReason, Overall, PolicyRef, Root, Situation, Snapshot, Survey, Tally, Verdict,
+    Confidence, Mode, NoDataReason, Overall, PolicyRef, Root, Situation, Snapshot, Survey, Tally, TargetRef,
+    Verdict,
 };
 
 /// Puts the newest looks at all policies together. Pure; linear in their number.
@@ -25,11 +28,10 @@ fn enter(survey: &mut Survey, snapshot: &Snapshot, situation: &Situation) {
     let policy = &snapshot.policy;
     let backends = policy.objectives.iter().filter_map(|objective| objective.source.backend());
     survey.backends.insert(policy.id.clone(), backends.map(str::to_owned).collect());
-    let changes = |rung: &crate::model::Rung| {
-        rung.action.kind().line().traits.touches_workload && policy.mode_of(rung) == Mode::Auto
-    };
-    if policy.rungs.iter().any(changes) {
-        let key = (policy.id.namespace.clone(), policy.target.clone());
+    let acts = policy.rungs.iter().filter(|rung| policy.mode_of(rung) == Mode::Auto);
+    let changed: BTreeSet<&TargetRef> = acts.filter_map(|rung| policy.changes(rung)).collect();
+    for workload in changed {
+        let key = (policy.id.namespace.clone(), workload.clone());
         survey.owners.entry(key).or_default().push((policy.created_at, policy.id.clone()));
     }
     for root in roots(snapshot, situation) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use controller::ports::{Cadence, Detail, Observe};
 use engine::effects::{Inspection, SignalSession};
 use engine::model::{
-    ByName, Dependency, Facts, Measurement, NoDataReason, Observations, Observed, Pause, Policy, Target,
-    TargetRef,
+    ByName, DependencyKind, Facts, Measurement, NoDataReason, Observations, Observed, Pause, Policy,
+    SecretRef, Target, TargetRef,
 };
 
 use super::watched::{self, Watched};
@@ -31,10 +31,11 @@ impl Observe for ObservePort {
     async fn dependency(
         &self,
         namespace: &str,
-        dependency: &Dependency,
+        kind: DependencyKind,
+        secret: &SecretRef,
         Cadence { max_age, patience }: Cadence,
     ) -> Observed<Facts> {
-        self.observer.dependency(namespace, dependency, max_age, patience).await
+        self.observer.dependency(kind, (namespace, secret), max_age, patience).await
     }
 
     async fn target(&self, namespace: &str, target: &TargetRef, detail: Detail) -> Observed<Target> {

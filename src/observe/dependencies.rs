@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use engine::model::{Facts, NoDataReason, Observed, SecretRef};
+use engine::model::{DependencyKind, Facts, NoDataReason, Observed, SecretRef};
 
 use super::looks::Looks;
 use crate::clock::Clock;
@@ -109,23 +109,30 @@ macro_rules! readers {
                 Self { $($field: dependencies::Stores::new(access.clone()),)* }
             }
 
-            /// What a declared dependency shows, not older than `max_age`, if it answers within `patience`.
+            /// What a dependency of this kind shows, at the server that the Secret leads to: not older than `max_age`, if it
+            /// answers within `patience`.
             pub async fn read(
                 &self,
-                namespace: &str,
-                declared: &engine::model::Dependency,
+                kind: engine::model::DependencyKind,
+                place: (&str, &engine::model::SecretRef),
                 max_age: std::time::Duration,
                 patience: std::time::Duration,
             ) -> engine::model::Observed<engine::model::Facts> {
-                let place = (namespace, declared.secret());
-                match declared.kind() {
+                match kind {
                     $(engine::model::DependencyKind::$kind => self.$field.patiently(place, max_age, patience).await,)*
+                    #[allow(unreachable_patterns, clippy::wildcard_enum_match_arm, reason = "kinds that are read in Kubernetes")]
+                    _ => dependencies::no_server(kind),
                 }
             }
         }
     };
 }
 pub(super) use readers;
+
+/// A kind that no reader is for.
+pub(super) fn no_server(kind: DependencyKind) -> Observed<Facts> {
+    Observed::missing(NoDataReason::NoBackend, format!("{kind:?} is not read at a server"))
+}
 
 /// What a reading yields within our patience. It goes on without us: the next one who asks finds its result.
 async fn patiently<T: Send + 'static>(

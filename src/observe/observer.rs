@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use engine::effects::{Inspection, SignalSession};
-use engine::model::{ByName, Dependency, Facts, Measurement, Observed, Policy};
+use engine::model::{ByName, DependencyKind, Facts, Measurement, Observed, Policy, SecretRef};
 
 use super::{Dependencies, Sources};
 
@@ -22,15 +22,16 @@ impl Observer {
         self.sources.measure(policy, elevated).await
     }
 
-    /// What a declared dependency shows, not older than `max_age`, if it answers within `patience`.
+    /// What a dependency of this kind shows, at the server that the Secret leads to: not older than `max_age`, if it answers within
+    /// `patience`.
     pub async fn dependency(
         &self,
-        namespace: &str,
-        declared: &Dependency,
+        kind: DependencyKind,
+        place: (&str, &SecretRef),
         max_age: Duration,
         patience: Duration,
     ) -> Observed<Facts> {
-        self.dependencies.read(namespace, declared, max_age, patience).await
+        self.dependencies.read(kind, place, max_age, patience).await
     }
 
     /// What has become of the session that is signalled, live.

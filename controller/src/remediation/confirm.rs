@@ -2,7 +2,7 @@
 //! for minutes: a pause from the meantime must be respected.
 
 use engine::effects::Effect;
-use engine::model::Snapshot;
+use engine::model::{Snapshot, TargetRef};
 
 use crate::ports::{Cluster, Environment};
 use crate::{Controllers, planted};
@@ -15,8 +15,8 @@ impl<E: Environment> Controllers<E> {
         }
         let differs = match effect {
             Effect::SignalSession(_) | Effect::SendRequests(_) => self.difference(snapshot).await,
-            Effect::SetReplicas(_) => match self.difference(snapshot).await {
-                None => self.workload_difference(snapshot).await,
+            Effect::SetReplicas(set) => match self.difference(snapshot).await {
+                None => self.workload_difference(snapshot, &set.target).await,
                 some => some,
             },
         };
@@ -30,21 +30,37 @@ impl<E: Environment> Controllers<E> {
     }
 
     /// How replicas, who set them and what else does differ from the snapshot.
-    async fn workload_difference(&self, snapshot: &Snapshot) -> Option<String> {
-        let (namespace, target) = (&snapshot.policy.id.namespace, &snapshot.policy.target);
-        let seen = snapshot.observations.target.known().and_then(|target| target.workload.as_ref());
-        let Some(seen) = seen else { return Some("the target's replicas have not been read".to_owned()) };
-        let live = match self.ports.cluster.live_workload(namespace, target).await {
+    async fn workload_difference(&self, snapshot: &Snapshot, workload: &TargetRef) -> Option<String> {
+        let namespace = &snapshot.policy.id.namespace;
+        let Some(Ok((_, target))) = snapshot.workload(workload) else {
+            return Some(format!("{workload} has not been read"));
+        };
+        let Some(seen) = &target.workload else {
+            return Some(format!("the replicas of {workload} have not been read"));
+        };
+        let cluster = &self.ports.cluster;
+        let unread = |error| Some(format!("{workload} cannot be asked for: {error}"));
+        // The target itself has been compared.
+        if *workload != snapshot.policy.target {
+            match cluster.live_target(namespace, workload).await {
+                Err(error) => return unread(error),
+                Ok(live) if (Some(&target.uid), &target.opt_out) != (live.uid.as_ref(), &live.opt_out) => {
+                    return Some(format!("{workload} has changed"));
+                }
+                Ok(_) => {}
+            }
+        }
+        let live = match cluster.live_workload(namespace, workload).await {
             Ok(live) => live,
-            Err(error) => return Some(format!("the target cannot be asked for: {error}")),
+            Err(error) => return unread(error),
         };
         let same = (live.generation, live.desired, &live.managers)
             == (seen.generation, seen.desired, &seen.managers);
         if !same {
-            return Some("the target's replicas, or who set them, have changed".to_owned());
+            return Some(format!("the replicas of {workload}, or who set them, have changed"));
         }
         let scaled = live.autoscalers.known() != seen.autoscalers.known();
-        scaled.then(|| "what else scales the target has changed, or cannot be read".to_owned())
+        scaled.then(|| format!("what else scales {workload} has changed, or cannot be read"))
     }
 
     /// How policy, target and pauses differ from the snapshot.

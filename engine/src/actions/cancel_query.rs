@@ -14,7 +14,7 @@ use super::{
 use crate::effects::{Effect, Progress, SessionTarget, Signal, SignalSession};
 use crate::model::{
     Candidate, Change, EffectSeen, Finding, Phase, Policy, ResourceKey, Rung, SessionState, Severity,
-    Situation, Snapshot, Subject, UncommittedWrites, UndoSpec, forget,
+    Situation, Snapshot, Subject, TargetRef, UncommittedWrites, UndoSpec, forget,
 };
 
 pub(super) const LINE: Line = Line {
@@ -69,6 +69,10 @@ impl Settings for CancelQuerySettings {
 
     fn effect_within(&self, action: &Action) -> Option<Duration> {
         self.terminate_after.filter(|_| !action.act().follows_up())
+    }
+
+    fn changes<'a>(&'a self, _: &'a Policy) -> Option<&'a TargetRef> {
+        None
     }
 
     fn undo(&self, _: &Policy, _: &Action) -> Option<UndoSpec> {

@@ -4,7 +4,8 @@
 //! [`Line`] of what holds for all of them. What is done to the world is an [`Effect`]: drivers know only those.
 
 mod cancel_query;
-pub(crate) mod scale;
+pub(crate) mod replicas;
+mod scale;
 mod sessions;
 mod terminate_idle;
 mod warm_cache;
@@ -22,7 +23,7 @@ pub use self::warm_cache::WarmCache;
 use crate::effects::{Effect, Inspection, Progress, Requests};
 use crate::model::{
     Candidate, Change, DEADLINE, Finding, Name, Policy, ResourceKey, Rung, Severity, Situation, Snapshot,
-    Subject, UndoSpec,
+    Subject, TargetRef, UndoSpec,
 };
 
 /// What kind of thing an action is. The guards ask for these, not for names.
@@ -65,6 +66,8 @@ pub trait Settings {
     fn propose(&self, snapshot: &Snapshot, rung: &Rung, finding: &Finding) -> Option<Action>;
     /// Where something stronger follows the action: how long its effect is waited for.
     fn effect_within(&self, action: &Action) -> Option<Duration>;
+    /// The workload that the action changes, if it changes one.
+    fn changes<'a>(&'a self, policy: &'a Policy) -> Option<&'a TargetRef>;
     /// How the action is rolled back; nothing where it cannot be.
     fn undo(&self, policy: &Policy, action: &Action) -> Option<UndoSpec>;
 }

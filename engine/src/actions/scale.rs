@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::replicas::{NoWorkload, workload};
 use super::{Act, Action, ActionKind, Checked, Evidence, Line, RungChanged, Settings, Traits, rung};
 use crate::effects::{Effect, Progress, SetReplicas};
 use crate::model::{
-    Candidate, Change, Finding, NoData, Observed, Policy, ResourceKey, Rung, Severity, Situation, Snapshot,
-    Subject, Target, TargetRef, UndoSpec, Watch, Workload, WorkloadKey, forget,
+    Candidate, Change, Finding, Policy, ResourceKey, Rung, Severity, Situation, Snapshot, Subject, TargetRef,
+    UndoSpec, Watch, WorkloadKey, forget,
 };
 
 pub(super) const LINE: Line = Line {
@@ -73,6 +74,10 @@ impl Settings for ScaleSettings {
         None
     }
 
+    fn changes<'a>(&'a self, policy: &'a Policy) -> Option<&'a TargetRef> {
+        Some(&policy.target)
+    }
+
     /// A quarter of what is added goes at a time, rounded up: at most four steps, and never more than a quarter by mistake.
     fn undo(&self, policy: &Policy, action: &Action) -> Option<UndoSpec> {
         let Action::Scale(Scale(set)) = action else { return None };
@@ -117,7 +122,7 @@ impl Act for Scale {
 
     fn precondition(&self, snapshot: &Snapshot, candidate: &Candidate) -> Checked {
         let settings = rung(snapshot, candidate)?.scale().ok_or(RungChanged::OtherRung)?;
-        let (found, workload) = workload(snapshot).map_err(Condition::NoWorkload)?;
+        let (found, workload) = workload(snapshot, &self.0.target).map_err(Condition::NoWorkload)?;
         let SetReplicas { target, uid, from, to } = self.0.clone();
         let (replicas, max) = (from, settings.max);
         if found.uid != uid || snapshot.policy.target != target {
@@ -227,47 +232,12 @@ impl Condition {
     }
 }
 
-/// Why the target's replicas are not known.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum NoWorkload {
-    Unreadable(NoData),
-    NotRead,
-}
-
-impl fmt::Display for NoWorkload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(no_data) => write!(f, "the target cannot be read: {no_data}"),
-            Self::NotRead => f.write_str("the target's replicas have not been read"),
-        }
-    }
-}
-
-impl NoWorkload {
-    pub(crate) fn forget_numbers(&mut self) {
-        match self {
-            Self::Unreadable(no_data) => no_data.forget_numbers(),
-            Self::NotRead => {}
-        }
-    }
-}
-
-/// The target and its replicas, or why they are not known.
-pub(crate) fn workload(snapshot: &Snapshot) -> Result<(&Target, &Workload), NoWorkload> {
-    let target = match &snapshot.observations.target {
-        Observed::Known { value, .. } => value,
-        Observed::Missing(no_data) => return Err(NoWorkload::Unreadable(no_data.clone())),
-    };
-    let workload = target.workload.as_ref().ok_or(NoWorkload::NotRead)?;
-    Ok((target, workload))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::guards::testing::{Setup, refused};
     use crate::guards::{GuardName, Stage};
-    use crate::model::RungAction;
+    use crate::model::{Observed, RungAction};
 
     #[test]
     fn what_was_decided_on_must_still_be_what_is_there() {

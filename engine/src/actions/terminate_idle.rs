@@ -12,7 +12,7 @@ use super::{
 use crate::effects::{Effect, Progress, SessionTarget, Signal, SignalSession};
 use crate::model::{
     Candidate, Change, Finding, Policy, ResourceKey, Rung, SessionState, Severity, Situation, Snapshot,
-    Subject, UncommittedWrites, UndoSpec, duration::human, forget,
+    Subject, TargetRef, UncommittedWrites, UndoSpec, duration::human, forget,
 };
 
 pub(super) const LINE: Line = Line {
@@ -65,6 +65,10 @@ impl Settings for TerminateIdleSettings {
     }
 
     fn effect_within(&self, _: &Action) -> Option<Duration> {
+        None
+    }
+
+    fn changes<'a>(&'a self, _: &'a Policy) -> Option<&'a TargetRef> {
         None
     }
 

@@ -71,6 +71,10 @@ impl Settings for Requests {
         None
     }
 
+    fn changes<'a>(&'a self, _: &'a Policy) -> Option<&'a TargetRef> {
+        None
+    }
+
     fn undo(&self, _: &Policy, _: &Action) -> Option<UndoSpec> {
         None
     }

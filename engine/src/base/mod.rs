@@ -1,18 +1,25 @@
-//! What every other module stands on: time, names, references to Secrets, and values that are kept once or small.
+//! What every other module stands on: time, names, references to Secrets and workloads, what is not known, and values that are
+//! kept once or small.
 //!
 //! Instants are [`jiff::Timestamp`]s (UTC), spans are [`std::time::Duration`]s. Every map is ordered, so that the same
 //! input always yields the same output, byte for byte.
 
+mod nodata;
 mod secret;
 mod shared;
+mod workload;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use nodata::{NoData, NoDataReason, Observed};
 pub use secret::{SecretKeys, SecretRef};
 pub use shared::{ByName, Shared};
+pub use workload::{
+    Autoscaler, FieldManager, MANAGER, Target, TargetKind, TargetRef, Unsettled, Workload, WorkloadNow,
+};
 
 /// The name of a cause, a guard or an action: a constant of the engine's tables, or the text of a stored record.
 pub type Name = Cow<'static, str>;

@@ -16,8 +16,22 @@ use serde::{Deserialize, Serialize};
 use self::pgbouncer::PgBouncer;
 use self::postgres::Postgres;
 use self::redis::Redis;
-use crate::base::SecretRef;
+use crate::base::{SecretRef, Target, TargetRef};
 use crate::stats::Held;
+
+/// Where a dependency is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// At a server that a Secret leads to.
+    Store(&'a SecretRef),
+    /// In Kubernetes.
+    Workload {
+        /// The workload, in the policy's namespace.
+        target: &'a TargetRef,
+        /// What a look at the workload shows of the dependency.
+        facts: fn(Target) -> Facts,
+    },
+}
 
 /// What is known of an evaluation while it is learned from a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +53,10 @@ pub(crate) trait Kind {
     /// What adds load to the target adds load to it.
     const BEARS_LOAD: bool;
 
-    /// The Secret that says where it is and how to log in.
-    fn secret(declared: &Self::Declared) -> &SecretRef;
+    /// Where it is read.
+    fn place(declared: &Self::Declared) -> Place<'_>;
+    /// The workload that a look shows, where it is read in Kubernetes.
+    fn workload(facts: &Self::Facts) -> Option<&Target>;
     /// The dependency that this one stands in front of, as a pool does in front of its database.
     fn stands_before(declared: &Self::Declared) -> Option<&str>;
     /// The statement that an administrator runs, where only a part of it can be read and the rest may hide anything.
@@ -103,11 +119,20 @@ macro_rules! kinds {
                 }
             }
 
-            /// The Secret that says where it is and how to log in.
+            /// Where it is read.
             #[must_use]
-            pub fn secret(&self) -> &SecretRef {
+            pub fn place(&self) -> Place<'_> {
                 match self {
-                    $(Self::$kind(declared) => <$kind as Kind>::secret(declared),)*
+                    $(Self::$kind(declared) => <$kind as Kind>::place(declared),)*
+                }
+            }
+
+            /// The Secret that says where it is and how to log in, if it is read at a server.
+            #[must_use]
+            pub fn secret(&self) -> Option<&SecretRef> {
+                match self.place() {
+                    Place::Store(secret) => Some(secret),
+                    Place::Workload { .. } => None,
                 }
             }
 
@@ -181,6 +206,14 @@ macro_rules! kinds {
         }
 
         impl Facts {
+            /// The workload that the look shows, where it was read in Kubernetes.
+            #[must_use]
+            pub fn workload(&self) -> Option<&Target> {
+                match self {
+                    $(Self::$kind(facts) => <$kind as Kind>::workload(facts),)*
+                }
+            }
+
             /// The statement that an administrator runs, where only a part of it can be read and the rest may hide anything.
             #[must_use]
             pub fn partial(&self) -> Option<&str> {

@@ -8,7 +8,7 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass,
     refuse_if_known,
 };
-use crate::actions::scale::{NoWorkload, workload};
+use crate::actions::replicas::{NoWorkload, changed};
 use crate::effects::Effect;
 use crate::model::{NoData, PostgresDependency, Snapshot};
 
@@ -177,7 +177,8 @@ fn added(
     let Some(each) = declared.connections_per_pod else {
         return Err(Box::new(Fact::NoConnectionsPerPod { database: name.to_owned() }));
     };
-    let (_, workload) = workload(snapshot).map_err(|why| Box::new(Fact::NoWorkload(why)))?;
+    let (_, workload) =
+        changed(snapshot, context.candidate).map_err(|why| Box::new(Fact::NoWorkload(why)))?;
     // Those that are not ready yet have opened none that could be counted on.
     let more = set.to.saturating_sub(workload.ready.min(set.from));
     Ok(Added::Pods { more, each })

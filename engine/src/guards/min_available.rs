@@ -8,7 +8,7 @@ use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, forget, pass, refuse,
     unknown,
 };
-use crate::actions::scale::{NoWorkload, workload};
+use crate::actions::replicas::{NoWorkload, changed};
 use crate::model::ratio::percent;
 
 pub(super) const GUARD: Guard = Guard {
@@ -56,7 +56,7 @@ impl Fact {
 
 fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    let workload = match workload(snapshot) {
+    let workload = match changed(snapshot, context.candidate) {
         Ok((_, workload)) => workload,
         Err(why) => return unknown(Fact::NoWorkload(why)),
     };

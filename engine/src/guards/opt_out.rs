@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, pass, refuse, unknown,
 };
-use crate::model::{NoData, Observed};
+use crate::actions::replicas::NoWorkload;
+use crate::model::{NoData, Observed, Target, TargetRef};
 
 pub(super) const GUARD: Guard = Guard {
     name: GuardName::OptOut,
-    refuses: "when the target carries the annotation latency-operator.dev/opt-out with any value but \"false\", does not exist, or cannot be read",
+    refuses: "when the target, or the workload that would be changed, carries the annotation latency-operator.dev/opt-out with any value but \"false\", does not exist, or cannot be read",
     stages: PROPOSE_AND_GATE,
     applies: Applies::Always,
     transient: false,
@@ -24,8 +25,16 @@ pub(super) const GUARD: Guard = Guard {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Fact {
     NotOptedOut,
-    OptedOut { value: String },
+    OptedOut {
+        value: String,
+    },
     Unreadable(NoData),
+    /// The workload that would be changed, where that is not the target.
+    ChangedOptedOut {
+        workload: TargetRef,
+        value: String,
+    },
+    ChangedUnreadable(NoWorkload),
 }
 
 impl fmt::Display for Fact {
@@ -36,6 +45,10 @@ impl fmt::Display for Fact {
                 write!(f, "the target has opted out (latency-operator.dev/opt-out: {value})")
             }
             Self::Unreadable(no_data) => write!(f, "the target cannot be read: {no_data}"),
+            Self::ChangedOptedOut { workload, value } => {
+                write!(f, "{workload} has opted out (latency-operator.dev/opt-out: {value})")
+            }
+            Self::ChangedUnreadable(why) => why.fmt(f),
         }
     }
 }
@@ -44,7 +57,8 @@ impl Fact {
     pub(super) fn forget_numbers(&mut self) {
         match self {
             Self::Unreadable(no_data) => no_data.forget_numbers(),
-            Self::NotOptedOut | Self::OptedOut { .. } => {}
+            Self::ChangedUnreadable(why) => why.forget_numbers(),
+            Self::NotOptedOut | Self::OptedOut { .. } | Self::ChangedOptedOut { .. } => {}
         }
     }
 }
@@ -55,10 +69,29 @@ fn check(context: &Context<'_>) -> Checked {
         Observed::Known { value, .. } => value,
         Observed::Missing(no_data) => return unknown(Fact::Unreadable(no_data.clone())),
     };
-    match target.opt_out.as_deref() {
-        None | Some("false") => pass(Fact::NotOptedOut),
-        Some(value) => refuse(Fact::OptedOut { value: value.to_owned() }),
+    if let Some(value) = opted_out(target) {
+        return refuse(Fact::OptedOut { value });
     }
+    let effect = context.candidate.action.act().effect();
+    let Some(workload) = effect.workload().filter(|workload| **workload != snapshot.policy.target) else {
+        return pass(Fact::NotOptedOut);
+    };
+    match snapshot.workload(workload) {
+        Some(Ok((_, changed))) => match opted_out(changed) {
+            None => pass(Fact::NotOptedOut),
+            Some(value) => refuse(Fact::ChangedOptedOut { workload: workload.clone(), value }),
+        },
+        Some(Err(no_data)) => {
+            let (workload, no_data) = (workload.clone(), no_data.clone());
+            unknown(Fact::ChangedUnreadable(NoWorkload::Unreadable { workload, no_data }))
+        }
+        None => unknown(Fact::ChangedUnreadable(NoWorkload::NotRead { workload: workload.clone() })),
+    }
+}
+
+/// The annotation's value, where it says so.
+fn opted_out(workload: &Target) -> Option<String> {
+    workload.opt_out.clone().filter(|value| value != "false")
 }
 
 #[cfg(test)]

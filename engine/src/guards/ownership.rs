@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, pass, refuse, unknown,
 };
-use crate::actions::scale::{NoWorkload, workload};
+use crate::actions::replicas::{NoWorkload, changed};
 use crate::model::{Autoscaler, FieldManager, NoData, Observed};
 
 pub(super) const GUARD: Guard = Guard {
@@ -75,7 +75,7 @@ pub fn gitops_manager(managers: &[FieldManager]) -> Option<&FieldManager> {
 
 fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    let workload = match workload(snapshot) {
+    let workload = match changed(snapshot, context.candidate) {
         Ok((_, workload)) => workload,
         Err(why) => return unknown(Fact::NoWorkload(why)),
     };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Applies, Checked, Context, Guard, GuardName, PROPOSE_AND_GATE, WhileRunning, pass, refuse, unknown,
 };
-use crate::actions::scale::{NoWorkload, workload};
+use crate::actions::replicas::{NoWorkload, changed};
 use crate::model::Unsettled;
 
 pub(super) const GUARD: Guard = Guard {
@@ -51,7 +51,7 @@ impl Fact {
 
 fn check(context: &Context<'_>) -> Checked {
     let (snapshot, _) = context.view()?;
-    let workload = match workload(snapshot) {
+    let workload = match changed(snapshot, context.candidate) {
         Ok((_, workload)) => workload,
         Err(why) => return unknown(Fact::NoWorkload(why)),
     };

@@ -61,8 +61,9 @@ fn check(context: &Context<'_>) -> Checked {
         return pass(Fact::DryRun);
     }
     let admission = context.admission()?;
-    let target = candidate.target.clone();
-    if let Some(older) = admission.survey.older(&candidate.policy, &candidate.target) {
+    let effect = candidate.action.act().effect();
+    let target = effect.workload().unwrap_or(&candidate.target).clone();
+    if let Some(older) = admission.survey.older(&candidate.policy, &target) {
         return refuse(Fact::OlderPolicy { target, older: older.clone() });
     }
     let own = context.own();

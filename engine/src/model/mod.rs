@@ -7,7 +7,6 @@ mod finding;
 mod incident;
 mod ledger;
 mod memory;
-mod nodata;
 mod observations;
 mod policy;
 mod probe;
@@ -21,11 +20,13 @@ mod source;
 mod survey;
 mod traffic;
 mod undo;
-mod workload;
 
 pub use crate::actions::{Action, ActionKind, RungAction, ScaleStep};
 pub(crate) use crate::base::forget;
-pub use crate::base::{ByName, Name, SecretKeys, SecretRef, Shared, earlier, elapsed, later};
+pub use crate::base::{
+    Autoscaler, ByName, FieldManager, MANAGER, Name, NoData, NoDataReason, Observed, SecretKeys, SecretRef,
+    Shared, Target, TargetKind, TargetRef, Unsettled, Workload, WorkloadNow, earlier, elapsed, later,
+};
 pub use crate::dependencies::postgres::{
     Coverage, DatabaseGlance, DatabaseMemory, LockWait, PostgresDependency, PostgresFacts, PostgresLook,
     ServerIdentity, Session, SessionIdentity, SessionState, Slots, TransactionIdentity,
@@ -35,7 +36,7 @@ pub use crate::dependencies::redis::{
     RedisCounters, RedisDependency, RedisFacts, RedisHistory, RedisLook, RedisMemory, RedisRole, RedisServer,
     SLOW_PING, SlowCommand,
 };
-pub use crate::dependencies::{Dependency, DependencyKind, DependencyMemory, Facts, Learning};
+pub use crate::dependencies::{Dependency, DependencyKind, DependencyMemory, Facts, Learning, Place};
 pub use budget::{Budget, BudgetUsage, Freeze, FreezeWindow, Limits, MaxMode, Reach};
 pub use escalation::Escalation;
 pub use finding::{Confidence, Evidence, Finding, Subject};
@@ -43,11 +44,10 @@ pub use incident::{ClosedIncident, Incident};
 pub use ledger::{Admission, Draining, Entry, EntryKey, Fleet, LONGEST_COOLDOWN, Ledger};
 pub(crate) use ledger::{in_the_last_hour, open_among};
 pub use memory::{Baseline, BaselineWindow, BreachMemory, Memory, ObjectiveMemory};
-pub use nodata::{NoData, NoDataReason, Observed};
 pub use observations::{Measurement, Observations, Read};
 pub use policy::{
     Databases, Evaluation, GuardSettings, LatencySeverity, Mode, Objective, ObjectiveKind, Policy, PolicyRef,
-    RatioSeverity, Rung, Severity, TargetKind, TargetRef, Thresholds, UncommittedWrites, Verification,
+    RatioSeverity, Rung, Severity, Thresholds, UncommittedWrites, Verification,
 };
 pub use probe::{ProbeAnswer, Probed, Scheme, Timing};
 pub use proposal::Candidate;
@@ -57,11 +57,10 @@ pub use remediation::{
 };
 pub use resource::{CacheKey, DatabaseKey, ResourceKey, WorkloadKey};
 pub use situation::{Overall, Situation};
-pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot, Target};
+pub use snapshot::{OperatorHealth, PastAct, Pause, PausedBy, Snapshot};
 pub use source::*;
 pub use survey::{Root, STORM, Storm, StormOf, Survey, Tally};
 pub use traffic::{
     Breach, BreachKind, Bucket, Measured, Reading, Scope, Traffic, TrafficWindow, Verdict, ViewTraffic,
 };
 pub use undo::{Change, DueBy, ReplicasChange, Undo, UndoSpec, UndoState, Watch};
-pub use workload::{Autoscaler, FieldManager, MANAGER, Unsettled, Workload, WorkloadNow};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ByName, Dependency, Name, PostgresDependency, ProbeSource, RungAction, Source};
+use super::{ByName, Dependency, Name, PostgresDependency, ProbeSource, RungAction, Source, TargetRef};
 
 /// How much the operator may do. A later variant may do more than an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,36 +57,6 @@ pub struct PolicyRef {
 impl fmt::Display for PolicyRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-/// The kinds of workload that can be guarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum TargetKind {
-    /// `apps/v1` Deployment.
-    Deployment,
-    /// `apps/v1` StatefulSet.
-    StatefulSet,
-}
-
-impl fmt::Display for TargetKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
-/// The workload whose latency is guarded; in the policy's namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TargetRef {
-    /// What it is.
-    pub kind: TargetKind,
-    /// Its name.
-    pub name: String,
-}
-
-impl fmt::Display for TargetRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind, self.name)
     }
 }
 
@@ -303,6 +273,12 @@ impl Policy {
     #[must_use]
     pub fn rung(&self, name: &str) -> Option<&Rung> {
         self.rungs.iter().find(|rung| rung.name == name)
+    }
+
+    /// The workload that a rung's action changes, if it changes one.
+    #[must_use]
+    pub fn changes<'a>(&'a self, rung: &'a Rung) -> Option<&'a TargetRef> {
+        rung.action.settings().changes(self)
     }
 
     /// The objectives for which single requests are timed, by name, with what is asked for.

@@ -7,20 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionKind, ClosedIncident, Incident, Observations, Policy, Remediation, ResourceKey, Root, Shared,
-    Subject, Workload,
+    ActionKind, ClosedIncident, Dependency, Facts, Incident, Observations, Place, Policy, Read, Remediation,
+    ResourceKey, Root, Shared, Subject, Target, TargetRef,
 };
-
-/// The guarded workload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Target {
-    /// Its uid.
-    pub uid: String,
-    /// Its replicas and who else sets them; not read while all is well.
-    pub workload: Option<Workload>,
-    /// The value of its annotation `latency-operator.dev/opt-out`, if it has one.
-    pub opt_out: Option<String>,
-}
 
 /// Where a pause was declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -144,6 +133,20 @@ impl Snapshot {
         let Subject::Session { dependency, session } = subject else { return None };
         let (_, facts) = self.observations.postgres(dependency)?.ok()?;
         Root::of_resource(&ResourceKey::database(&self.policy.id.namespace, &facts.server), session)
+    }
+
+    /// What was read of the target, or of a dependency that is this workload; none where the policy names it nowhere.
+    #[must_use]
+    pub fn workload(&self, workload: &TargetRef) -> Option<Read<'_, Target>> {
+        if *workload == self.policy.target {
+            return Some(self.observations.target.as_result());
+        }
+        let of = |declared: &Dependency| match declared.place() {
+            Place::Workload { target, .. } => target == workload,
+            Place::Store(_) => false,
+        };
+        let (name, _) = self.policy.dependencies.iter().find(|(_, declared)| of(declared))?;
+        self.observations.of(name, Facts::workload)
     }
 
     /// Whether no database failed to be read.

@@ -21,8 +21,8 @@ use engine::advance::EffectReport;
 use engine::effects::{Inspection, Requests, SetReplicas, SignalSession};
 use engine::invariants::{Request, What};
 use engine::model::{
-    ByName, Dependency, Draining, EntryKey, Facts, Limits, Observations, Observed, Pause, Policy, PolicyRef,
-    Remediation, RemediationStatus, Target, TargetRef, Workload, elapsed, later,
+    ByName, DependencyKind, Draining, EntryKey, Facts, Limits, Observations, Observed, Pause, Policy,
+    PolicyRef, Remediation, RemediationStatus, SecretRef, Target, TargetRef, Workload, elapsed, later,
 };
 use engine::replay::Evaluation;
 use jiff::Timestamp;
@@ -270,12 +270,12 @@ impl Observe for Port {
         counted.chain(probes.into_iter().map(|(name, probed)| (name, probed.map(Into::into)))).collect()
     }
 
-    async fn dependency(&self, _: &str, dependency: &Dependency, _: Cadence) -> Observed<Facts> {
+    async fn dependency(&self, _: &str, kind: DependencyKind, _: &SecretRef, _: Cadence) -> Observed<Facts> {
         let stage = self.stage();
-        match dependency {
-            Dependency::Postgres(_) => stage.database().map(Facts::from),
-            Dependency::PgBouncer(_) => stage.pool.read(stage.now).map(Facts::from),
-            Dependency::Redis(_) => stage.cache.read(stage.now).map(Facts::from),
+        match kind {
+            DependencyKind::Postgres => stage.database().map(Facts::from),
+            DependencyKind::PgBouncer => stage.pool.read(stage.now).map(Facts::from),
+            DependencyKind::Redis => stage.cache.read(stage.now).map(Facts::from),
         }
     }
 

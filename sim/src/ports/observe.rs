@@ -6,8 +6,8 @@ use controller::ports::{Cadence, Detail, Observe};
 use engine::effects::{Inspection, SignalSession};
 use engine::invariants::{Reading, Seen, What};
 use engine::model::{
-    Bucket, ByName, Coverage, Dependency, Facts, Measurement, NoDataReason, Observations, Observed, Pause,
-    Policy, PostgresFacts, Probed, RedisFacts, Target, TargetRef, Traffic, TrafficWindow,
+    Bucket, ByName, Coverage, DependencyKind, Facts, Measurement, NoDataReason, Observations, Observed,
+    Pause, Policy, PostgresFacts, Probed, RedisFacts, SecretRef, Target, TargetRef, Traffic, TrafficWindow,
 };
 
 use super::Port;
@@ -29,14 +29,20 @@ impl Observe for Port {
         traffic.chain(probes).collect()
     }
 
-    async fn dependency(&self, _: &str, dependency: &Dependency, cadence: Cadence) -> Observed<Facts> {
-        let secret = &dependency.secret().name;
-        if dependency.postgres().is_some() {
-            self.0.facts::<PostgresFacts>(secret, cadence).await.map(Facts::from)
-        } else if dependency.redis().is_some() {
-            self.0.facts::<RedisFacts>(secret, cadence).await.map(Facts::from)
-        } else {
-            Observed::missing(NoDataReason::NotFound, "the simulation has no such server")
+    async fn dependency(
+        &self,
+        _: &str,
+        kind: DependencyKind,
+        secret: &SecretRef,
+        cadence: Cadence,
+    ) -> Observed<Facts> {
+        let secret = &secret.name;
+        match kind {
+            DependencyKind::Postgres => self.0.facts::<PostgresFacts>(secret, cadence).await.map(Facts::from),
+            DependencyKind::Redis => self.0.facts::<RedisFacts>(secret, cadence).await.map(Facts::from),
+            DependencyKind::PgBouncer => {
+                Observed::missing(NoDataReason::NotFound, "the simulation has no such server")
+            }
         }
     }
 

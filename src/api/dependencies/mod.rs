@@ -6,6 +6,7 @@ mod redis;
 
 use engine::model;
 use kube::KubeSchema;
+use kube::core::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,19 +20,20 @@ use super::unions::Union;
 /// Makes the list of types and both conversions from each line of the table: the type, the member, its settings, and the kind in
 /// the engine.
 macro_rules! types {
-    ($($word:literal: $member:ident, $settings:ident => $kind:ident;)*) => {
+    ($($word:literal: $member:ident, $settings:ident => $kind:ident in $place:ident;)*) => {
         /// The types of dependencies.
         pub const TYPES: Union = Union::new(&[$(($word, Some(stringify!($member)))),*]);
+        /// Where each type is read.
+        const PLACES: &[(&str, Place)] = &[$(($word, Place::$place)),*];
 
         impl Dependency {
             /// What the engine knows about it; `None` when a problem was found.
             pub(super) fn read(&self, reader: &mut Reader, path: &str) -> Option<model::Dependency> {
                 let set = [$((stringify!($member), self.$member.is_some())),*];
                 reader.fits(path, &TYPES, &self.r#type, &set)?;
-                let secret = self.secret_ref.read();
                 $(
                     if let Some(settings) = &self.$member {
-                        return settings.read(reader, path, secret).map(model::Dependency::from);
+                        return types!(@read $place, self, settings, reader, path).map(model::Dependency::from);
                     }
                 )*
                 None
@@ -45,7 +47,7 @@ macro_rules! types {
                 Self {
                     name: Label(name.to_owned()),
                     r#type,
-                    secret_ref: SecretRef::stored(dependency.secret()),
+                    secret_ref: dependency.secret().map(SecretRef::stored),
                     $($member: match dependency {
                         model::Dependency::$kind(declared) => Some($settings::stored(declared)),
                         _ => None,
@@ -54,18 +56,50 @@ macro_rules! types {
             }
         }
     };
+    (@read Store, $self:ident, $settings:ident, $reader:ident, $path:ident) => {
+        $self.secret($reader, $path).and_then(|secret| $settings.read($reader, $path, secret))
+    };
+    (@read Workload, $self:ident, $settings:ident, $reader:ident, $path:ident) => {
+        $self.no_secret($reader, $path).and_then(|()| $settings.read($reader, $path))
+    };
 }
 
 types! {
-    "PostgreSQL": postgresql, Postgresql => Postgres;
-    "PgBouncer": pgbouncer, Pgbouncer => PgBouncer;
-    "Redis": redis, Redis => Redis;
+    "PostgreSQL": postgresql, Postgresql => Postgres in Store;
+    "PgBouncer": pgbouncer, Pgbouncer => PgBouncer in Store;
+    "Redis": redis, Redis => Redis in Store;
+}
+
+/// Where a type is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// At a server that a Secret leads to.
+    Store,
+    /// In Kubernetes, without a Secret.
+    #[allow(dead_code, reason = "the table may have none")]
+    Workload,
+}
+
+/// Types that are read at a server need a Secret, and others must not name one.
+fn secret_rule() -> Rule {
+    let types = |wanted: Place| {
+        let words = PLACES.iter().filter(move |(_, place)| *place == wanted);
+        words.map(|(word, _)| format!("'{word}'")).collect::<Vec<_>>().join(", ")
+    };
+    let (stores, workloads) = (types(Place::Store), types(Place::Workload));
+    let rule = format!(
+        "(!(self.type in [{stores}]) || has(self.secretRef)) && (!(self.type in [{workloads}]) || !has(self.secretRef))"
+    );
+    Rule::new(rule).message(&*format!(
+        "secretRef belongs to the types that are servers: {}",
+        types(Place::Store).replace('\'', "")
+    ))
 }
 
 /// Something that the target depends on. Set the member that belongs to the type: postgresql for PostgreSQL, pgbouncer for
 /// PgBouncer, redis for Redis.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = TYPES.rule())]
+#[x_kube(validation = TYPES.rule(), validation = secret_rule())]
 #[serde(rename_all = "camelCase")]
 pub struct Dependency {
     /// Name of the dependency within the policy; Events and status use it. Example: db
@@ -73,8 +107,10 @@ pub struct Dependency {
     /// What it is: PostgreSQL (14 or later; the operator connects to it directly, not through a pooler), PgBouncer (1.18 or
     /// later) or Redis (6 or later).
     pub r#type: Word,
-    /// Secret of the policy's namespace with the address and the login. Example: {name: orders-db}
-    pub secret_ref: SecretRef,
+    /// Secret of the policy's namespace with the address and the login, for every type that is a server. Example: {name:
+    /// orders-db}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
     /// Settings for type PostgreSQL. Example: {clientRoles: [orders], cancellableRoles: [orders, reporting]}
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgresql: Option<Postgresql>,
@@ -84,6 +120,27 @@ pub struct Dependency {
     /// Settings for type Redis. Example: {role: Cache}
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
+}
+
+impl Dependency {
+    /// The Secret that leads to the server.
+    fn secret(&self, reader: &mut Reader, path: &str) -> Option<model::SecretRef> {
+        if self.secret_ref.is_none() {
+            reader.problem(format!("{path}.secretRef"), format!("type {} needs it", self.r#type.0));
+        }
+        self.secret_ref.as_ref().map(SecretRef::read)
+    }
+
+    /// There is no Secret for what is read in Kubernetes.
+    #[allow(dead_code, reason = "the table of types may have none that is read in Kubernetes")]
+    fn no_secret(&self, reader: &mut Reader, path: &str) -> Option<()> {
+        if self.secret_ref.is_some() {
+            let message = format!("it does not belong to type {}; remove it", self.r#type.0);
+            reader.problem(format!("{path}.secretRef"), message);
+            return None;
+        }
+        Some(())
+    }
 }
 
 /// A Secret of the policy's namespace.
@@ -198,6 +255,10 @@ mod tests {
             (
                 json!({"name": "db", "type": "PostgreSQL", "secretRef": secret}),
                 "dependencies[0].postgresql: type PostgreSQL needs it",
+            ),
+            (
+                json!({"name": "db", "type": "PostgreSQL", "postgresql": {}}),
+                "dependencies[0].secretRef: type PostgreSQL needs it",
             ),
             (
                 json!({"name": "db", "type": "Redis", "secretRef": secret, "redis": {}, "postgresql": {}}),

@@ -13,8 +13,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Learning};
-use crate::base::{SecretRef, earlier};
+use super::{Kind, Learning, Place};
+use crate::base::{Target, earlier};
 use crate::stats::{Held, LastTwo};
 
 /// What a policy declares.
@@ -72,8 +72,12 @@ impl Kind for PgBouncer {
     type Memory = PgBouncerMemory;
     const BEARS_LOAD: bool = true;
 
-    fn secret(declared: &PgBouncerDependency) -> &SecretRef {
-        &declared.secret
+    fn place(declared: &PgBouncerDependency) -> Place<'_> {
+        Place::Store(&declared.secret)
+    }
+
+    fn workload(_: &PgBouncerFacts) -> Option<&Target> {
+        None
     }
 
     fn stands_before(declared: &PgBouncerDependency) -> Option<&str> {

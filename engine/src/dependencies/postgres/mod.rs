@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Kind, Learning};
-use crate::base::SecretRef;
+use super::{Kind, Learning, Place};
+use crate::base::Target;
 
 /// What a policy declares.
 pub type Declared = PostgresDependency;
@@ -35,8 +35,12 @@ impl Kind for Postgres {
     type Memory = DatabaseMemory;
     const BEARS_LOAD: bool = true;
 
-    fn secret(declared: &PostgresDependency) -> &SecretRef {
-        &declared.secret
+    fn place(declared: &PostgresDependency) -> Place<'_> {
+        Place::Store(&declared.secret)
+    }
+
+    fn workload(_: &PostgresFacts) -> Option<&Target> {
+        None
     }
 
     fn stands_before(_: &PostgresDependency) -> Option<&str> {

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Kind, Learning};
-use crate::base::SecretRef;
+use super::{Kind, Learning, Place};
+use crate::base::Target;
 
 /// What a policy declares.
 pub type Declared = RedisDependency;
@@ -36,8 +36,12 @@ impl Kind for Redis {
     type Memory = CacheMemory;
     const BEARS_LOAD: bool = false;
 
-    fn secret(declared: &RedisDependency) -> &SecretRef {
-        &declared.secret
+    fn place(declared: &RedisDependency) -> Place<'_> {
+        Place::Store(&declared.secret)
+    }
+
+    fn workload(_: &RedisFacts) -> Option<&Target> {
+        None
     }
 
     fn stands_before(_: &RedisDependency) -> Option<&str> {

@@ -1,10 +1,51 @@
-//! What Kubernetes says about the guarded workload, read live once something is broken.
+//! Workloads: how a policy names them, and what Kubernetes says about them, read live once something is broken.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Observed, forget};
+
+/// The kinds of workload that can be guarded or changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TargetKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+}
+
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A workload of the policy's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TargetRef {
+    /// What it is.
+    pub kind: TargetKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for TargetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// A workload as it is read: the target, or another one that the policy names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its uid.
+    pub uid: String,
+    /// Its replicas and who else sets them; not read while all is well.
+    pub workload: Option<Workload>,
+    /// The value of its annotation `latency-operator.dev/opt-out`, if it has one.
+    pub opt_out: Option<String>,
+}
 
 /// The field manager under which the operator writes.
 pub const MANAGER: &str = "latency-operator";
