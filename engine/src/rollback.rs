@@ -75,6 +75,8 @@ pub(crate) trait Revert {
     fn next(&self, pace: Pace) -> Option<(Change, String)>;
     /// How much of it is left.
     fn left(&self) -> u32;
+    /// Whether taking it back gives capacity back, which the effect took away.
+    fn gives_back(&self) -> bool;
     /// The change once a step has arrived.
     fn arrived(&self, inspection: &Inspection) -> Option<Change>;
     /// The change with no step written down.
@@ -155,6 +157,10 @@ impl Revert for Replicas<'_> {
 
     fn left(&self) -> u32 {
         self.change.wrote.abs_diff(self.change.baseline)
+    }
+
+    fn gives_back(&self) -> bool {
+        self.set.takes_away()
     }
 
     fn arrived(&self, inspection: &Inspection) -> Option<Change> {

@@ -66,7 +66,9 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let tests = name == "tests.rs" || name == "testing.rs" || name.ends_with("_tests.rs");
         if path.is_dir() {
-            sources(&path, found);
+            if name != "tests" {
+                sources(&path, found);
+            }
         } else if name.ends_with(".rs") && !tests {
             found.push(path);
         }

@@ -230,7 +230,8 @@ pub struct RollbackStatus {
     pub change: Change,
     /// Time at which it is due at the latest; once it is due, the time since then.
     pub due_at: Instant,
-    /// Reason for which it became due: Calm, MaxHold, Worse or Drain (the operator is being uninstalled).
+    /// Reason for which it became due: Calm, MaxHold, Worse, InVain (taking capacity away did not help) or Drain (the operator is
+    /// being uninstalled).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_by: Option<Word>,
     /// Time at which the last step was seen to be done.

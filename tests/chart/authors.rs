@@ -104,6 +104,9 @@ fn whoever_may_not_scale_the_target_may_not_let_it_be_scaled() {
 
         let owner = place.person("owner", &[SCALES]).await;
         place.create(&owner, &policy(&[])).await.expect("it is accepted");
+        // A type of a later version may need no Secret.
+        let of_later = json!({"name": "later", "type": "Later"});
+        place.create(&owner, &policy(&[of_later])).await.expect("it names no Secret");
         let mut other = policy(&[]);
         other["spec"]["targetRef"] = json!({"name": "orders-api", "kind": "StatefulSet"});
         let said = place.create(&owner, &other).await.expect_err("it was accepted");

@@ -2,9 +2,10 @@
 //!
 //! It does not ask whether the policy acts at the moment (mode, pause, suspension), nor for budgets and rests: it is part of
 //! an act that was allowed. What stops it: somebody else's later value, a freeze of All, and, for capacity that was added,
-//! anything but fresh health of objectives and databases. (Nothing takes capacity away yet.) What an operator that is being
-//! uninstalled cannot take back in time is given up: people are told the command. Each step is written down before it is done, so that a successor
-//! knows it for ours; doing it twice does no more than once.
+//! anything but fresh health of objectives and databases. Capacity that was taken away is given back in any case: once it is calm or
+//! after `maxHold`, and at once where it was in vain. What an operator that is being uninstalled cannot take back in time is given
+//! up: people are told the command. Each step is written down before it is done, so that a successor knows it for ours; doing it
+//! twice does no more than once.
 
 use std::time::Duration;
 
@@ -115,7 +116,7 @@ impl Case<'_> {
         match self.due() {
             None => self.wait("it is not due yet"),
             // Also where a step is written down: it may be one that was for Worse, or a later act has been stepped down since.
-            Some(by) if by != DueBy::Worse && !self.has_been_seen(by) => {
+            Some(by) if !self.is_at_once(by) && !self.has_been_seen(by) => {
                 self.wait("what came of the last step has not been read for long enough yet")
             }
             Some(by) => match self.may_step(by) {
@@ -182,6 +183,9 @@ impl Case<'_> {
 
     /// The policy was deleted in the middle of a breach: nobody is left who wants it back, and taking it away would hurt.
     fn abandoned(&self) -> Option<String> {
+        if self.made.gives_back() {
+            return None;
+        }
         let (_, situation) = self.fresh_view().ok().filter(|_| self.seen.policy_gone)?;
         if !matches!(situation.overall, Overall::Breached(_)) || self.is_worse() {
             return None;
@@ -207,15 +211,13 @@ impl Case<'_> {
 
     /// What makes it due, whichever comes first.
     fn due(&self) -> Option<DueBy> {
+        if self.made.gives_back() {
+            return self.due_to_give_back();
+        }
         if self.is_worse() {
             return Some(DueBy::Worse);
         }
-        let calm = self.fresh_view().is_ok_and(|(snapshot, situation)| {
-            // The incident is over, its story told: a step that hurts would be a new one.
-            situation.overall == Overall::Healthy
-                && situation.incident.is_none()
-                && situation.calm >= snapshot.policy.evaluation.recover_for
-        });
+        let calm = self.is_calm();
         if self.seen.draining().is_some() {
             return Some(DueBy::Drain);
         }
@@ -226,6 +228,47 @@ impl Case<'_> {
             None if calm => Some(DueBy::Calm),
             None if self.seen.now >= self.undo.due_at => Some(DueBy::MaxHold),
             None => None,
+        }
+    }
+
+    /// What makes it due to give capacity back. Nobody waits for ever for what was taken away.
+    fn due_to_give_back(&self) -> Option<DueBy> {
+        if self.seen.draining().is_some() {
+            Some(DueBy::Drain)
+        } else if self.is_in_vain() {
+            Some(DueBy::InVain)
+        } else if seen_overdue(self) {
+            Some(DueBy::MaxHold)
+        } else if self.undo.due_by == Some(DueBy::Calm) || self.is_calm() {
+            Some(DueBy::Calm)
+        } else {
+            None
+        }
+    }
+
+    /// What was taken away does not help, or nobody is left who wants it.
+    fn is_in_vain(&self) -> bool {
+        let outcome = self.remediation.status.outcome;
+        self.seen.policy_gone || matches!(outcome, Some(Outcome::Ineffective | Outcome::Worse))
+    }
+
+    /// The objectives have been kept for long enough.
+    fn is_calm(&self) -> bool {
+        self.fresh_view().is_ok_and(|(snapshot, situation)| {
+            // The incident is over, its story told: a step that hurts would be a new one.
+            situation.overall == Overall::Healthy
+                && situation.incident.is_none()
+                && situation.calm >= snapshot.policy.evaluation.recover_for
+        })
+    }
+
+    /// Whether a step that is due by this needs fresh health. What gives capacity back is a load on the databases while all is well,
+    /// and owed in any case later.
+    fn asks_for_health(&self, by: DueBy) -> bool {
+        match by {
+            DueBy::Calm => true,
+            DueBy::MaxHold | DueBy::Drain => !self.made.gives_back(),
+            DueBy::Worse | DueBy::InVain => false,
         }
     }
 
@@ -256,7 +299,7 @@ impl Case<'_> {
     fn may_step(&self, by: DueBy) -> Result<(), String> {
         let admission = self.seen.admission.as_ref().ok_or("the ledger cannot be asked")?;
         self.not_frozen(admission.limits)?;
-        if by == DueBy::Worse {
+        if !self.asks_for_health(by) {
             return Ok(());
         }
         #[cfg(planted_bugs)]
@@ -296,18 +339,29 @@ impl Case<'_> {
         if crate::planted::is("written_steps_need_no_window") && self.undo.change.writing().is_some() {
             return true;
         }
-        let Some((snapshot, situation)) = self.seen.view else { return false };
         let resource = &self.remediation.spec.resource;
         let own = (self.remediation.namespace.clone(), self.remediation.name.clone());
         let others = self.seen.admission.iter().flat_map(|admission| admission.ledger.others(&own));
         let others = others.filter(|(_, entry)| entry.resource.same_as(resource));
         let last = others.filter_map(|(_, entry)| entry.stepped_at).chain(self.undo.stepped_at).max();
+        let Some(last) = last else { return true };
+        if !self.asks_for_health(by) {
+            // Nothing has to be seen in the meantime, which may show nothing.
+            return later(last, self.spec.watch.evaluation.window) <= self.seen.now;
+        }
+        let Some((snapshot, situation)) = self.seen.view else { return false };
         let newest = situation.readings.iter().map(|reading| reading.at).min();
         let evaluation = &snapshot.policy.evaluation;
         let pause = if by == DueBy::Drain { evaluation.interval } else { evaluation.window };
-        match last.map(|at| later(at, pause)) {
-            Some(since) => newest.is_some_and(|at| at >= since),
-            None => true,
+        newest.is_some_and(|at| at >= later(last, pause))
+    }
+
+    /// Whether all of it is taken back in one step, without a look at what comes of it.
+    fn is_at_once(&self, by: DueBy) -> bool {
+        match by {
+            DueBy::Worse | DueBy::InVain => true,
+            DueBy::Drain => self.made.gives_back(),
+            DueBy::Calm | DueBy::MaxHold => false,
         }
     }
 
@@ -338,9 +392,9 @@ impl Case<'_> {
             return Step::Restore { effect, fence: later(self.seen.now, DEADLINE) };
         }
         let pace = match by {
-            DueBy::Worse => Pace::AtOnce,
-            DueBy::Calm | DueBy::MaxHold => Pace::By(self.spec.step),
+            by if self.is_at_once(by) => Pace::AtOnce,
             DueBy::Drain => Pace::By(self.step_in_time()),
+            DueBy::Calm | DueBy::MaxHold | DueBy::Worse | DueBy::InVain => Pace::By(self.spec.step),
         };
         let (thing, wrote, unit) = (self.made.thing(), self.made.wrote(), self.made.unit());
         let Some((change, to)) = self.made.next(pace) else {
@@ -350,13 +404,17 @@ impl Case<'_> {
             DueBy::Calm => "calm has returned".to_owned(),
             DueBy::MaxHold => format!("it was held for {}", human(self.spec.max_hold)),
             DueBy::Worse => "it made things worse".to_owned(),
+            DueBy::InVain if self.seen.policy_gone => "the policy was deleted".to_owned(),
+            DueBy::InVain => "it did not help".to_owned(),
             DueBy::Drain => "the operator is being uninstalled".to_owned(),
         };
         let sentence = format!("{why}: {thing} goes from {wrote} to {to} {unit}");
         let due_at = match (by, undo.due_by) {
             // Should the operator stay after all, it is held for as long as it was meant to.
-            (DueBy::Drain, _) | (_, Some(DueBy::Calm | DueBy::MaxHold | DueBy::Worse)) => undo.due_at,
-            (DueBy::Calm | DueBy::MaxHold | DueBy::Worse, None | Some(DueBy::Drain)) => {
+            (DueBy::Drain, _) | (_, Some(DueBy::Calm | DueBy::MaxHold | DueBy::Worse | DueBy::InVain)) => {
+                undo.due_at
+            }
+            (DueBy::Calm | DueBy::MaxHold | DueBy::Worse | DueBy::InVain, None | Some(DueBy::Drain)) => {
                 undo.due_at.min(self.seen.now)
             }
         };
@@ -433,7 +491,7 @@ fn manner(by: DueBy) -> &'static str {
     match by {
         DueBy::Calm | DueBy::MaxHold => "a step and a window",
         DueBy::Drain => "in time",
-        DueBy::Worse => "at once",
+        DueBy::Worse | DueBy::InVain => "at once",
     }
 }
 

@@ -12,6 +12,10 @@ use crate::model::{
     WorkloadNow, earlier, later,
 };
 
+/// Taking back what took capacity away.
+#[path = "giving_back_tests.rs"]
+mod giving_back;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Case {

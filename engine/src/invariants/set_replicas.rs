@@ -153,7 +153,9 @@ impl Checker {
             let (manager, theirs) = (&other.manager, other.replicas);
             found.push(("S21", format!("{manager} had set {theirs} replicas of {target}, we set {to}")));
         }
-        if writing != Some(to) || undo.state != UndoState::Pending || to < baseline || to >= wrote {
+        let leads_back =
+            if wrote < baseline { wrote < to && to <= baseline } else { baseline <= to && to < wrote };
+        if writing != Some(to) || undo.state != UndoState::Pending || !leads_back {
             found.push((
                 "U3",
                 format!(
@@ -176,7 +178,8 @@ impl Checker {
     /// U3: one step a window, of one workload, whichever act it takes back.
     fn step_size(&self, at: Timestamp, replicas: &Replicas, intent: &Intent, undo: &Undo, found: &mut Found) {
         let Some(spec) = &intent.stored.spec.undo else { return };
-        if undo.due_by == Some(DueBy::Worse) {
+        // All of it at once.
+        if matches!(undo.due_by, Some(DueBy::Worse | DueBy::InVain)) {
             return;
         }
         let drains = undo.due_by == Some(DueBy::Drain);
@@ -185,7 +188,7 @@ impl Checker {
             found.push(("U3", "it was taken back for an uninstallation that there was not".to_owned()));
         }
         let wrote = changed(undo).wrote;
-        if !drains && wrote.saturating_sub(replicas.to) > spec.step {
+        if !drains && wrote.abs_diff(replicas.to) > spec.step {
             found.push(("U3", format!("it went from {wrote} to {}, a step is {}", replicas.to, spec.step)));
         }
         let evaluation = &spec.watch.evaluation;
@@ -213,6 +216,10 @@ impl Checker {
         found: &mut Found,
     ) {
         let Some(spec) = intent.stored.spec.undo.as_ref().filter(|_| self.knows_readings()) else { return };
+        // What was taken away is given back without a look, unless calm is the reason.
+        if gives_back(intent) && undo.due_by != Some(DueBy::Calm) {
+            return;
+        }
         let holders = self.lease.during(at, self.tolerance.late);
         let mut readers: Vec<&String> =
             holders.iter().filter_map(|(_, (holder, _))| holder.as_ref()).collect();
@@ -237,7 +244,7 @@ impl Checker {
         if !enough {
             let wanted =
                 if worse { "Breached, as it must where the act made things worse" } else { "Healthy" };
-            found.push(("U2", format!("capacity was taken away, and no fresh reading said {wanted}")));
+            found.push(("U2", format!("replicas were taken back, and no fresh reading said {wanted}")));
         }
     }
 
@@ -274,10 +281,11 @@ impl Checker {
         }
         // What was written last may be the step that is about to be noted.
         let ours = self.standing.get(&set.uid).filter(|standing| standing.manager == MANAGER);
-        let Some(ours) = ours.filter(|ours| before.landed.is_some() && ours.replicas > changed(was).baseline)
-        else {
-            return;
+        let stands = |replicas: u32| {
+            let baseline = changed(was).baseline;
+            if set.takes_away() { replicas < baseline } else { replicas > baseline }
         };
+        let Some(ours) = ours.filter(|ours| before.landed.is_some() && stands(ours.replicas)) else { return };
         let policy = (before.stored.spec.policy.namespace.clone(), before.stored.spec.policy.name.clone());
         let versions = self.policies.get(&policy).map(|versions| versions.during(at, self.tolerance.late));
         let policy_gone = versions.is_some_and(|versions| {
@@ -288,7 +296,8 @@ impl Checker {
         let excused = match state {
             Some(UndoState::Abandoned) => {
                 let late = |mark: Draining| mark.is_late(later(at, self.tolerance.clock));
-                policy_gone || self.policies.is_empty() || self.some_mark(at, late)
+                // What was taken away is nobody's to keep.
+                (policy_gone && !set.takes_away()) || self.policies.is_empty() || self.some_mark(at, late)
             }
             Some(UndoState::Contested) => ours.replicas != changed(was).wrote,
             Some(UndoState::None | UndoState::Done | UndoState::Pending) | None => false,
@@ -332,5 +341,14 @@ fn is_step(intent: &Intent, replicas: &Replicas) -> bool {
     let undo = intent.stored.status.undo.as_ref();
     let begun = undo.is_some_and(|undo| stepping_to(undo) == Some(replicas.to));
     let acted = intent.landed.is_some() && intent.stored.status.phase != Phase::Executing;
-    begun || (acted && undo.is_some_and(|undo| replicas.to < changed(undo).wrote))
+    let leads_back = |undo: &Undo| {
+        let wrote = changed(undo).wrote;
+        if gives_back(intent) { replicas.to > wrote } else { replicas.to < wrote }
+    };
+    begun || (acted && undo.is_some_and(leads_back))
+}
+
+/// Whether taking it back gives replicas back that it took away.
+fn gives_back(intent: &Intent) -> bool {
+    matches!(&intent.effect, Effect::SetReplicas(set) if set.takes_away())
 }

@@ -1,6 +1,7 @@
 //! Each invariant is violated once and caught, by a story that is otherwise told without a complaint.
 
 mod draining;
+mod giving_back;
 
 use super::*;
 use crate::actions::{CancelQuery, Scale};

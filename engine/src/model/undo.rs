@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ByName, Dependency, Evaluation, Objective};
 
-/// What must be seen to be well before capacity is taken back. A copy of the policy's, so that an undo is carried out
+/// What must be seen to be well before an act is taken back. A copy of the policy's, so that an undo is carried out
 /// although the policy is invalid by then, or gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
@@ -25,7 +25,7 @@ pub struct Watch {
 pub struct UndoSpec {
     /// It is due so long after the act, if nothing else has made it due before.
     pub max_hold: Duration,
-    /// So many replicas are taken away at a time, a full window apart.
+    /// So many replicas are taken away or given back at a time, a full window apart.
     pub step: u32,
     /// What is watched meanwhile.
     pub watch: Watch,
@@ -61,6 +61,8 @@ pub enum DueBy {
     MaxHold,
     /// The act has made things worse.
     Worse,
+    /// The act took capacity away, which did not help; or its policy is gone.
+    InVain,
     /// The operator is being uninstalled: nobody is left who could do it later.
     Drain,
 }

@@ -52,7 +52,9 @@ pub(super) fn status(reader: &mut Reader, rollback: &api::RollbackStatus) -> Opt
         return None;
     }
     let due_by = match &rollback.due_by {
-        Some(word) => Some(reader.word(&format!("{PATH}.dueBy"), word, "Calm, MaxHold, Worse and Drain")?),
+        Some(word) => {
+            Some(reader.word(&format!("{PATH}.dueBy"), word, "Calm, MaxHold, Worse, InVain and Drain")?)
+        }
         None => None,
     };
     let states = "None, Pending, Done, Contested and Abandoned";

@@ -84,16 +84,19 @@ enum Place {
 fn secret_rule() -> Rule {
     let types = |wanted: Place| {
         let words = PLACES.iter().filter(move |(_, place)| *place == wanted);
-        words.map(|(word, _)| format!("'{word}'")).collect::<Vec<_>>().join(", ")
+        words.map(|(word, _)| *word).collect::<Vec<_>>()
+    };
+    let among = |types: &[&str]| {
+        let quoted: Vec<String> = types.iter().map(|word| format!("'{word}'")).collect();
+        format!("(self.type in [{}])", quoted.join(", "))
     };
     let (stores, workloads) = (types(Place::Store), types(Place::Workload));
-    let rule = format!(
-        "(!(self.type in [{stores}]) || has(self.secretRef)) && (!(self.type in [{workloads}]) || !has(self.secretRef))"
-    );
-    Rule::new(rule).message(&*format!(
-        "secretRef belongs to the types that are servers: {}",
-        types(Place::Store).replace('\'', "")
-    ))
+    let mut rule = format!("(!{} || has(self.secretRef))", among(&stores));
+    if !workloads.is_empty() {
+        rule.push_str(&format!(" && (!{} || !has(self.secretRef))", among(&workloads)));
+    }
+    let message = format!("secretRef belongs to the types that are servers: {}", stores.join(", "));
+    Rule::new(rule).message(&*message)
 }
 
 /// Something that the target depends on. Set the member that belongs to the type: postgresql for PostgreSQL, pgbouncer for
