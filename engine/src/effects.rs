@@ -322,7 +322,7 @@ impl SetReplicas {
         }
     }
 
-    /// Whether all replicas are ready.
+    /// Whether all replicas are ready, or the others have gone.
     fn progress(&self, now: &WorkloadNow, waited: &str) -> Progress {
         if now.uid != self.uid {
             return Progress::NotSeen(format!("{} was another one {waited} later", self.target));
@@ -332,6 +332,7 @@ impl SetReplicas {
             return Progress::NotSeen(format!("{others} had set {} replicas {waited} later", now.replicas));
         }
         let ready = format!("{} of {} replicas were ready {waited} later", now.ready, now.replicas);
-        if now.ready >= self.to { Progress::Confirmed(ready) } else { Progress::NotYet(ready) }
+        let done = if self.takes_away() { now.ready <= self.to } else { now.ready >= self.to };
+        if done { Progress::Confirmed(ready) } else { Progress::NotYet(ready) }
     }
 }

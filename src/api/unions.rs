@@ -27,6 +27,11 @@ impl Union {
         self.types
     }
 
+    /// The member of a type, where the type is known and has one.
+    pub(super) fn member(&self, word: &str) -> Option<&'static str> {
+        self.members().find(|(known, _)| *known == word).map(|(_, member)| member)
+    }
+
     /// The types, in the order in which people read them.
     pub fn words(&self) -> Vec<&'static str> {
         self.types.iter().map(|(word, _)| *word).collect()

@@ -1,11 +1,14 @@
 //! A workload's replicas, who sets them, and what else scales it: read live.
 
+use std::time::Duration;
+
 use engine::model::{
     Autoscaler, FieldManager, NoDataReason, Observed, TargetKind, TargetRef, Workload, WorkloadNow,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, ObjectMeta};
 use kube::{Api, Client, ResourceExt};
@@ -61,6 +64,12 @@ fn unread() -> Observed<Vec<Autoscaler>> {
     Observed::missing(NoDataReason::NotYetRead, "what else scales it has not been looked for")
 }
 
+/// How long the Pods of a template are given to end.
+fn grace(template: &PodTemplateSpec) -> Option<Duration> {
+    let seconds = template.spec.as_ref()?.termination_grace_period_seconds?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}
+
 fn deployment(object: Deployment) -> Read {
     let (spec, status) = (object.spec.unwrap_or_default(), object.status.unwrap_or_default());
     let workload = Workload {
@@ -70,6 +79,7 @@ fn deployment(object: Deployment) -> Read {
         total: count(status.replicas),
         updated: count(status.updated_replicas),
         ready: count(status.ready_replicas),
+        grace: grace(&spec.template),
         paused: spec.paused.unwrap_or_default(),
         managers: managers(&object.metadata),
         autoscalers: unread(),
@@ -89,6 +99,7 @@ fn stateful_set(object: StatefulSet) -> Read {
         total: count(Some(status.replicas)),
         updated: if settled { count(Some(status.replicas)) } else { count(status.updated_replicas) },
         ready: count(status.ready_replicas),
+        grace: grace(&spec.template),
         paused: false,
         managers: managers(&object.metadata),
         autoscalers: unread(),

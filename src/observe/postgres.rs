@@ -4,6 +4,8 @@
 //! waiting sessions only, and for at most 64 of them. The result is bounded; of a long queue those edges are kept that lead
 //! to its root: for each waiter who blocks without waiting, then who has waited longest. No query text leaves the server.
 
+use std::collections::BTreeMap;
+
 use engine::effects::{Inspection, SignalSession};
 use engine::model::{
     Coverage, LockWait, NoData, NoDataReason, Observed, PostgresFacts, PostgresLook, ServerIdentity, Session,
@@ -77,6 +79,10 @@ SELECT json_build_object(
   'untracked', (SELECT count(*) FROM a WHERE state = 'disabled'),
   'active_seconds', (SELECT coalesce(sum(extract(epoch FROM clock_timestamp() - query_start)), 0) FROM a
     WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
+  'active', (SELECT count(*) FROM a WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
+  'active_by_role', (SELECT coalesce(json_object_agg(usename, sessions), '{}') FROM (SELECT usename, count(*) AS sessions FROM a
+    WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock' AND usename IS NOT NULL
+    GROUP BY usename ORDER BY count(*) DESC, usename LIMIT 64) r),
   'waiting', (SELECT count(*) FROM a WHERE wait_event_type = 'Lock'),
   'lock_waits', (SELECT coalesce(json_agg(json_build_array(waiter, blocker)), '[]') FROM waits),
   'sessions', (SELECT coalesce(json_agg(json_build_object(
@@ -110,6 +116,8 @@ const LOOK: &str = concat!(
 /// The `LIMIT`s of the statement: edges, and sessions (64 waiting, those that block them, 68 that are just busy).
 const MOST_WAITS: usize = 1024;
 const MOST_SESSIONS: usize = 64 + MOST_WAITS + 68;
+/// Roles that are counted.
+const MOST_ROLES: usize = 64;
 /// Several times what so many sessions take.
 const MOST_TEXT: usize = 4 * 1024 * 1024;
 
@@ -130,6 +138,8 @@ struct Raw {
     /// Sessions that do not say what they are doing, because `track_activities` is off for them.
     untracked: i64,
     active_seconds: f64,
+    active: i64,
+    active_by_role: BTreeMap<String, i64>,
     waiting: i64,
     lock_waits: Vec<(i32, i32)>,
     sessions: Vec<RawSession>,
@@ -321,6 +331,13 @@ fn facts(raw: Raw, version: u32, peer: String) -> Option<PostgresFacts> {
             used: u32::try_from(raw.used_slots).unwrap_or_default(),
         },
         active_seconds: raw.active_seconds.max(0.0),
+        active: u32::try_from(raw.active).unwrap_or_default(),
+        active_by_role: raw
+            .active_by_role
+            .into_iter()
+            .take(MOST_ROLES)
+            .map(|(role, active)| (name(Some(role)), u32::try_from(active).unwrap_or_default()))
+            .collect(),
         sessions: raw.sessions.into_iter().filter_map(session).collect(),
         lock_waits: raw
             .lock_waits
@@ -380,7 +397,7 @@ mod tests {
         serde_json::json!({
             "clock": 0, "started": 0, "standby": false, "system_identifier": "1", "database": "d", "user": "u",
             "quoted_user": "u", "reads_all": true, "may_signal": true, "usable_slots": 1, "used_slots": 1,
-            "untracked": 0, "active_seconds": 0.0, "waiting": 0, "lock_waits": vec![(1, 2); waits],
+            "untracked": 0, "active_seconds": 0.0, "active": 0, "active_by_role": {}, "waiting": 0, "lock_waits": vec![(1, 2); waits],
             "sessions": vec![session; sessions],
         })
         .to_string()

@@ -59,8 +59,8 @@ fn stories() -> Vec<(Value, i32)> {
         json!({
             "clock": at(0), "started": at(-86_400), "standby": false, "system_identifier": "7000", "database": "orders",
             "user": "latency_operator", "quoted_user": "latency_operator", "reads_all": true, "may_signal": true,
-            "usable_slots": 97, "used_slots": 12, "untracked": 0, "active_seconds": active, "waiting": 0,
-            "lock_waits": waits, "sessions": sessions,
+            "usable_slots": 97, "used_slots": 12, "untracked": 0, "active_seconds": active, "active": 5,
+            "active_by_role": {"reporting": 3, "orders": 2}, "waiting": 0, "lock_waits": waits, "sessions": sessions,
         })
     };
     let waiter = |pid| {

@@ -1,6 +1,6 @@
 //! Who is there and what they are doing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine::model::{Coverage, SessionState};
@@ -39,6 +39,7 @@ async fn an_idle_database_is_identified_and_shows_nobody() {
     assert_eq!(facts.sessions, []);
     assert_eq!(facts.lock_waits, []);
     assert!(facts.active_seconds.abs() < f64::EPSILON, "{}", facts.active_seconds);
+    assert_eq!((facts.active, facts.active_by_role.len()), (0, 0));
     assert!(!facts.truncated);
 }
 
@@ -58,6 +59,10 @@ async fn a_busy_database_shows_those_who_work_and_counts_all_who_are_connected()
     let facts = until_facts(&connection, |facts| facts.sessions.len() == 4 && facts.slots.used == 6).await;
     let pids: BTreeSet<i32> = facts.sessions.iter().map(|session| session.identity.pid).collect();
     assert_eq!(pids, BTreeSet::from([first.pid, second.pid, elsewhere.pid, dozing.pid]));
+    // Over all databases; an idle transaction is not active.
+    assert_eq!(facts.active, 3);
+    assert_eq!(facts.active_by_role, BTreeMap::from([("orders".to_owned(), 1), ("reporting".to_owned(), 2)]));
+    assert_eq!(facts.active_of(&["reporting".to_owned(), "nobody".to_owned()]), 2);
     assert!(!pids.contains(&own) && !pids.contains(&idle.pid));
     assert_eq!(session(&facts, first.pid).role, "orders");
     assert_eq!(session(&facts, first.pid).application, "lab");

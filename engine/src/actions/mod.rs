@@ -33,7 +33,7 @@ pub struct Traits {
     pub adds_load: bool,
     /// It takes capacity away.
     pub removes_capacity: bool,
-    /// It changes the target itself: one policy at a time may, and only a settled target is changed.
+    /// It changes a workload, the target or another one: one policy at a time may, and only a settled workload is changed.
     pub touches_workload: bool,
     /// It destroys somebody's work: it needs a cause that is Certain.
     pub disruptive: bool,

@@ -1,6 +1,7 @@
 //! Workloads: how a policy names them, and what Kubernetes says about them, read live once something is broken.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,9 @@ pub struct Workload {
     pub updated: u32,
     /// `status.readyReplicas`.
     pub ready: u32,
+    /// How long its Pods are given to end (`terminationGracePeriodSeconds`); none where that could not be read.
+    #[serde(default)]
+    pub grace: Option<Duration>,
     /// `spec.paused`: a rollout that somebody has stopped half-way.
     pub paused: bool,
     /// Who holds `spec.replicas`.
@@ -225,6 +229,7 @@ mod tests {
             total: 4,
             updated: 4,
             ready: 4,
+            grace: None,
             paused: false,
             managers: vec![],
             autoscalers: Observed::Known { at: jiff::Timestamp::UNIX_EPOCH, value: vec![] },

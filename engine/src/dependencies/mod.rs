@@ -57,6 +57,8 @@ pub(crate) trait Kind {
     fn place(declared: &Self::Declared) -> Place<'_>;
     /// The workload that a look shows, where it is read in Kubernetes.
     fn workload(facts: &Self::Facts) -> Option<&Target>;
+    /// The database roles of sessions that are not the target's own.
+    fn roles(declared: &Self::Declared) -> &[String];
     /// The dependency that this one stands in front of, as a pool does in front of its database.
     fn stands_before(declared: &Self::Declared) -> Option<&str>;
     /// The statement that an administrator runs, where only a part of it can be read and the rest may hide anything.
@@ -124,6 +126,14 @@ macro_rules! kinds {
             pub fn place(&self) -> Place<'_> {
                 match self {
                     $(Self::$kind(declared) => <$kind as Kind>::place(declared),)*
+                }
+            }
+
+            /// The database roles of sessions that are not the target's own.
+            #[must_use]
+            pub fn roles(&self) -> &[String] {
+                match self {
+                    $(Self::$kind(declared) => <$kind as Kind>::roles(declared),)*
                 }
             }
 

@@ -64,8 +64,10 @@ pub enum Applies {
     Always,
     /// Those that give the databases more to do.
     AddsLoad,
-    /// Those that change the target itself.
+    /// Those that change a workload.
     TouchesWorkload,
+    /// Those that give a workload more capacity.
+    AddsCapacity,
 }
 
 impl Applies {
@@ -76,6 +78,10 @@ impl Applies {
             Self::Always => true,
             Self::AddsLoad => kind.line().traits.adds_load,
             Self::TouchesWorkload => kind.line().traits.touches_workload,
+            Self::AddsCapacity => {
+                let traits = kind.line().traits;
+                traits.touches_workload && !traits.removes_capacity
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ pub(super) const GUARD: Guard = Guard {
     name: GuardName::Scope,
     refuses: "capacity unless the whole target is slow: when only single views are, or when it is not known (no source counts views)",
     stages: PROPOSE_AND_GATE,
-    applies: Applies::TouchesWorkload,
+    applies: Applies::AddsCapacity,
     transient: false,
     while_running: WhileRunning::NotAsked,
     escalates_as: None,

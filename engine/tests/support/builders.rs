@@ -115,6 +115,8 @@ pub(crate) fn quiet_database(now: Timestamp) -> PostgresFacts {
         may_signal: true,
         slots: Slots { usable: 100, used: 10 },
         active_seconds: 0.0,
+        active: 0,
+        active_by_role: BTreeMap::new(),
         sessions: vec![],
         lock_waits: vec![],
         truncated: false,

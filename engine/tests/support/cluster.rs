@@ -67,6 +67,7 @@ impl Cluster {
             total: self.replicas,
             updated: self.replicas,
             ready: self.ready,
+            grace: None,
             paused: false,
             managers: self.managers.clone(),
             autoscalers: Observed::Known { at: now, value: self.autoscalers.clone() },

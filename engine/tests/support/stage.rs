@@ -214,6 +214,10 @@ impl Stage {
             .map(|session| elapsed(self.now, session.identity.query_start).as_secs_f64())
             .sum::<f64>()
             + 0.5;
+        for session in self.sessions.values().filter(running) {
+            facts.active += 1;
+            *facts.active_by_role.entry(session.role.clone()).or_default() += 1;
+        }
         facts.lock_waits.clone_from(&self.waits);
         if self.partial {
             facts.coverage =

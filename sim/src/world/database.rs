@@ -191,6 +191,10 @@ impl Database {
             .values()
             .filter(active)
             .map(|client| elapsed(clock, client.session.identity.query_start).as_secs_f64());
+        let mut active_by_role = BTreeMap::<String, u32>::new();
+        for client in self.clients.values().filter(active) {
+            *active_by_role.entry(client.session.role.clone()).or_default() += 1;
+        }
         PostgresLook {
             server: self.server.clone(),
             version: 160_000,
@@ -206,6 +210,8 @@ impl Database {
             may_signal: true,
             slots: Slots { usable: 100, used },
             active_seconds: ages.sum::<f64>() + 0.5,
+            active: active_by_role.values().sum(),
+            active_by_role,
             sessions: self.clients.values().map(|client| client.session.clone()).collect(),
             lock_waits: self.waits.clone(),
             truncated: false,

@@ -175,6 +175,7 @@ impl Target {
             total: self.replicas,
             updated: if rolling { self.replicas / 2 } else { self.replicas },
             ready: self.ready,
+            grace: None,
             paused: false,
             managers: self.managers.clone(),
             autoscalers: Observed::Known { at: instant(now), value: self.autoscalers.clone() },

@@ -59,7 +59,7 @@ pub(super) struct Reader {
     references: Vec<Reference>,
 }
 
-/// A dependency that another one names.
+/// A dependency that another one, or an action, names.
 #[derive(Debug)]
 struct Reference {
     path: String,
@@ -82,7 +82,7 @@ impl Reader {
         }
     }
 
-    /// A dependency names another one, which must be declared with that type. It is looked for once all of them are read.
+    /// Something names a dependency, which must be declared with that type. It is looked for once everything is read.
     pub(super) fn refers(&mut self, path: impl Into<String>, name: &str, r#type: &'static str) {
         self.references.push(Reference { path: path.into(), name: name.to_owned(), r#type });
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use engine::actions::Line;
 use engine::causes::{self, CAUSES};
 use engine::model::{
-    ByName, Databases, Dependency, Evaluation, GuardSettings, Mode, Name, Policy, PolicyRef, Rung, Severity,
-    TargetKind, TargetRef, Thresholds, Verification,
+    ByName, Databases, Dependency, Evaluation, GuardSettings, Mode, Name, Place, Policy, PolicyRef, Rung,
+    Severity, TargetKind, TargetRef, Thresholds, Verification,
 };
 use kube::ResourceExt;
 
 use super::{Problem, Reader, Reference, objectives};
 use crate::api::actions::TYPES;
+use crate::api::dependencies::TYPES as DEPENDENCY_TYPES;
 use crate::api::policy::{
     self as api, APPROVAL_SCOPES, LatencyPolicy, NOTIFICATION_EVENTS, NOTIFICATION_TYPES, SEVERITIES,
     WINDOW_TYPES,
@@ -61,6 +62,8 @@ pub fn policy(object: &LatencyPolicy) -> Result<Policy, Vec<Problem>> {
         ignored: Vec::new(),
         unused: Vec::new(),
     };
+    references(&mut reader, &spec.dependencies);
+    workloads(&mut reader, spec, &policy);
     approval(&mut reader, &spec.approval);
     notifications(&mut reader, spec);
     cancellable(&mut reader, spec, &policy);
@@ -158,6 +161,12 @@ pub(super) fn dependencies(
                 .problem(format!("{path}.name"), format!("there are two dependencies {}", dependency.name.0));
         }
     }
+    references(reader, dependencies);
+    known
+}
+
+/// What dependencies and actions name must be declared, with the right type.
+fn references(reader: &mut Reader, dependencies: &[crate::api::dependencies::Dependency]) {
     for Reference { path, name, r#type } in std::mem::take(&mut reader.references) {
         match dependencies.iter().find(|dependency| dependency.name.0 == name) {
             Some(named) if named.r#type.0 == r#type => {}
@@ -172,7 +181,31 @@ pub(super) fn dependencies(
             }
         }
     }
-    known
+}
+
+/// A dependency that is a workload is another one than the target, and its sessions can be told from the target's.
+fn workloads(reader: &mut Reader, spec: &api::LatencyPolicySpec, policy: &Policy) {
+    let own: Vec<&String> = policy.databases().flat_map(|(_, database)| &database.client_roles).collect();
+    for (index, dependency) in spec.dependencies.iter().enumerate() {
+        let Some(declared) = policy.dependencies.get(&dependency.name.0) else { continue };
+        let member = DEPENDENCY_TYPES.member(&dependency.r#type.0).unwrap_or_default();
+        let path = format!("spec.dependencies[{index}].{member}");
+        if let Place::Workload { target, .. } = declared.place()
+            && *target == policy.target
+        {
+            reader.problem(
+                format!("{path}.targetRef"),
+                format!("{target} is the target itself; name another workload"),
+            );
+        }
+        if let Some(role) = declared.roles().iter().find(|role| own.contains(role)) {
+            let message = format!(
+                "{role} is among the clientRoles of the target, too, so that nobody can tell whose its sessions are; give \
+                 each a role of its own"
+            );
+            reader.problem(format!("{path}.clientRoles"), message);
+        }
+    }
 }
 
 /// Thresholds of causes that this version does not know, or that have no such threshold, are passed over.

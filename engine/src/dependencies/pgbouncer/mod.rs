@@ -80,6 +80,10 @@ impl Kind for PgBouncer {
         None
     }
 
+    fn roles(_: &PgBouncerDependency) -> &[String] {
+        &[]
+    }
+
     fn stands_before(declared: &PgBouncerDependency) -> Option<&str> {
         declared.database.as_deref()
     }

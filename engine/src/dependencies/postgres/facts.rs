@@ -1,5 +1,6 @@
 //! What one diagnosis snapshot of a PostgreSQL database says.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::base::{Shared, elapsed};
 
 /// The share of the active time that is most of it.
 const DOMINANT: f64 = 0.5;
+/// With fewer active sessions a database is not busy, whoever has them.
+const BUSY: u32 = 4;
 
 /// Which server, and which life of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -153,6 +156,12 @@ pub struct PostgresLook {
     pub slots: Slots,
     /// Summed age in seconds of the active client backends that do not wait for a lock, over all databases of the server.
     pub active_seconds: f64,
+    /// Client backends that run a statement and do not wait for a lock, over all databases of the server.
+    #[serde(default)]
+    pub active: u32,
+    /// How many of them each role has: of the 64 roles that have most.
+    #[serde(default)]
+    pub active_by_role: BTreeMap<String, u32>,
     /// The sessions that matter: the oldest active ones, idle transactions, and all that block or wait. Bounded.
     pub sessions: Vec<Session>,
     /// Who waits for whom.
@@ -182,6 +191,21 @@ impl PostgresLook {
             .filter(|session| session.state == SessionState::Active && !session.waits_for_lock)
             .max_by_key(|session| self.age(session.identity.query_start))
             .filter(|session| self.share(session) >= DOMINANT)
+    }
+
+    /// How many active sessions these roles have.
+    #[must_use]
+    pub fn active_of(&self, roles: &[String]) -> u32 {
+        roles.iter().filter_map(|role| self.active_by_role.get(role)).sum()
+    }
+
+    /// The role that has more than half of the active sessions, where there are at least four.
+    #[must_use]
+    pub fn busiest(&self) -> Option<&str> {
+        let most = self.active_by_role.iter().max_by_key(|(_, active)| **active);
+        let (role, _) =
+            most.filter(|(_, own)| self.active >= BUSY && u64::from(**own) * 2 > u64::from(self.active))?;
+        Some(role)
     }
 
     /// The share that a session's statement has in the active time (0 to 1).

@@ -1,11 +1,11 @@
-//! What is remembered of a database: the last two looks, as far as they are compared.
+//! What is remembered of a database: the last two looks, as far as they are compared, and since when one role is busiest.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{PostgresLook, Session, SessionIdentity, locks};
 use crate::base::Shared;
-use crate::stats::LastTwo;
+use crate::stats::{Held, LastTwo};
 
 /// What tells one transaction of one session from the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +45,20 @@ impl DatabaseGlance {
     }
 }
 
-/// The last two looks at a database.
+/// A role that had more than half of the active sessions in the last looks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Busiest {
+    role: String,
+    held: Held,
+}
+
+/// The last looks at a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseMemory {
-    /// The looks.
+    /// The last two.
     pub looks: LastTwo<Shared<DatabaseGlance>>,
+    #[serde(default)]
+    busiest: Option<Busiest>,
 }
 
 impl DatabaseMemory {
@@ -57,7 +66,25 @@ impl DatabaseMemory {
     pub fn learn(&mut self, at: Timestamp, look: &PostgresLook) {
         if self.looks.to().is_none_or(|latest| latest < at) {
             self.looks.note(at, DatabaseGlance::of(look).into());
+            self.learn_busiest(at, look.busiest());
         }
+    }
+
+    fn learn_busiest(&mut self, at: Timestamp, role: Option<&str>) {
+        let before = self.busiest.take().filter(|before| Some(before.role.as_str()) == role);
+        self.busiest = role.map(|role| {
+            let mut busiest =
+                before.unwrap_or_else(|| Busiest { role: role.to_owned(), held: Held::default() });
+            busiest.held.note(true, at);
+            busiest
+        });
+    }
+
+    /// Since when, and in how many looks in a row, one of these roles has had more than half of the active sessions; none where
+    /// it did not in the last look.
+    #[must_use]
+    pub fn busiest_of(&self, roles: &[String]) -> Option<&Held> {
+        self.busiest.as_ref().filter(|busiest| roles.contains(&busiest.role)).map(|busiest| &busiest.held)
     }
 
     /// Whether the session was a root in both looks, in the same transaction.
@@ -107,5 +134,30 @@ mod tests {
         session.xact_start = Some(later(setup.now, SECOND));
         memory.learn(later(setup.now, 2 * SECOND), &look(&session));
         assert!(!memory.root_twice(&session), "a hot session, not a blocker");
+    }
+
+    #[test]
+    fn a_role_is_busiest_as_long_as_it_has_more_than_half_of_at_least_four() {
+        let setup = Setup::acting();
+        let (_, facts) = setup.snapshot.observations.postgres("db").unwrap().unwrap();
+        let roles = ["celery".to_owned()];
+        let mut memory = DatabaseMemory::default();
+        let mut looks = 0;
+        let mut seen = |celery: u32, orders: u32| {
+            let mut look = facts.clone();
+            look.active = celery + orders;
+            look.active_by_role = [("celery".into(), celery), ("orders".into(), orders)].into();
+            looks += 1;
+            memory.learn(later(setup.now, looks * SECOND), &look);
+            memory.busiest_of(&roles).map(|held| (held.looks(), held.since()))
+        };
+        assert_eq!(seen(3, 0), None, "three are not many");
+        assert_eq!(seen(2, 2), None, "half is not more than half");
+        let since = Some(later(setup.now, 3 * SECOND));
+        assert_eq!(seen(3, 1), Some((1, since)));
+        assert_eq!(seen(30, 10), Some((2, since)));
+        assert_eq!(seen(3, 4), None);
+        assert_eq!(seen(3, 1), Some((1, Some(later(setup.now, 6 * SECOND)))));
+        assert_eq!(memory.busiest_of(&["orders".to_owned()]), None);
     }
 }

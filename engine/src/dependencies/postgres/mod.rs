@@ -43,6 +43,10 @@ impl Kind for Postgres {
         None
     }
 
+    fn roles(_: &PostgresDependency) -> &[String] {
+        &[]
+    }
+
     fn stands_before(_: &PostgresDependency) -> Option<&str> {
         None
     }

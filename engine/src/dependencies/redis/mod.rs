@@ -44,6 +44,10 @@ impl Kind for Redis {
         None
     }
 
+    fn roles(_: &RedisDependency) -> &[String] {
+        &[]
+    }
+
     fn stands_before(_: &RedisDependency) -> Option<&str> {
         None
     }
