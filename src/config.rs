@@ -312,6 +312,8 @@ fn is_span(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use engine::actions::ACTIONS;
+
     use super::*;
 
     fn refused(text: &str) -> String {
@@ -322,15 +324,7 @@ mod tests {
     #[test]
     fn the_least_file_has_all_defaults() {
         let config = Config::parse(&format!("apiVersion: {API_VERSION}\nkind: {KIND}")).unwrap();
-        assert_eq!(
-            config.actions,
-            vec![
-                ActionKind::CancelQuery,
-                ActionKind::TerminateIdle,
-                ActionKind::Scale,
-                ActionKind::WarmCache
-            ]
-        );
+        assert_eq!(config.actions, ACTIONS.iter().map(|line| line.kind).collect::<Vec<_>>());
         assert_eq!(config.lease.duration, Duration::from_secs(15));
         assert_eq!(config.secrets, SecretRule::Labelled);
         assert!(config.policy_metrics);

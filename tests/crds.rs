@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use engine::actions::ACTIONS;
 use kube::CustomResourceExt;
 use latency_operator::api::{self, LatencyPolicy, RemediationBudget, vocabulary};
 use serde_json::{Value, json};
@@ -65,6 +66,21 @@ fn editors_get_the_words_that_fields_know() {
     }
     let warnings = serde_saphyr::to_string(&vocabulary::warnings()).expect("YAML");
     generated("charts/latency-operator/files/words.yaml", &warnings);
+    let actions = ACTIONS.iter().map(|line| line.kind.to_string()).collect::<Vec<_>>();
+    generated_part("values.yaml", "  actions: [", "]", &actions.join(", "));
+    let lines: Vec<String> = actions.iter().map(|action| format!("\n              \"{action}\"")).collect();
+    let begin = "\"actions\": {\n          \"type\": \"array\",\n          \"uniqueItems\": true,\n          \"items\": {\n            \"type\": \"string\",\n            \"enum\": [";
+    generated_part("values.schema.json", begin, "\n            ]", &lines.join(","));
+}
+
+/// The same for a part of a file of the chart, after `begin` and before `end`.
+fn generated_part(file: &str, begin: &str, end: &str, text: &str) {
+    let file = format!("charts/latency-operator/{file}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
+    let stored = std::fs::read_to_string(&path).expect("the file");
+    let (before, rest) = stored.split_once(begin).unwrap_or_else(|| panic!("{file} has no {begin}"));
+    let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("{file} has no {end}"));
+    generated(&file, &format!("{before}{begin}{text}{end}{after}"));
 }
 
 #[test]

@@ -43,7 +43,7 @@ const ENGINE: Layers = Layers {
         ("judge", &["model", "planted"]),
         ("causes", &["model", "dependencies", "judge", "planted"]),
         ("investigate", &["model", "causes"]),
-        ("actions", &["model", "effects", "judge", "causes", "planted"]),
+        ("actions", &["model", "dependencies", "effects", "judge", "causes", "planted"]),
         ("guards", &["model", "effects", "judge", "causes", "actions", "planted"]),
         ("record", &["model", "guards"]),
         ("admit", &["model", "guards", "planted"]),

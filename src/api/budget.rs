@@ -7,7 +7,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::actions::TYPES;
 use super::text::{Instant, Label, Word, or_for_ever};
+use super::unions::listed;
 
 /// Words of `mode` in `maxMode`.
 pub const MODES: &[&str] = &["Observe", "Approve", "Auto"];
@@ -61,10 +63,9 @@ pub struct RemediationBudgetSpec {
     /// Example: {maxActionsPerHour: 6, maxConcurrent: 2}
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_namespace: Option<PerNamespace>,
-    /// Actions that never run in its namespaces: CancelQuery, TerminateIdle, Scale, WarmCache. Default: none. An
-    /// unknown value denies nothing and makes the budget not Ready. Example: [TerminateIdle]
+    /// Actions that never run in its namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "set", "description" = denied()))]
     pub denied_actions: Vec<Word>,
     /// Highest mode in which an action may run in its namespaces. Default: the mode of the policy.
     /// Example: [{action: Scale, mode: Observe}]
@@ -142,11 +143,31 @@ pub struct PerNamespace {
     pub max_concurrent: Option<i32>,
 }
 
+/// All actions, for a description.
+fn known_actions() -> String {
+    listed(&TYPES.words())
+}
+
+fn denied() -> String {
+    let actions = known_actions();
+    format!(
+        "Actions that never run in its namespaces: {actions}. Default: none. An unknown value denies nothing and makes the \
+         budget not Ready. Example: [TerminateIdle]"
+    )
+}
+
+fn limited() -> String {
+    let actions = known_actions();
+    format!(
+        "The action: {actions}. An unknown value limits nothing and makes the budget not Ready. Example: Scale"
+    )
+}
+
 /// Highest mode of an action.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct MaxMode {
-    /// The action: CancelQuery, TerminateIdle, Scale or WarmCache. An unknown value limits nothing and makes the budget not
-    /// Ready. Example: Scale
+    /// The action.
+    #[schemars(extend("description" = limited()))]
     pub action: Word,
     /// The highest mode: Observe (dry runs only), Approve (no action runs without an approval; this version asks for none) or
     /// Auto. An unknown value counts as Observe and makes the budget not Ready.

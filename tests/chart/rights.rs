@@ -45,7 +45,7 @@ const SCALE: [&str; 4] = [
 /// asks for is found as what a probe asks for.
 fn of_action(action: &str) -> BTreeSet<String> {
     match action {
-        "Scale" => set(&SCALE),
+        "Scale" | "ShedWorkers" => set(&SCALE),
         "CancelQuery" | "TerminateIdle" | "WarmCache" => BTreeSet::new(),
         other => panic!("which rights does {other} need?"),
     }
@@ -57,15 +57,21 @@ async fn with_actions(actions: &[String]) -> BTreeSet<String> {
 }
 
 #[test]
-fn an_action_that_is_switched_off_takes_exactly_its_rights_along() {
+fn an_action_brings_exactly_its_rights_and_takes_them_along_when_it_is_switched_off() {
     run(async {
         let kinds: Vec<String> = ACTIONS.iter().map(|line| line.kind.to_string()).collect();
-        let whole = with_actions(&kinds).await;
+        let (whole, none) = (with_actions(&kinds).await, with_actions(&[]).await);
         for kind in &kinds {
+            let alone = with_actions(std::slice::from_ref(kind)).await;
+            let brought: BTreeSet<String> = alone.difference(&none).cloned().collect();
+            assert_eq!(brought, of_action(kind), "with {kind} alone");
+            // What another action needs, too, stays.
             let others: Vec<String> = kinds.iter().filter(|other| *other != kind).cloned().collect();
+            let needed: BTreeSet<String> = others.iter().flat_map(|other| of_action(other)).collect();
             let left = with_actions(&others).await;
             let gone: BTreeSet<String> = whole.difference(&left).cloned().collect();
-            assert_eq!(gone, of_action(kind), "without {kind}");
+            let own: BTreeSet<String> = of_action(kind).difference(&needed).cloned().collect();
+            assert_eq!(gone, own, "without {kind}");
             assert!(left.is_subset(&whole));
         }
     });

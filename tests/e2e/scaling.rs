@@ -17,11 +17,14 @@ pub(crate) fn grow(policy: &mut Value) {
 }
 
 pub(crate) async fn scaled(world: &World) -> LatencyRemediation {
-    let found = eventually("something is scaled", SOON, async || {
+    let found = lab::until(SOON, async || {
         let all = world.remediations().list(&ListParams::default()).await.expect("remediations").items;
         all.into_iter().find(|one| ["Verifying", "Completed"].contains(&phase(one).as_str()))
     });
-    found.await
+    match found.await {
+        Some(found) => found,
+        None => panic!("nothing is scaled: {:#?}\n{}", world.events().await, world.operator_log()),
+    }
 }
 
 pub(crate) fn undo(remediation: &LatencyRemediation) -> String {

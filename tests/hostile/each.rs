@@ -57,11 +57,13 @@ pub(crate) fn can_be_told(said: &str) -> bool {
 }
 
 /// Whether the message begins with the path of something that was changed, of what it is part of, or of a part of it; down to the
-/// entries of the lists of a spec, because what is wrong may be that two fields do not fit.
+/// entries of the lists of a spec, because what is wrong may be that two fields do not fit. A name that leads nowhere says where it
+/// should lead.
 fn names_a_touched_place(said: &str, mutant: &Mutant) -> bool {
     let named = top(said.split(": ").next().unwrap_or_default());
     mutant.touched.iter().map(|place| top(place)).any(|touched| {
-        named == "." || touched.starts_with(named.as_str()) || named.starts_with(touched.as_str())
+        let lies_there = touched.starts_with(named.as_str()) || named.starts_with(touched.as_str());
+        named == "." || lies_there || said.contains(&format!("in {touched}"))
     })
 }
 

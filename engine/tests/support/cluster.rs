@@ -1,4 +1,4 @@
-//! The target's replicas, as a cluster would run them: set by whoever sets them, and ready a moment later.
+//! The replicas of a workload, as a cluster would run them: set by whoever sets them, and ready a moment later.
 
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub(crate) struct Cluster {
     ready: u32,
     set_at: Timestamp,
     ready_after: Duration,
+    grace: Option<Duration>,
     managers: Vec<FieldManager>,
     autoscalers: Vec<Autoscaler>,
     views: Views,
@@ -34,13 +35,18 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new() -> Self {
+        Self::of("t", 4, None)
+    }
+
+    pub(crate) fn of(uid: &str, replicas: u32, grace: Option<Duration>) -> Self {
         Self {
-            uid: "t".into(),
+            uid: uid.into(),
             gone: false,
-            replicas: 4,
-            ready: 4,
+            replicas,
+            ready: replicas,
             set_at: builders::start(),
             ready_after: Duration::from_secs(2),
+            grace,
             managers: vec![FieldManager("kubectl-client-side-apply".into())],
             autoscalers: Vec::new(),
             views: Views::Unread,
@@ -67,7 +73,7 @@ impl Cluster {
             total: self.replicas,
             updated: self.replicas,
             ready: self.ready,
-            grace: None,
+            grace: self.grace,
             paused: false,
             managers: self.managers.clone(),
             autoscalers: Observed::Known { at: now, value: self.autoscalers.clone() },

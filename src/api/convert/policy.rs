@@ -172,11 +172,13 @@ fn references(reader: &mut Reader, dependencies: &[crate::api::dependencies::Dep
             Some(named) if named.r#type.0 == r#type => {}
             Some(named) => {
                 let is = &named.r#type.0;
-                reader.problem(path, format!("{name} is of type {is}; name a dependency of type {type}"));
+                let message =
+                    format!("{name} is of type {is}; name a dependency of type {type} in spec.dependencies");
+                reader.problem(path, message);
             }
             None => {
                 let message =
-                    format!("no dependency is called {name}; name one of type {type} of this policy");
+                    format!("no dependency is called {name}; name one of type {type} in spec.dependencies");
                 reader.problem(path, message);
             }
         }
@@ -195,7 +197,7 @@ fn workloads(reader: &mut Reader, spec: &api::LatencyPolicySpec, policy: &Policy
         {
             reader.problem(
                 format!("{path}.targetRef"),
-                format!("{target} is the target itself; name another workload"),
+                format!("{target} is the target itself (spec.targetRef); name another workload"),
             );
         }
         if let Some(role) = declared.roles().iter().find(|role| own.contains(role)) {
@@ -403,7 +405,7 @@ mod tests {
     fn an_unknown_action_notification_or_threshold_is_passed_over_alone() {
         let policy = read(remediation(json!({"type": "Reboot"}))).unwrap();
         assert_eq!(policy.rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(), ["grow"]);
-        let known = "it knows CancelQuery, TerminateIdle, WarmCache and Scale";
+        let known = format!("it knows {}", listed(&TYPES.words()));
         assert_eq!(
             policy.ignored,
             [format!("spec.remediations[0].action.type: this version does not know Reboot; {known}")]

@@ -78,10 +78,12 @@ mod tests {
     fn the_database_behind_it_is_a_declared_one() {
         assert_eq!(problems("db"), [""; 0]);
         let path = "spec.dependencies[0].pgbouncer.databaseDependencyName";
-        let unknown = "no dependency is called orders; name one of type PostgreSQL of this policy";
+        let unknown = "no dependency is called orders; name one of type PostgreSQL in spec.dependencies";
         assert_eq!(problems("orders"), [format!("{path}: {unknown}")]);
         for (other, kind) in [("cache", "Redis"), ("pool", "PgBouncer")] {
-            let wrong = format!("{path}: {other} is of type {kind}; name a dependency of type PostgreSQL");
+            let wrong = format!(
+                "{path}: {other} is of type {kind}; name a dependency of type PostgreSQL in spec.dependencies"
+            );
             assert_eq!(problems(other), [wrong]);
         }
     }
