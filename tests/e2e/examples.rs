@@ -60,6 +60,7 @@ fn plain_and_kustomized_examples_are_accepted() {
     run(async {
         let mut world = World::new("examples").await;
         let plane = &world.lab.control_plane;
+        plane.deployment("examples", "orders-celery", 2).await.expect("the workers");
         for shown in in_files("examples/plain") {
             dry_run(plane, "examples", &shown).await;
         }

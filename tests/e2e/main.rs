@@ -27,6 +27,7 @@ mod probing;
 mod replicas;
 mod scaling;
 mod secrets;
+mod shedding;
 #[path = "../shown/mod.rs"]
 mod shown;
 mod support;

@@ -70,35 +70,18 @@ pub(crate) fn original() -> Value {
                 "pgbouncer": {"poolName": "orders", "databaseDependencyName": "db"},
             }, {
                 "name": "cache", "type": "Redis", "secretRef": {"name": "orders-redis"}, "redis": {"role": "Cache"},
+            }, {
+                "name": "celery", "type": "Workers", "workers": {
+                    "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-celery"},
+                    "clientRoles": ["celery"], "acksLate": true, "maxTaskDuration": "20s",
+                },
             }],
             "diagnosis": {
                 "thresholds": [
                     {"cause": "RunawayQuery", "olderThan": "3s"}, {"cause": "IdleInTransaction", "olderThan": "3s"},
                 ],
             },
-            "remediations": [
-                {
-                    "name": "cancel", "causes": ["RunawayQuery", "BlockingQuery"], "mode": "Auto", "minSeverity": "P2",
-                    "action": {"type": "CancelQuery", "cancelQuery": {"uncommittedWrites": "RollBack", "terminateAfter": "20s"}},
-                },
-                {
-                    "name": "idle", "causes": ["IdleInTransaction"],
-                    "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "3s", "uncommittedWrites": "RollBack"}},
-                },
-                {
-                    "name": "grow", "causes": ["WorkersSaturated"],
-                    "action": {"type": "Scale", "scale": {
-                        "step": "50%", "maxReplicas": 12, "maxHold": "10m", "autoscalerBounds": "None",
-                    }},
-                },
-                {
-                    "name": "warm", "causes": ["ColdCache"],
-                    "action": {"type": "WarmCache", "warmCache": {
-                        "serviceName": "orders-api", "port": "http", "scheme": "HTTP", "paths": ["/api/1", "/api/2"],
-                        "requestsPerPath": 2, "ratePerSecond": 1, "inFlight": 1, "within": "10s",
-                    }},
-                },
-            ],
+            "remediations": remediations(),
             "guards": {
                 "maxActionsPerHour": 6, "maxAttemptsPerIncident": 3, "cooldown": "5m", "minAvailable": "60%",
                 "windows": [{
@@ -113,6 +96,39 @@ pub(crate) fn original() -> Value {
         },
         "status": status(),
     })
+}
+
+/// Its remediations, one for each action.
+fn remediations() -> Value {
+    json!([
+        {
+            "name": "cancel", "causes": ["RunawayQuery", "BlockingQuery"], "mode": "Auto", "minSeverity": "P2",
+            "action": {"type": "CancelQuery", "cancelQuery": {"uncommittedWrites": "RollBack", "terminateAfter": "20s"}},
+        },
+        {
+            "name": "idle", "causes": ["IdleInTransaction"],
+            "action": {"type": "TerminateIdle", "terminateIdle": {"minIdle": "3s", "uncommittedWrites": "RollBack"}},
+        },
+        {
+            "name": "grow", "causes": ["WorkersSaturated"],
+            "action": {"type": "Scale", "scale": {
+                "step": "50%", "maxReplicas": 12, "maxHold": "10m", "autoscalerBounds": "None",
+            }},
+        },
+        {
+            "name": "warm", "causes": ["ColdCache"],
+            "action": {"type": "WarmCache", "warmCache": {
+                "serviceName": "orders-api", "port": "http", "scheme": "HTTP", "paths": ["/api/1", "/api/2"],
+                "requestsPerPath": 2, "ratePerSecond": 1, "inFlight": 1, "within": "10s",
+            }},
+        },
+        {
+            "name": "shed", "causes": ["BackgroundLoad"],
+            "action": {"type": "ShedWorkers", "shedWorkers": {
+                "dependencyName": "celery", "minReplicas": 1, "maxHold": "10m",
+            }},
+        },
+    ])
 }
 
 /// Its status, with every field.
@@ -173,6 +189,7 @@ fn has_rung_for(policy: &Policy, act: &Act) -> bool {
         RungAction::TerminateIdle(_) => act.kind == "TerminateIdle",
         RungAction::Scale(_) => act.kind == "Scale",
         RungAction::WarmCache(_) => act.kind == "WarmCache",
+        RungAction::ShedWorkers(_) => act.kind == "ShedWorkers",
     })
 }
 

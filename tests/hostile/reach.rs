@@ -47,6 +47,11 @@ const FIELDS: &[(&str, Reach)] = &[
     // Whose pool starves, and what explains that.
     ("spec.dependencies[].pgbouncer", Whether),
     ("spec.dependencies[].redis.role", Whether),
+    ("spec.dependencies[].workers.targetRef", What),
+    // Whose sessions count.
+    ("spec.dependencies[].workers.clientRoles", Whether),
+    ("spec.dependencies[].workers.acksLate", Whether),
+    ("spec.dependencies[].workers.maxTaskDuration", Whether),
     // From which age on somebody is a culprit.
     ("spec.diagnosis.thresholds", What),
     ("spec.remediations[].name", Whether),

@@ -46,12 +46,12 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
-{{- if include "latency-operator.acts" (list . "Scale") }}
-# Scale: sets the replicas of a target, and takes them back.
+{{- if or (include "latency-operator.acts" (list . "Scale")) (include "latency-operator.acts" (list . "ShedWorkers")) }}
+# Scale and ShedWorkers: set the replicas of a workload, and take them back.
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
   verbs: [patch]
-# Scale: what somebody else scales already is left alone.
+# What somebody else scales already is left alone.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [list]

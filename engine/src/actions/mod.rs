@@ -7,6 +7,7 @@ mod cancel_query;
 pub(crate) mod replicas;
 mod scale;
 mod sessions;
+mod shed_workers;
 mod terminate_idle;
 mod warm_cache;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::cancel_query::{CancelQuery, CancelQuerySettings, TerminateQuery};
 pub use self::scale::{Scale, ScaleSettings, ScaleStep};
+pub use self::shed_workers::{ShedWorkers, ShedWorkersSettings};
 pub use self::terminate_idle::{TerminateIdle, TerminateIdleSettings};
 pub use self::warm_cache::WarmCache;
 use crate::effects::{Effect, Inspection, Progress, Requests};
@@ -262,6 +264,8 @@ actions! {
     TerminateIdle in terminate_idle: TerminateIdleSettings => TerminateIdle;
     /// Add replicas to the target.
     Scale in scale: ScaleSettings => Scale;
+    /// Take background workers away.
+    ShedWorkers in shed_workers: ShedWorkersSettings => ShedWorkers;
     /// Ask the target for what it keeps in a cache that has gone cold.
     WarmCache in warm_cache: Requests => WarmCache;
 }

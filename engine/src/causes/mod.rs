@@ -3,6 +3,7 @@
 //! A detector looks at a [`Case`] and says what it found. How sure that is, whether it is advice, and what explains it is
 //! decided in here, from the table.
 
+mod background_load;
 mod blocking_query;
 mod cache_evicting;
 mod case;
@@ -109,6 +110,7 @@ pub const CAUSES: &[Cause] = &[
     runaway_query::CAUSE,
     connections_exhausted::CAUSE,
     pool_starved::CAUSE,
+    background_load::CAUSE,
     cold_cache::CAUSE,
     cache_evicting::CAUSE,
     slow_redis::CAUSE,

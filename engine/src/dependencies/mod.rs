@@ -7,6 +7,7 @@
 pub mod pgbouncer;
 pub mod postgres;
 pub mod redis;
+pub mod workers;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::pgbouncer::PgBouncer;
 use self::postgres::Postgres;
 use self::redis::Redis;
+use self::workers::Workers;
 use crate::base::{SecretRef, Target, TargetRef};
 use crate::stats::Held;
 
@@ -312,6 +314,8 @@ kinds! {
     PgBouncer: pgbouncer,
     /// A Redis server.
     Redis: redis,
+    /// Background workers.
+    Workers: workers,
 }
 
 /// What is remembered of a dependency.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Context, GuardName, Stage, evaluate};
-use crate::actions::{CancelQuery, CancelQuerySettings, ScaleSettings, ScaleStep};
+use crate::actions::{CancelQuery, CancelQuerySettings, ScaleSettings, ScaleStep, ShedWorkersSettings};
+use crate::dependencies::workers::WorkersDependency;
 use crate::effects::{Requests, SessionTarget};
 use crate::model::{
     Action, ActionKind, Admission, Breach, BreachKind, BreachMemory, ByName, CacheUse, Candidate, Change,
@@ -203,6 +204,70 @@ impl Setup {
             ..setup.candidate
         };
         setup
+    }
+
+    /// A breached policy in Auto whose eight background workers hold the database, and may be shed down to two.
+    pub(crate) fn shedding() -> Self {
+        let mut setup = Self::acting();
+        let now = setup.now;
+        let target = TargetRef { kind: TargetKind::Deployment, name: "orders-celery".into() };
+        let policy = &mut setup.snapshot.policy;
+        let declared = WorkersDependency {
+            target,
+            client_roles: vec!["celery".into()],
+            acks_late: true,
+            max_task: Some(20 * SECOND),
+        };
+        policy.dependencies.insert("celery".into(), Dependency::Workers(declared));
+        policy.rungs = vec![Rung {
+            name: "shed".into(),
+            causes: vec!["BackgroundLoad".into()],
+            action: RungAction::ShedWorkers(ShedWorkersSettings {
+                dependency: "celery".into(),
+                min: 2,
+                max_hold: Duration::from_secs(1800),
+            }),
+            mode: None,
+            min_severity: Severity::P2,
+        }];
+        let eight = Workload {
+            desired: 8,
+            total: 8,
+            updated: 8,
+            ready: 8,
+            grace: Some(30 * SECOND),
+            ..workload(now)
+        };
+        let value = Target { uid: "w".into(), workload: Some(eight), opt_out: None };
+        let read = Observed::Known { at: now, value: value.into() };
+        setup.snapshot.observations.dependencies.insert("celery".into(), read);
+        setup.snapshot.operator.enabled_actions.push(ActionKind::ShedWorkers);
+        setup.postgres().sessions.clear();
+        let mut found = finding("BackgroundLoad", Confidence::Certain);
+        found.subject = Some(Subject::Dependency { dependency: "celery".into() });
+        setup.situation.findings = vec![found.clone()];
+        let rung = setup.snapshot.policy.rungs[0].clone();
+        let action = rung.action.settings().propose(&setup.snapshot, &rung, &found).unwrap();
+        let undo = rung.action.settings().undo(&setup.snapshot.policy, &action);
+        setup.candidate = Candidate {
+            rung: rung.name,
+            cause: found.cause,
+            confidence: found.confidence,
+            subject: found.subject.unwrap(),
+            resource: action.act().resource(&setup.snapshot.policy.id.namespace),
+            action,
+            undo,
+            ..setup.candidate
+        };
+        setup
+    }
+
+    /// The background workers as they were read.
+    pub(crate) fn workers(&mut self) -> &mut Target {
+        match self.snapshot.observations.dependencies.get_mut("celery") {
+            Some(Observed::Known { value: Facts::Workers(target), .. }) => target,
+            _ => panic!("no workers were read"),
+        }
     }
 
     /// What the candidate would owe.

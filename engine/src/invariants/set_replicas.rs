@@ -318,6 +318,9 @@ impl Checker {
 /// Whether a rung lets replicas be set from one number to another. What each action that sets replicas may do is said here once
 /// more; one that is not here may do nothing.
 fn lets(action: &RungAction, from: u32, to: u32) -> bool {
+    if let RungAction::ShedWorkers(settings) = action {
+        return to < from && to >= settings.min.max(1);
+    }
     let RungAction::Scale(settings) = action else { return false };
     let most = match settings.step {
         ScaleStep::Share(share) => (f64::from(from) * share).ceil().max(1.0),

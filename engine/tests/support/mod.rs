@@ -10,4 +10,5 @@ pub(crate) mod pool;
 pub(crate) mod ports;
 pub(crate) mod stage;
 pub(crate) mod told;
+pub(crate) mod workers;
 pub(crate) mod world;

@@ -162,6 +162,8 @@ fn policy_line(line: &str, policy: &mut Policy) -> Result<(), String> {
             }
         }
         ["rung", name, "warms", rest @ ..] => policy.rungs.push(warms(name, rest)?),
+        ["celery", rest @ ..] => super::workers::declare(policy, rest)?,
+        ["rung", name, "sheds", rest @ ..] => policy.rungs.push(super::workers::sheds(name, rest)?),
         ["databaseless"] => policy.databases = Databases::None,
         ["workers", count] => policy.concurrency_per_pod = Some(count.parse().map_err(|_| "a number")?),
         ["cooldown", cooldown] => policy.guards.cooldown = span(cooldown)?,

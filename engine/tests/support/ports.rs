@@ -230,19 +230,19 @@ impl Cluster for Port {
         panic!("nobody asked for the status of budget {name}")
     }
 
-    async fn live_target(&self, _: &str, _: &TargetRef) -> Read<LiveTarget> {
+    async fn live_target(&self, _: &str, target: &TargetRef) -> Read<LiveTarget> {
         let stage = self.stage();
-        let (uid, opt_out) = (Some(stage.cluster.uid()), stage.opt_out.clone());
+        let (uid, opt_out) = (Some(stage.cluster_of(target).uid()), stage.opt_out_of(target));
         Ok(LiveTarget { uid, opt_out, pauses: stage.other_pauses() })
     }
 
-    async fn live_workload(&self, _: &str, _: &TargetRef) -> Read<Workload> {
+    async fn live_workload(&self, _: &str, target: &TargetRef) -> Read<Workload> {
         let stage = self.stage();
-        Ok(stage.cluster.workload(stage.now))
+        Ok(stage.cluster_of(target).workload(stage.now))
     }
 
-    async fn replicas(&self, _: &str, _: &TargetRef) -> Read<LiveReplicas> {
-        Ok(match self.stage().cluster.look() {
+    async fn replicas(&self, _: &str, target: &TargetRef) -> Read<LiveReplicas> {
+        Ok(match self.stage().cluster_of(target).look() {
             Inspection::Workload(now) => LiveReplicas::Present(now, 1.into()),
             Inspection::Gone | Inspection::Running | Inspection::Unreadable(_) => LiveReplicas::Gone,
         })
@@ -276,15 +276,17 @@ impl Observe for Port {
             DependencyKind::Postgres => stage.database().map(Facts::from),
             DependencyKind::PgBouncer => stage.pool.read(stage.now).map(Facts::from),
             DependencyKind::Redis => stage.cache.read(stage.now).map(Facts::from),
+            DependencyKind::Workers => panic!("they are read in Kubernetes"),
         }
     }
 
-    async fn target(&self, _: &str, _: &TargetRef, _: Detail) -> Observed<Target> {
+    async fn target(&self, _: &str, target: &TargetRef, _: Detail) -> Observed<Target> {
         let stage = self.stage();
+        let cluster = stage.cluster_of(target);
         let value = Target {
-            uid: stage.cluster.uid(),
-            workload: Some(stage.cluster.workload(stage.now)),
-            opt_out: stage.opt_out.clone(),
+            uid: cluster.uid(),
+            workload: Some(cluster.workload(stage.now)),
+            opt_out: stage.opt_out_of(target),
         };
         Observed::Known { at: stage.now, value }
     }

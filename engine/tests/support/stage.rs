@@ -13,7 +13,7 @@ use engine::effects::{Inspection, SetReplicas, Signal, SignalSession};
 use engine::model::{
     Budget, ByName, Coverage, EntryKey, Freeze, Limits, LockWait, Mode, NoData, NoDataReason, Observed,
     Pause, PausedBy, Phase, Policy, PostgresFacts, ProbeAnswer, Probed, Remediation, Session,
-    SessionIdentity, SessionState, Timing, Traffic, duration::human, earlier, elapsed,
+    SessionIdentity, SessionState, TargetRef, Timing, Traffic, duration::human, earlier, elapsed,
 };
 use engine::record::DecisionRecord;
 use engine::replay::Evaluation;
@@ -25,6 +25,7 @@ use super::cluster::Cluster;
 use super::parse::{self, Probe};
 use super::pool::Pool;
 use super::told::Told;
+use super::workers::{self, Workers};
 
 /// How the database answers a cancel.
 #[derive(Clone, Copy, PartialEq)]
@@ -65,6 +66,7 @@ pub(crate) struct Stage {
     pub(crate) pauses: Vec<Pause>,
     pub(crate) opt_out: Option<String>,
     pub(crate) cluster: Cluster,
+    pub(crate) workers: Workers,
     pub(crate) cache: Cache,
     pub(crate) pool: Pool,
     frozen: Option<Freeze>,
@@ -111,6 +113,7 @@ impl Stage {
             pauses: Vec::new(),
             opt_out: None,
             cluster: Cluster::new(),
+            workers: Workers::new(),
             cache: Cache::new(),
             pool: Pool::default(),
             frozen: None,
@@ -218,6 +221,7 @@ impl Stage {
             facts.active += 1;
             *facts.active_by_role.entry(session.role.clone()).or_default() += 1;
         }
+        self.workers.work(&mut facts);
         facts.lock_waits.clone_from(&self.waits);
         if self.partial {
             facts.coverage =
@@ -291,15 +295,17 @@ impl Stage {
     /// over it.
     pub(crate) fn scale(&mut self, remediation: &str, scale: &SetReplicas) -> Option<Result<(), Cancel>> {
         if self.remediations[remediation].value.status.phase != Phase::Executing {
-            self.cluster.restore(scale, self.now);
-            self.told.workload(self.now, &self.cluster, &self.policy);
+            let now = self.now;
+            self.cluster_of_mut(&scale.target).restore(scale, now);
+            self.tell_workloads();
             return Some(Ok(()));
         }
         self.is_durable(remediation);
         let works =
             matches!(self.cancel, Cancel::Works | Cancel::IsIgnored | Cancel::IsLost | Cancel::CrashesAfter);
-        let done = works && self.cluster.scale(scale, self.now);
-        self.told.workload(self.now, &self.cluster, &self.policy);
+        let now = self.now;
+        let done = works && self.cluster_of_mut(&scale.target).scale(scale, now);
+        self.tell_workloads();
         match self.cancel {
             Cancel::CrashesBefore | Cancel::CrashesAfter => {
                 self.crash();
@@ -308,6 +314,29 @@ impl Stage {
             Cancel::Works | Cancel::IsIgnored if done => Some(Ok(())),
             Cancel::Works | Cancel::IsIgnored | Cancel::FindsNothing => Some(Err(Cancel::FindsNothing)),
             Cancel::IsLost => Some(Err(Cancel::IsLost)),
+        }
+    }
+
+    /// The workload of that name.
+    pub(crate) fn cluster_of(&self, target: &TargetRef) -> &Cluster {
+        if *target == workers::target() { &self.workers.cluster } else { &self.cluster }
+    }
+
+    fn cluster_of_mut(&mut self, target: &TargetRef) -> &mut Cluster {
+        if *target == workers::target() { &mut self.workers.cluster } else { &mut self.cluster }
+    }
+
+    /// What a workload's owner says about it.
+    pub(crate) fn opt_out_of(&self, target: &TargetRef) -> Option<String> {
+        if *target == workers::target() { self.workers.opt_out.clone() } else { self.opt_out.clone() }
+    }
+
+    /// Tells the checker what has become of the workloads.
+    pub(crate) fn tell_workloads(&mut self) {
+        let Self { told, cluster, workers, policy, now, .. } = self;
+        told.workload(*now, cluster, &policy.id.namespace, &policy.target);
+        if policy.dependencies.values().any(|declared| declared.workers().is_some()) {
+            told.workload(*now, &workers.cluster, &policy.id.namespace, &workers::target());
         }
     }
 
@@ -324,6 +353,7 @@ impl Stage {
         if self.cluster.event(&words, now)?
             || self.cache.event(&words, now)?
             || self.pool.event(&words, now)?
+            || self.workers.event(&words, now)?
         {
             return Ok(());
         }

@@ -1,9 +1,11 @@
 //! What a scenario's world tells the checker of invariants: facts about the world, and nothing of what was thought.
 
+use std::collections::BTreeMap;
+
 use engine::effects::{SessionTarget, Signal as How};
 use engine::invariants::{Checker, Fact, Place, Reading, Replicas, Seen, Signal, Tolerance, Victim, What};
 use engine::model::{
-    Budget, EntryKey, ObjectiveKind, Pause, PausedBy, Policy, Remediation, Session, WorkloadKey,
+    Budget, EntryKey, ObjectiveKind, Pause, PausedBy, Policy, Remediation, Session, TargetRef, WorkloadKey,
 };
 use jiff::Timestamp;
 
@@ -17,9 +19,9 @@ pub(crate) struct Told {
     policy: Option<Policy>,
     pauses: Vec<Pause>,
     budgets: Option<Vec<Budget>>,
-    replicas: Option<(WorkloadKey, u32, String)>,
-    scalers: Vec<String>,
-    stored: std::collections::BTreeMap<String, Remediation>,
+    replicas: BTreeMap<TargetRef, (WorkloadKey, u32, String)>,
+    scalers: BTreeMap<TargetRef, Vec<String>>,
+    stored: BTreeMap<String, Remediation>,
 }
 
 impl Told {
@@ -30,9 +32,9 @@ impl Told {
             policy: None,
             pauses: Vec::new(),
             budgets: None,
-            replicas: None,
-            scalers: Vec::new(),
-            stored: std::collections::BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            scalers: BTreeMap::new(),
+            stored: BTreeMap::new(),
         }
     }
 
@@ -83,24 +85,22 @@ impl Told {
     }
 
     /// What has become of the workload since, by whomever but the operator.
-    pub(crate) fn workload(&mut self, at: Timestamp, cluster: &Cluster, policy: &Policy) {
-        let key = WorkloadKey {
-            namespace: policy.id.namespace.clone(),
-            target: policy.target.clone(),
-            uid: cluster.uid(),
-        };
+    pub(crate) fn workload(&mut self, at: Timestamp, cluster: &Cluster, namespace: &str, target: &TargetRef) {
+        let key = WorkloadKey { namespace: namespace.to_owned(), target: target.clone(), uid: cluster.uid() };
         let (replicas, manager, scalers) = cluster.standing();
         let now = (key.clone(), replicas, manager.clone());
-        if self.replicas.as_ref() != Some(&now) {
-            let from = self.replicas.as_ref().filter(|(before, ..)| *before == key).map(|(_, from, _)| *from);
-            self.replicas = Some(now);
+        let known = self.replicas.get(target);
+        if known != Some(&now) {
+            let from = known.filter(|(before, ..)| *before == key).map(|(_, from, _)| *from);
+            self.replicas.insert(target.clone(), now);
             let replicas =
                 Replicas { workload: key, from, to: replicas, manager, sent: None, remediation: None };
             self.tell(at, What::Replicas(replicas));
         }
-        if self.scalers != scalers {
-            self.scalers.clone_from(&scalers);
-            let (namespace, target) = (policy.id.namespace.clone(), policy.target.clone());
+        let known = self.scalers.entry(target.clone()).or_default();
+        if *known != scalers {
+            known.clone_from(&scalers);
+            let (namespace, target) = (namespace.to_owned(), target.clone());
             self.tell(at, What::Scalers { namespace, target, scalers });
         }
     }

@@ -168,6 +168,7 @@ impl World {
             let mut stage = self.stage();
             let now = stage.now;
             stage.cluster.settle(now);
+            stage.workers.cluster.settle(now);
             stage.cache.settle(now);
             stage.reads(traffic, probe)?;
             let databases = match (stage.blind.is_some() || stage.partial, stage.waits.is_empty()) {
@@ -190,9 +191,8 @@ impl World {
         let (now, policy, pauses, epoch, gone) = (*now, policy.clone(), pauses.clone(), *epoch, *policy_gone);
         let budgets = stage.limits().budgets;
         stage.told.people(now, (!gone).then_some(&policy), &pauses, budgets);
-        let Stage { told, cluster, .. } = &mut *stage;
-        told.workload(now, cluster, &policy);
-        told.tell(now, What::Lease { holder: Some("operator".into()), epoch });
+        stage.tell_workloads();
+        stage.told.tell(now, What::Lease { holder: Some("operator".into()), epoch });
     }
 
     fn evaluate(&mut self) {
@@ -274,6 +274,7 @@ fn term(port: &Port, led: Duration) -> Arc<Controllers<Scenario>> {
             ActionKind::CancelQuery,
             ActionKind::TerminateIdle,
             ActionKind::Scale,
+            ActionKind::ShedWorkers,
             ActionKind::WarmCache,
         ]
         .into(),

@@ -40,7 +40,7 @@ impl Observe for Port {
         match kind {
             DependencyKind::Postgres => self.0.facts::<PostgresFacts>(secret, cadence).await.map(Facts::from),
             DependencyKind::Redis => self.0.facts::<RedisFacts>(secret, cadence).await.map(Facts::from),
-            DependencyKind::PgBouncer => {
+            DependencyKind::PgBouncer | DependencyKind::Workers => {
                 Observed::missing(NoDataReason::NotFound, "the simulation has no such server")
             }
         }

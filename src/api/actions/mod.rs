@@ -4,6 +4,7 @@ mod cancel_query;
 mod replicas;
 mod scale;
 mod sessions;
+mod shed_workers;
 mod stored;
 mod terminate_idle;
 mod warm_cache;
@@ -16,6 +17,7 @@ pub use self::cancel_query::CancelQuery;
 pub use self::replicas::StoredReplicas;
 pub use self::scale::Scale;
 pub use self::sessions::{Server, Session, SessionTarget};
+pub use self::shed_workers::{ShedWorkers, StoredShedWorkers};
 pub use self::stored::{Stored, TYPES as STORED_TYPES};
 pub use self::terminate_idle::{StoredTerminateIdle, TerminateIdle};
 pub use self::warm_cache::{CacheServer, StoredWarmCache, WarmCache};
@@ -108,7 +110,8 @@ actions! {
     /// What a remediation does. Set the member that belongs to the type, such as cancelQuery for CancelQuery; {} takes all defaults.
     type {
         /// CancelQuery (cancels the statement that is the cause), TerminateIdle (ends a session that is idle in a transaction and
-        /// blocks others), WarmCache (sends requests that fill a cache) or Scale (adds replicas for a while).
+        /// blocks others), WarmCache (sends requests that fill a cache), ShedWorkers (takes background workers away for a while) or Scale (adds
+        /// replicas for a while).
     }
     /// Settings for type CancelQuery. Example: {uncommittedWrites: Protect, terminateAfter: 20s}
     CancelQuery = "cancelQuery" in cancel_query: CancelQuery;
@@ -116,6 +119,8 @@ actions! {
     TerminateIdle = "terminateIdle" in terminate_idle: TerminateIdle;
     /// Settings for type WarmCache. Example: {serviceName: orders-api, port: http, paths: [/api/v1/portfolios]}
     WarmCache = "warmCache" in warm_cache: WarmCache;
+    /// Settings for type ShedWorkers. Example: {dependencyName: celery, minReplicas: 1, maxHold: 30m}
+    ShedWorkers = "shedWorkers" in shed_workers: ShedWorkers;
     /// Settings for type Scale. Example: {step: "50%", maxReplicas: 12, maxHold: 1h}
     Scale = "scale" in scale: Scale;
 }

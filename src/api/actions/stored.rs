@@ -5,7 +5,7 @@ use engine::model::Action;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SessionTarget, StoredReplicas, StoredTerminateIdle, StoredWarmCache};
+use super::{SessionTarget, StoredReplicas, StoredShedWorkers, StoredTerminateIdle, StoredWarmCache};
 use crate::api::convert::Reader;
 use crate::api::text::Word;
 use crate::api::unions::Union;
@@ -72,8 +72,8 @@ macro_rules! stored {
 stored! {
     /// Action to carry out, with everything that it needs. The member that belongs to the type is set.
     type {
-        /// CancelQuery, TerminateQuery (ends a session whose statement was cancelled and runs all the same), TerminateIdle, WarmCache
-        /// or Scale.
+        /// CancelQuery, TerminateQuery (ends a session whose statement was cancelled and runs all the same), TerminateIdle, WarmCache,
+        /// ShedWorkers or Scale.
     }
     /// For type CancelQuery: statement to cancel.
     CancelQuery = "cancelQuery" in cancel_query: SessionTarget;
@@ -83,6 +83,8 @@ stored! {
     TerminateIdle = "terminateIdle" in terminate_idle: StoredTerminateIdle;
     /// For type WarmCache: cache to warm, and how.
     WarmCache = "warmCache" in warm_cache: StoredWarmCache;
+    /// For type ShedWorkers: workers to take away.
+    ShedWorkers = "shedWorkers" in shed_workers: StoredShedWorkers;
     /// For type Scale: replicas to set.
     Scale = "scale" in scale: StoredReplicas;
 }

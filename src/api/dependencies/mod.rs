@@ -3,6 +3,7 @@
 mod pgbouncer;
 mod postgresql;
 mod redis;
+mod workers;
 
 use engine::model;
 use kube::KubeSchema;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::pgbouncer::{Pgbouncer, PoolName};
 pub use self::postgresql::Postgresql;
 pub use self::redis::{ROLES, Redis};
+pub use self::workers::Workers;
 use super::convert::Reader;
 use super::text::{Label, ObjectName, SecretKey, Word};
 use super::unions::Union;
@@ -68,6 +70,7 @@ types! {
     "PostgreSQL": postgresql, Postgresql => Postgres in Store;
     "PgBouncer": pgbouncer, Pgbouncer => PgBouncer in Store;
     "Redis": redis, Redis => Redis in Store;
+    "Workers": workers, Workers => Workers in Workload;
 }
 
 /// Where a type is read.
@@ -76,7 +79,6 @@ enum Place {
     /// At a server that a Secret leads to.
     Store,
     /// In Kubernetes, without a Secret.
-    #[allow(dead_code, reason = "the table may have none")]
     Workload,
 }
 
@@ -100,7 +102,7 @@ fn secret_rule() -> Rule {
 }
 
 /// Something that the target depends on. Set the member that belongs to the type: postgresql for PostgreSQL, pgbouncer for
-/// PgBouncer, redis for Redis.
+/// PgBouncer, redis for Redis, workers for Workers.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = TYPES.rule(), validation = secret_rule())]
 #[serde(rename_all = "camelCase")]
@@ -108,7 +110,7 @@ pub struct Dependency {
     /// Name of the dependency within the policy; Events and status use it. Example: db
     pub name: Label,
     /// What it is: PostgreSQL (14 or later; the operator connects to it directly, not through a pooler), PgBouncer (1.18 or
-    /// later) or Redis (6 or later).
+    /// later), Redis (6 or later) or Workers (background workers; a workload in Kubernetes, without a Secret).
     pub r#type: Word,
     /// Secret of the policy's namespace with the address and the login, for every type that is a server. Example: {name:
     /// orders-db}
@@ -123,6 +125,9 @@ pub struct Dependency {
     /// Settings for type Redis. Example: {role: Cache}
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
+    /// Settings for type Workers. Example: {targetRef: {name: orders-celery}, clientRoles: [celery]}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Workers>,
 }
 
 impl Dependency {
@@ -135,7 +140,6 @@ impl Dependency {
     }
 
     /// There is no Secret for what is read in Kubernetes.
-    #[allow(dead_code, reason = "the table of types may have none that is read in Kubernetes")]
     fn no_secret(&self, reader: &mut Reader, path: &str) -> Option<()> {
         if self.secret_ref.is_some() {
             let message = format!("it does not belong to type {}; remove it", self.r#type.0);
@@ -243,6 +247,10 @@ mod tests {
             }}),
             json!({"name": "pool", "type": "PgBouncer", "secretRef": {"name": "s"}, "pgbouncer": {}}),
             json!({"name": "cache", "type": "Redis", "secretRef": {"name": "s"}, "redis": {"role": "Shared"}}),
+            json!({"name": "celery", "type": "Workers", "workers": {
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-celery"}, "clientRoles": ["celery"],
+                "acksLate": true, "maxTaskDuration": "20s",
+            }}),
         ] {
             let (read, problems) = read(object.clone());
             assert_eq!(problems, [""; 0]);
@@ -264,12 +272,24 @@ mod tests {
                 "dependencies[0].secretRef: type PostgreSQL needs it",
             ),
             (
+                json!({"name": "celery", "type": "Workers", "secretRef": secret, "workers": {
+                    "targetRef": {"name": "orders-celery"}, "clientRoles": ["celery"],
+                }}),
+                "dependencies[0].secretRef: it does not belong to type Workers; remove it",
+            ),
+            (
+                json!({"name": "celery", "type": "Workers", "workers": {
+                    "targetRef": {"name": "orders-celery"}, "clientRoles": [],
+                }}),
+                "dependencies[0].workers.clientRoles: name the roles that the workers log in as: by these their sessions are known",
+            ),
+            (
                 json!({"name": "db", "type": "Redis", "secretRef": secret, "redis": {}, "postgresql": {}}),
                 "dependencies[0].postgresql: it does not belong to type Redis; remove it",
             ),
             (
                 json!({"name": "db", "type": "MySQL", "secretRef": secret}),
-                "dependencies[0].type: this version does not know MySQL; it knows PostgreSQL, PgBouncer and Redis",
+                "dependencies[0].type: this version does not know MySQL; it knows PostgreSQL, PgBouncer, Redis and Workers",
             ),
             (
                 json!({"name": "db", "type": "Redis", "secretRef": secret, "redis": {"role": "Queue"}}),
