@@ -94,6 +94,30 @@ fn policy(dependencies: &[Value]) -> Value {
 }
 
 #[test]
+fn whoever_may_not_scale_the_workers_may_not_let_them_be_shed() {
+    run(async {
+        let place = Place::new("shedding").await;
+        let workers = |kind: &str| {
+            let settings =
+                json!({"targetRef": {"kind": kind, "name": "orders-celery"}, "clientRoles": ["celery"]});
+            policy(&[json!({"name": "celery", "type": "Workers", "workers": settings})])
+        };
+        let owner = place.person("owner", &[SCALES]).await;
+        for (kind, resource) in [("Deployment", "deployments"), ("StatefulSet", "statefulsets")] {
+            let said = place.create(&owner, &workers(kind)).await.expect_err("it was accepted");
+            let wanted = format!(
+                "spec.dependencies[0].workers.targetRef.name: owner-shedding may not patch {resource}/scale of orders-celery in \
+                 namespace shedding"
+            );
+            assert!(said.contains(&wanted) && said.contains("Forbidden"), "{said}");
+        }
+        let both = ("apps", "deployments/scale", ["orders-api", "orders-celery"].as_slice(), "patch");
+        let of_both = place.person("of-both", &[both]).await;
+        place.create(&of_both, &workers("Deployment")).await.expect("it is accepted");
+    });
+}
+
+#[test]
 fn whoever_may_not_scale_the_target_may_not_let_it_be_scaled() {
     run(async {
         let place = Place::new("scaling").await;

@@ -34,7 +34,7 @@ pub(super) const LINE: Line = Line {
 pub struct ShedWorkersSettings {
     /// The dependency's name in the policy.
     pub dependency: String,
-    /// So many replicas are left; at least one.
+    /// How many replicas are left; at least one.
     pub min: u32,
     /// They are given back after this time at the latest.
     pub max_hold: Duration,

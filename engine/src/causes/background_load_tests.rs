@@ -20,7 +20,7 @@ impl Looks {
         Self { setup: Setup::shedding(), state: Memory::default() }
     }
 
-    /// A second passes, and so many sessions are active.
+    /// A second passes, and these sessions are active.
     fn see(&mut self, celery: u32, orders: u32) -> Option<Finding> {
         let now = later(self.setup.now, SECOND);
         self.setup.look_again(now);

@@ -61,7 +61,7 @@ fn span(text: &str) -> Result<Duration, String> {
 pub(crate) struct Workers {
     pub(crate) cluster: Cluster,
     pub(crate) opt_out: Option<String>,
-    /// So many of them are busy at once, as far as there are so many.
+    /// How many of them are busy at once, at most all replicas.
     busy: u32,
 }
 
